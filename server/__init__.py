@@ -1,0 +1,1 @@
+"""Online: a model repository in, digit predictions over gRPC and Prometheus metrics out."""

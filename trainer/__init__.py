@@ -1,0 +1,1 @@
+"""Offline: labelled images in, a verified ONNX model in a model repository out."""
