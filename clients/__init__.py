@@ -1,1 +1,46 @@
-"""The Python client library and the command line made of it."""
+"""The Python client library and the command line made of it.
+
+from clients import Client
+
+with Client("localhost:8500") as client:
+    for prediction in client.predict("seven.png"):
+        print(prediction.digit, prediction.confidence)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clients.client import Client
+    from clients.connection import Connection
+    from clients.errors import DigitsError, InputError, ServerError
+    from clients.prediction import ModelInfo, Prediction, Timing
+
+__all__ = [
+    "Client",
+    "Connection",
+    "DigitsError",
+    "InputError",
+    "ModelInfo",
+    "Prediction",
+    "ServerError",
+    "Timing",
+]
+
+_HOMES = {
+    "Client": "client",
+    "Connection": "connection",
+    "DigitsError": "errors",
+    "InputError": "errors",
+    "ModelInfo": "prediction",
+    "Prediction": "prediction",
+    "ServerError": "errors",
+    "Timing": "prediction",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # grpc, numpy and Pillow take 0.2 s to import; `digit-client --help` needs none of them.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clients' has no attribute {name!r}")
+    return getattr(import_module(f"clients.{_HOMES[name]}"), name)

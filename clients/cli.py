@@ -1,0 +1,48 @@
+"""`digit-client`: what a person types."""
+
+import os
+import sys
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from clients.errors import DigitsError
+
+app = App(
+    name="digit-client",
+    help="Ask a digit server what the handwritten digits in your pictures are.",
+    version=lambda: version("digit-serving"),
+)
+# Named by path: a command's module, and with it grpc and numpy, is imported when it runs.
+app.command("clients.commands.predict:predict", name="predict", help="Predict the digits in pictures.")
+app.command("clients.commands.status:health", name="health", help="Ask whether the server is ready.")
+app.command("clients.commands.status:models", name="models", help="List the models that the server has.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 1 (could not be done), 2 (wrong usage) or 130 (Ctrl-C)."""
+    # gRPC's C core writes its own account of a failed connection to stderr; ours is one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _fail(str(error), 2)
+    except DigitsError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code or 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"digit-client: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of `digit-client`, one module a subject."""

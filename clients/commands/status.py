@@ -1,0 +1,60 @@
+"""`digit-client health` and `digit-client models`."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from clients.client import Client
+from clients.commands.answers import Output
+from clients.commands.server_options import ServerOptions
+from clients.commands.table import Column, Table
+from clients.prediction import ModelInfo
+
+_SERVER = ServerOptions()
+
+
+def health(service: str = "", /, *, server: ServerOptions = _SERVER) -> int:
+    """Ask whether the server, or one SERVICE or model of it, is ready; exit code 1 where it is not."""
+    with Client(server.connection()) as client:
+        ready = client.ready(service)
+    what = f"{service} at {server.server}" if service else server.server
+    sys.stdout.write(f"{what} is {'ready' if ready else 'NOT ready'}\n")
+    return 0 if ready else 1
+
+
+def models(
+    *,
+    output: Annotated[Output, Parameter(name=["--output", "-o"])] = "table",
+    server: ServerOptions = _SERVER,
+) -> int:
+    """List every version of every model that the server knows; json is one object a line."""
+    with Client(server.connection()) as client:
+        found = client.models()
+    if output == "json":
+        for model in found:
+            sys.stdout.write(json.dumps(asdict(model)) + "\n")
+        return 0
+    rows = [_row(model) for model in found]
+    names = ("model", "version", "state", "accuracy", "recipe", "provider", "created")
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    right = {"version", "accuracy"}
+    table = Table(
+        [Column(name, width, right=name in right) for name, width in zip(names, widths, strict=True)],
+        tabs=output == "tsv",
+    )
+    sys.stdout.write(table.head())
+    for row in rows:
+        sys.stdout.write(table.row(row))
+    return 0
+
+
+def _row(model: ModelInfo) -> tuple[str, ...]:
+    state = f"{model.state}: {model.reason}" if model.reason else model.state
+    accuracy = f"{model.accuracy:.2%}" if model.accuracy else "-"
+    return (
+        model.name, str(model.version), state, accuracy,
+        model.recipe or "-", model.provider or "-", model.created or "-",
+    )  # fmt: skip

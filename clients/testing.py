@@ -1,0 +1,84 @@
+"""A digit server for your own tests: the real wire, answers that a test can foresee.
+
+with FakeServer() as fake, Client(fake.address) as client:
+    ...
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+
+Answer = Callable[[prediction_pb2.PredictRequest], prediction_pb2.PredictResponse]
+
+
+def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+    """Take the last decimal of an image's first pixel for its digit, and be 75 % sure."""
+    digits = np.frombuffer(request.images, np.uint8).reshape(-1, 784)[:, 0] % 10
+    rows = np.full((len(digits), 10), 0.25 / 9)
+    rows[np.arange(len(digits)), digits] = 0.75
+    return prediction_pb2.PredictResponse(
+        digits=digits.tolist(),
+        confidences=[0.75] * len(digits),
+        probabilities=rows.ravel().tolist() if request.include_probabilities else [],
+        model=request.model or "digits",
+        version=request.version or 3,
+        timing=prediction_pb2.Timing(queue_us=100, compute_us=2000, batch_images=len(digits)),
+    )
+
+
+class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
+    """Serve on a free port of this machine while the `with` block lasts.
+
+    Each status in `failures` fails one call before `answer` is used again. `requests` and
+    `metadata` keep what callers sent; `models` is what they are told when they ask for models.
+    """
+
+    def __init__(self, answer: Answer = first_pixel) -> None:
+        self.answer = answer
+        self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
+        self.models: list[prediction_pb2.Model] = []
+        self.requests: list[prediction_pb2.PredictRequest] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        self._health = health.HealthServicer()
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=8))
+        prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def set_ready(self, service: str, *, ready: bool) -> None:
+        """Change what grpc.health.v1 says about `service`; "" is the whole server."""
+        status = health_pb2.HealthCheckResponse
+        self._health.set(service, status.SERVING if ready else status.NOT_SERVING)
+
+    def Predict(  # noqa: N802 - the method's name on the wire
+        self, request: prediction_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> prediction_pb2.PredictResponse:
+        """Fail as told, else answer."""
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        if self.failures:
+            context.abort(*self.failures.popleft())
+        return self.answer(request)
+
+    def ListModels(  # noqa: N802 - the method's name on the wire
+        self, _request: prediction_pb2.ListModelsRequest, _context: grpc.ServicerContext
+    ) -> prediction_pb2.ListModelsResponse:
+        """List `models`."""
+        return prediction_pb2.ListModelsResponse(models=self.models)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(None).wait()

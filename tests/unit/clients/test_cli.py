@@ -1,0 +1,165 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clients.cli import main
+from clients.testing import FakeServer
+from protos.digits.v1 import prediction_pb2
+
+Digits = Callable[[int], NDArray[np.uint8]]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, digit_images: Digits, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for digit in (1, 2):
+        Image.fromarray(digit_images(3)[digit].reshape(28, 28)).save(tmp_path / f"{digit}.png")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("pictures")
+def test_json_is_one_object_a_line(fake: FakeServer, capsys: Captured) -> None:
+    assert main(["predict", "2.png", "1.png", "--server", fake.address, "--output", "json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"file": "2.png", "digit": 2, "confidence": 0.75, "model": "digits", "version": 3},
+        {"file": "1.png", "digit": 1, "confidence": 0.75, "model": "digits", "version": 3},
+    ]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_table_is_aligned(fake: FakeServer, capsys: Captured) -> None:
+    assert main(["predict", "1.png", "2.png", "--server", fake.address]) == 0
+    assert capsys.readouterr().out == (
+        "file   digit  confidence  model\n"
+        "1.png      1      0.7500  digits/3\n"
+        "2.png      2      0.7500  digits/3\n"
+    )
+
+
+@pytest.mark.usefixtures("pictures")
+def test_tsv_has_a_head_and_tabs(fake: FakeServer, capsys: Captured) -> None:
+    assert main(["predict", "1.png", "--server", fake.address, "--output", "tsv"]) == 0
+    assert capsys.readouterr().out == "file\tdigit\tconfidence\tmodel\n1.png\t1\t0.7500\tdigits/3\n"
+
+
+def test_idx_images_have_an_index(
+    fake: FakeServer, capsys: Captured, digit_images: Digits, idx_file: Callable[..., Path]
+) -> None:
+    path = idx_file(digit_images(300).reshape(-1, 28, 28))
+    assert main(["predict", "--idx", str(path), "--count", "290", "-s", fake.address, "-o", "json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(a["file"], a["index"], a["digit"]) for a in answers] == [
+        (str(path), n, n % 10) for n in range(290)
+    ]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_show_draws_the_image(fake: FakeServer, capsys: Captured, pictures: Path) -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[0, 0], image[0:2, 1], image[1, 2] = 255, 255, 255
+    Image.fromarray(image).save(pictures / "dots.png")
+    assert main(["predict", "dots.png", "--show", "-s", fake.address]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("▀█▄")
+    assert any("digit       5" in line for line in lines)
+
+
+def test_server_comes_from_the_environment(
+    fake: FakeServer, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIGITS_SERVER", fake.address)
+    assert main(["health"]) == 0
+    assert capsys.readouterr().out == f"{fake.address} is ready\n"
+
+
+def test_server_that_is_not_ready_is_exit_code_1(fake: FakeServer, capsys: Captured) -> None:
+    fake.set_ready("", ready=False)
+    assert main(["health", "-s", fake.address]) == 1
+    assert "NOT ready" in capsys.readouterr().out
+
+
+def test_models_are_listed(fake: FakeServer, capsys: Captured) -> None:
+    state = prediction_pb2.Model.State
+    fake.models = [
+        prediction_pb2.Model(name="digits", version=3, state=state.STATE_SERVING, accuracy=0.9912),
+        prediction_pb2.Model(
+            name="digits", version=4, state=state.STATE_REFUSED, reason="golden set differs"
+        ),
+    ]
+    assert main(["models", "-s", fake.address]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "version", "state", "accuracy", "recipe", "provider", "created"]
+    assert "99.12%" in lines[1]
+    assert "refused: golden set differs" in lines[2]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_bad_file_is_reported_and_the_others_answered(
+    fake: FakeServer, capsys: Captured, pictures: Path
+) -> None:
+    (pictures / "notes.txt").write_text("buy milk")
+    assert main(["predict", "notes.txt", "1.png", "-s", fake.address, "-o", "json"]) == 1
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["digit"] for line in out.splitlines()] == [1]
+    assert err == (
+        "digit-client: notes.txt: not a picture (text that starts with 'buy milk'), expected PNG, JPEG, ...\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (
+            ["predict", "1.png", "-s", "127.0.0.1:1"],
+            1,
+            "no server answers at 127.0.0.1:1 (connection refused)",
+        ),
+        (["predict", "--idx", "1.png"], 1, "1.png: not an IDX file (starts with 89 50 4e 47)"),
+        (["predict"], 2, "give either picture files or --idx"),
+        (["predict", "1.png", "--output", "xml"], 2, "xml"),
+        (["predict", "--idx", "x", "--count", "0"], 2, "--count"),
+        (["predikt"], 2, "predikt"),
+    ],
+)
+@pytest.mark.usefixtures("pictures")
+def test_mistake_is_one_line_and_an_exit_code(
+    capsys: Captured, arguments: list[str], code: int, complaint: str
+) -> None:
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("digit-client: ")
+    assert err.count("\n") == 1
+    assert complaint in err
+
+
+def test_reader_that_has_seen_enough_is_no_error(
+    fake: FakeServer, digit_images: Digits, idx_file: Callable[..., Path]
+) -> None:
+    path = idx_file(digit_images(3000).reshape(-1, 28, 28))
+    command = [sys.executable, "-m", "clients.cli", "predict", "--idx", str(path), "-s", fake.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_help_imports_neither_grpc_nor_numpy() -> None:
+    code = (
+        "import sys; from clients.cli import main; main(['--help']); "
+        "sys.exit('grpc' in sys.modules or 'numpy' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )

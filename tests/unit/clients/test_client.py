@@ -1,0 +1,191 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clients import Client, Connection, InputError, ServerError
+from clients.testing import FakeServer
+from protos.digits.v1 import prediction_pb2
+
+Digits = Callable[[int], NDArray[np.uint8]]
+
+
+@pytest.fixture
+def client(fake: FakeServer) -> Iterator[Client]:
+    with Client(fake.address, images_per_call=4, calls_in_flight=2) as client:
+        yield client
+
+
+def test_prediction_carries_what_the_server_said(client: Client, digit_images: Digits) -> None:
+    prediction = client.predict(digit_images(8))[7]
+    assert (prediction.digit, prediction.confidence, prediction.probabilities) == (7, 0.75, None)
+    assert (prediction.model, prediction.version) == ("digits", 3)
+    assert prediction.timing.queue_seconds == 0.0001
+    assert prediction.timing.compute_seconds == 0.002
+    assert prediction.timing.batch_images == 4
+    assert prediction.timing.call_seconds > 0
+
+
+def test_large_input_is_cut_into_calls_and_answered_in_order(
+    client: Client, fake: FakeServer, digit_images: Digits
+) -> None:
+    assert [p.digit for p in client.predict(digit_images(23))] == [n % 10 for n in range(23)]
+    assert sorted(len(request.images) // 784 for request in fake.requests) == [3, 4, 4, 4, 4, 4]
+
+
+def test_a_list_may_mix_kinds_of_images(client: Client, digit_images: Digits) -> None:
+    images = digit_images(6)
+    picture = Image.fromarray(images[5].reshape(28, 28))
+    answers = client.predict([picture, images[:2], images[4].reshape(28, 28), images[3].astype(float)])
+    assert [p.digit for p in answers] == [5, 0, 1, 4, 3]
+
+
+def test_probabilities_come_when_asked_for(client: Client, digit_images: Digits) -> None:
+    probabilities = client.predict(digit_images(6), probabilities=True)[5].probabilities
+    assert probabilities is not None
+    assert len(probabilities) == 10
+    assert probabilities[5] == 0.75
+
+
+def test_model_version_and_label_reach_the_server(
+    client: Client, fake: FakeServer, digit_images: Digits
+) -> None:
+    client.predict(digit_images(1), model="fast", label="canary")
+    client.predict(digit_images(1), model="fast", version=7)
+    assert [(r.model, r.version, r.label) for r in fake.requests] == [("fast", 0, "canary"), ("fast", 7, "")]
+
+
+def test_stream_reads_ahead_no_more_than_the_calls_in_flight(client: Client, digit_images: Digits) -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield digit_images(taken)[-1]
+
+    answers = client.stream(endless())
+    assert [next(answers).digit for _ in range(30)] == [n % 10 for n in range(30)]
+    assert taken <= 30 + 2 * 4
+
+
+def test_busy_server_is_asked_again(client: Client, fake: FakeServer, digit_images: Digits) -> None:
+    fake.failures.extend(
+        [(grpc.StatusCode.UNAVAILABLE, "starting"), (grpc.StatusCode.RESOURCE_EXHAUSTED, "full")]
+    )
+    assert client.predict(digit_images(1))[0].digit == 0
+    assert len(fake.requests) == 3
+
+
+def test_refused_request_is_not_repeated(client: Client, fake: FakeServer, digit_images: Digits) -> None:
+    fake.failures.append((grpc.StatusCode.NOT_FOUND, "model 'x' is not known, known: digits"))
+    with pytest.raises(ServerError, match="refused: model 'x' is not known") as caught:
+        client.predict(digit_images(1), model="x")
+    assert caught.value.code is grpc.StatusCode.NOT_FOUND
+    assert len(fake.requests) == 1
+
+
+def test_slow_server_runs_into_the_deadline(fake: FakeServer, digit_images: Digits) -> None:
+    release = threading.Event()
+
+    def never(_: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        release.wait()
+        return prediction_pb2.PredictResponse()
+
+    fake.answer = never
+    with (
+        Client(Connection(address=fake.address, timeout_seconds=0.1)) as client,
+        pytest.raises(ServerError, match=r"did not answer within 0\.1 s") as caught,
+    ):
+        client.predict(digit_images(1))
+    release.set()
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_unreachable_server_is_named_with_the_cause(digit_images: Digits) -> None:
+    with (
+        Client(Connection(address="127.0.0.1:1", attempts=1)) as client,
+        pytest.raises(ServerError, match=r"no server answers at 127\.0\.0\.1:1 \(connection refused\)"),
+    ):
+        client.predict(digit_images(1))
+
+
+def test_unknown_host_is_named_with_the_cause(digit_images: Digits) -> None:
+    with (
+        Client(Connection(address="nowhere.invalid:8500", attempts=1)) as client,
+        pytest.raises(ServerError, match=r"no server answers at nowhere\.invalid:8500 \(.*not.*\)"),
+    ):
+        client.predict(digit_images(1))
+
+
+def test_listener_that_never_speaks_runs_into_the_connect_deadline(digit_images: Digits) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        connection = Connection(address=address, timeout_seconds=60, connect_timeout_seconds=0.2, attempts=1)
+        with (
+            Client(connection) as client,
+            pytest.raises(ServerError, match=f"no server answers at {address}"),
+        ):
+            client.predict(digit_images(1))
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "http://localhost:8500", ":::", "localhost:", "a b:1"])
+def test_address_must_be_host_and_port(address: str) -> None:
+    with pytest.raises(InputError, match="expected HOST:PORT"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["a.b-c:1", "[::1]:8500", "127.0.0.1:1", "dns:///a:1", "unix:/run/d.sock"]
+)
+def test_addresses_that_grpc_knows_are_accepted(address: str) -> None:
+    Client(address).close()
+
+
+@pytest.mark.parametrize(
+    ("lie", "complaint"),
+    [
+        ({"digits": [1], "confidences": [1.0, 1.0]}, "answered 1 digits for 2 images"),
+        ({"digits": [1, 2], "confidences": [1.0]}, "answered 1 confidences for 2 images"),
+        ({"digits": [1, 11], "confidences": [1.0, 1.0]}, "answered digit 11, expected 0-9"),
+        ({"digits": [1, 2], "confidences": [1.0, float("nan")]}, "a confidence that is not a number"),
+        (
+            {"digits": [1, 2], "confidences": [1.0, 1.0], "probabilities": [0.1] * 10},
+            "answered 10 probabilities, expected 0",
+        ),
+    ],
+)
+def test_lying_server_is_not_believed(
+    client: Client, fake: FakeServer, digit_images: Digits, lie: dict[str, list[float]], complaint: str
+) -> None:
+    fake.answer = lambda _: prediction_pb2.PredictResponse(**lie)  # type: ignore[arg-type]  # one kind of list each
+    with pytest.raises(ServerError, match=complaint) as caught:
+        client.predict(digit_images(2))
+    assert caught.value.code is grpc.StatusCode.DATA_LOSS
+
+
+def test_no_images_are_refused_before_the_wire(client: Client, fake: FakeServer) -> None:
+    with pytest.raises(InputError, match="no images given"):
+        client.predict([])
+    assert not fake.requests
+
+
+def test_models_are_listed(client: Client, fake: FakeServer) -> None:
+    fake.models = [
+        prediction_pb2.Model(
+            name="digits", version=3, state=prediction_pb2.Model.STATE_SERVING, accuracy=0.99
+        )
+    ]
+    (model,) = client.models()
+    assert (model.name, model.version, model.state, model.accuracy) == ("digits", 3, "serving", 0.99)
+
+
+def test_ready_is_what_the_health_service_says(client: Client, fake: FakeServer) -> None:
+    assert client.ready()
+    fake.set_ready("digits", ready=False)
+    assert not client.ready("digits")
