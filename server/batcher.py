@@ -1,0 +1,274 @@
+"""Concurrent callers, grouped into batches for one model.
+
+The queue counts images. One task forms batches and runs them:
+
+1. it sleeps until a call arrives;
+2. it lets concurrent arrivals gather, for as long as the event loop keeps bringing some: a gRPC server
+   hands over calls that arrived together one by one, a few rounds of the loop apart, and a batcher that
+   takes what is there at once gets batches of one;
+3. it takes up to `max_batch_images`, in order of arrival, leaving out callers that are gone;
+4. it runs the model on the event loop's own thread, and hands each caller its rows.
+
+Running inline blocks the loop for one batch, a few milliseconds, and needs no hand-over between threads;
+docs/performance.md has the comparison.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from server.errors import ExpiredError, ModelFailedError, OverloadedError, ServingError, UnavailableError
+from server.manifest import IMAGE_BYTES
+from server.metrics import BatchMetrics
+
+# Rounds of the event loop without an arrival after which no more are on their way.
+QUIET_ROUNDS = 8
+
+log = structlog.get_logger()
+
+
+class Predictor(Protocol):
+    """What the batcher needs of a model."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return probabilities (n, 10) of images (n, 784)."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one call gets: n digits and confidences, probabilities (n, 10), and where its time went."""
+
+    digits: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    probabilities: list[NDArray[np.float32]] = field(default_factory=list)  # blocks of rows, in order
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    batch_images: int = 0
+
+
+@dataclass(slots=True)
+class _Call:
+    images: bytes
+    count: int
+    arrived: float
+    deadline: float
+    future: asyncio.Future[Answer]
+    answer: Answer = field(default_factory=Answer)
+    taken: int = 0  # images that are in a batch, or were
+
+
+@dataclass(slots=True)
+class _Slice:
+    """A call's images that go into one batch: all of them, unless the call is split."""
+
+    call: _Call
+    start: int
+    count: int
+
+    def images(self) -> bytes | memoryview:
+        if self.count == self.call.count:
+            return self.call.images
+        return memoryview(self.call.images)[
+            self.start * IMAGE_BYTES : (self.start + self.count) * IMAGE_BYTES
+        ]
+
+
+class Batcher:
+    """The queue in front of one model, and the task that empties it."""
+
+    def __init__(
+        self, model: Predictor, metrics: BatchMetrics, *, max_batch_images: int, max_queue_images: int
+    ) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._max_batch_images = max_batch_images
+        self._max_queue_images = max_queue_images
+        self._queue: deque[_Call] = deque()
+        self._queued_images = 0
+        self._inflight_images = 0
+        self._arrival = asyncio.Event()
+        self._closed = False
+        self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
+        self._task = asyncio.create_task(self._run(), name="batcher")
+
+    @property
+    def queued_images(self) -> int:
+        """How many images wait for the model."""
+        return self._queued_images
+
+    @property
+    def inflight_images(self) -> int:
+        """How many images are accepted and not answered yet."""
+        return self._inflight_images
+
+    @property
+    def alive(self) -> bool:
+        """Whether the task that forms batches runs; false once closed, or after a defect."""
+        return not self._task.done()
+
+    async def predict(self, images: bytes, count: int, *, remaining_seconds: float = math.inf) -> Answer:
+        """Queue `count` images of 784 bytes each and wait at most `remaining_seconds` for their digits.
+
+        Raises:
+            OverloadedError: the queue is full, or is too long for the images to be run in time.
+            ExpiredError: `remaining_seconds` passed in the queue.
+            ModelFailedError: the model raised on these images.
+            UnavailableError: the batcher is closed.
+
+        """
+        if self._closed or not self.alive:
+            raise UnavailableError("the server is stopping")
+        if remaining_seconds <= 0:
+            raise ExpiredError("the deadline passed before the call was queued")
+        if self._queued_images + count > self._max_queue_images:
+            self._metrics.rejected("queue_full")
+            raise OverloadedError(
+                f"the queue has {self._queued_images} images and room for {self._max_queue_images}, "
+                f"the call brings {count}"
+            )
+        if (self._queued_images + count) * self._seconds_per_image > remaining_seconds:
+            self._metrics.rejected("deadline")
+            raise OverloadedError(
+                f"{self._queued_images} images are queued, too many to answer within the call's deadline"
+            )
+        now = time.monotonic()
+        call = _Call(images, count, now, now + remaining_seconds, asyncio.get_running_loop().create_future())
+        self._queue.append(call)
+        self._queued_images += count
+        self._inflight_images += count
+        self._arrival.set()
+        try:
+            return await call.future
+        finally:
+            self._inflight_images -= count
+
+    async def close(self) -> None:
+        """Refuse new calls, finish the queue, and end the task."""
+        self._closed = True
+        self._arrival.set()
+        await self._task
+
+    async def _run(self) -> None:
+        alone = True  # whether the last batch was a single call
+        try:
+            while True:
+                if not self._queue:
+                    if self._closed:
+                        return
+                    self._arrival.clear()
+                    await self._arrival.wait()
+                reason = await self._gather(1 if alone else QUIET_ROUNDS)
+                batch = self._take()
+                if batch:
+                    self._compute(batch, reason)
+                    alone = len(batch) == 1
+                    await asyncio.sleep(0)  # let the answers out before the next batch blocks the loop
+        except Exception:
+            log.critical("batcher died", exc_info=True)
+            raise
+        finally:
+            self._fail(self._queue, UnavailableError("the server is stopping"))
+
+    async def _gather(self, quiet_rounds: int) -> str:
+        """Wait while arrivals keep coming, until a batch is full; return why it is released."""
+        quiet = 0
+        while quiet < quiet_rounds:
+            seen = self._queued_images
+            if seen >= self._max_batch_images:
+                return "full"
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self._queued_images == seen else 0
+        return "quiet"
+
+    def _take(self) -> list[_Slice]:
+        """Take the next batch off the queue, leaving out callers that are gone or out of time."""
+        now = time.monotonic()
+        room = self._max_batch_images
+        batch = []
+        while room and self._queue:
+            call = self._queue[0]
+            waiting = call.count - call.taken
+            if not call.future.done() and call.deadline <= now:
+                call.future.set_exception(ExpiredError("the deadline passed while the call was queued"))
+            if call.future.done():
+                self._queue.popleft()
+                self._queued_images -= waiting
+                continue
+            count = min(room, waiting)
+            batch.append(_Slice(call, call.taken, count))
+            call.taken += count
+            room -= count
+            self._queued_images -= count
+            if count == waiting:
+                self._queue.popleft()
+        return batch
+
+    def _compute(self, batch: list[_Slice], reason: str) -> None:
+        started = time.monotonic()
+        try:
+            probabilities = self._predict(batch)
+        except Exception:
+            log.exception("model failed on a batch", calls=len(batch))
+            self._isolate(batch)
+            return
+        seconds = time.monotonic() - started
+        self._seconds_per_image += (seconds / len(probabilities) - self._seconds_per_image) / 8
+        self._answer(batch, probabilities, started, seconds, reason)
+
+    def _isolate(self, batch: list[_Slice]) -> None:
+        """Run a failed batch again one call at a time: only the call that fails shall fail."""
+        for part in batch:
+            started = time.monotonic()
+            try:
+                probabilities = self._predict([part])
+            except Exception:
+                log.exception("model failed on a call", images=part.call.count)
+                self._fail([part.call], ModelFailedError("the model failed on this call's images"))
+            else:
+                self._answer([part], probabilities, started, time.monotonic() - started, "retry")
+
+    def _predict(self, batch: list[_Slice]) -> NDArray[np.float32]:
+        content = batch[0].images() if len(batch) == 1 else b"".join([part.images() for part in batch])
+        return self._model.predict(np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES))
+
+    def _answer(
+        self,
+        batch: list[_Slice],
+        probabilities: NDArray[np.float32],
+        started: float,
+        seconds: float,
+        reason: str,
+    ) -> None:
+        total = len(probabilities)
+        digits: list[int] = probabilities.argmax(axis=1).tolist()
+        confidences: list[float] = probabilities.max(axis=1).tolist()
+        queue_seconds = []
+        row = 0
+        for part in batch:
+            call, answer = part.call, part.call.answer
+            if part.start == 0:
+                answer.queue_seconds = started - call.arrived
+                queue_seconds.append(answer.queue_seconds)
+            rows = slice(row, row + part.count)
+            row += part.count
+            answer.digits += digits[rows]
+            answer.confidences += confidences[rows]
+            answer.probabilities.append(probabilities[rows])
+            answer.compute_seconds += seconds
+            answer.batch_images = total
+            if len(answer.digits) == call.count and not call.future.done():
+                call.future.set_result(answer)
+        self._metrics.batch(digits, confidences, queue_seconds, seconds, reason)
+
+    @staticmethod
+    def _fail(calls: "deque[_Call] | list[_Call]", error: ServingError) -> None:
+        for call in calls:
+            if not call.future.done():
+                call.future.set_exception(error)

@@ -1,0 +1,47 @@
+"""`digit-server`."""
+
+import sys
+
+from cyclopts import App, CycloptsError
+from cyclopts.config import Env
+
+from server.settings import Settings
+
+app = App(
+    name="digit-server",
+    help="Serve handwritten-digit predictions over gRPC, with Prometheus metrics on a port of their own.",
+    config=Env("DIGITS_", command=False),
+)
+
+
+@app.default
+def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and how the CLI library flattens a class
+    """Serve the newest version that verifies of each model in a repository."""
+    # Imported here so that --help does not wait for ONNX Runtime.
+    import uvloop  # noqa: PLC0415
+
+    from server.errors import StartError  # noqa: PLC0415
+    from server.log import configure  # noqa: PLC0415
+    from server.serve import serve as run  # noqa: PLC0415
+
+    configure(settings.log_format)
+    try:
+        uvloop.run(run(settings))
+    except StartError as error:
+        print(f"digit-server: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0 after a clean stop, 1 cannot start, 2 wrong usage."""
+    try:
+        code: int = app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        print(f"digit-server: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What can go wrong, each with the gRPC status that the caller sees.
+
+Messages name the offending item, what it is and what was expected; they are sent to the caller as they
+are. Any other exception is a defect of ours: it is logged, and the caller learns only that it happened.
+"""
+
+from typing import ClassVar
+
+from grpc import StatusCode
+
+
+class ServingError(Exception):
+    """A call that gets an error status instead of an answer."""
+
+    code: ClassVar[StatusCode]
+
+
+class InvalidRequestError(ServingError):
+    """The request can never succeed, whenever it is sent."""
+
+    code = StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServingError):
+    """No such model, version or label."""
+
+    code = StatusCode.NOT_FOUND
+
+
+class OverloadedError(ServingError):
+    """Refused by admission; the caller may try again after a pause."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+
+
+class ExpiredError(ServingError):
+    """The caller's deadline passed while it waited; the model was not run for it."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+
+
+class UnavailableError(ServingError):
+    """The server is starting or stopping."""
+
+    code = StatusCode.UNAVAILABLE
+
+
+class ModelFailedError(ServingError):
+    """The model raised on this call's images; the log has the details."""
+
+    code = StatusCode.INTERNAL
+
+
+class StartError(Exception):
+    """The server cannot start; the message is the one line that its operator reads."""

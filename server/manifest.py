@@ -1,0 +1,101 @@
+"""`manifest.json`: what a published version is, and the proof that it works."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA = 1
+IMAGE_BYTES = 28 * 28
+CLASSES = 10
+
+
+class RefusedError(Exception):
+    """A version that may not serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Held-out images with the answers that the graph gave when it was published."""
+
+    images: NDArray[np.uint8]  # (k, 784)
+    digits: NDArray[np.int64]  # (k,)
+    probabilities: NDArray[np.float32]  # (k, 10)
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What the manifest promises of one file."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The parts of `manifest.json` that the server uses (docs/model-repository.md has them all)."""
+
+    model: str
+    version: int
+    created: str
+    recipe: str
+    test_accuracy: float
+    files: dict[str, File]
+    golden: Golden
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read and check `manifest.json`.
+
+        Raises:
+            RefusedError: it is missing, is not JSON, or a key is missing or has the wrong type or shape.
+
+        """
+        try:
+            content = json.loads(path.read_bytes())
+        except OSError as error:
+            raise RefusedError(f"{path.name} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise RefusedError(f"{path.name} is not JSON: {error}") from None
+        try:
+            if content["schema"] != SCHEMA:
+                raise RefusedError(f"{path.name} has schema {content['schema']!r}, expected {SCHEMA}")
+            return cls(
+                model=str(content["model"]),
+                version=int(content["version"]),
+                created=str(content["created"]),
+                recipe=str(content["recipe"]),
+                test_accuracy=float(content["metrics"]["test_accuracy"]),
+                files={
+                    str(name): File(str(entry["sha256"]), int(entry["bytes"]))
+                    for name, entry in content["files"].items()
+                },
+                golden=_golden(content["golden"]),
+            )
+        except KeyError as error:
+            raise RefusedError(f"{path.name} has no key {error}") from None
+        except (TypeError, ValueError, AttributeError, binascii.Error) as error:
+            raise RefusedError(f"{path.name} is malformed: {error}") from None
+
+
+def _golden(content: dict[str, Any]) -> Golden:
+    images = np.frombuffer(base64.b64decode(content["images"], validate=True), np.uint8)
+    digits = np.array(content["digits"], np.int64)
+    golden = Golden(
+        images=images.reshape(-1, IMAGE_BYTES),
+        digits=digits,
+        probabilities=np.array(content["probabilities"], np.float32).reshape(-1, CLASSES),
+        tolerance=float(content["tolerance"]),
+    )
+    if not len(golden.images) == len(golden.digits) == len(golden.probabilities) > 0:
+        raise ValueError(
+            f"golden has {len(golden.images)} images, {len(golden.digits)} digits and "
+            f"{len(golden.probabilities)} rows of probabilities, expected as many of each"
+        )
+    return golden

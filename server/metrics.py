@@ -1,0 +1,159 @@
+"""Every metric of the server, defined here and nowhere else.
+
+Durations are seconds. What happens once an image is recorded once a batch; what happens once a call is
+kept in a list and recorded a few times a second, since a histogram costs microseconds each time.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+
+DURATION_BUCKETS = (
+    *(50e-6, 100e-6, 250e-6, 500e-6),
+    *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+FLUSH_SECONDS = 0.1
+
+# A second series for each counter and histogram, that nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types most, not this
+
+
+class BatchedHistogram(Histogram):
+    """A histogram that takes many observations at a time."""
+
+    def observe_many(self, values: Sequence[float]) -> None:
+        """Count each value in its bucket: one locked addition a bucket instead of one search a value."""
+        bounds = self._upper_bounds
+        for bucket, count in Tally([bisect_left(bounds, value) for value in values]).items():
+            self._buckets[bucket].inc(count)
+        self._sum.inc(sum(values))
+
+
+class Queue(Protocol):
+    """What the gauges read of a batcher."""
+
+    @property
+    def queued_images(self) -> int: ...  # noqa: D102
+    @property
+    def inflight_images(self) -> int: ...  # noqa: D102
+
+
+class Metrics:
+    """The metrics of one server process, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = self._counter("requests", "Calls answered", "service", "method", "code")
+        self._request_duration = self._histogram(
+            "request_duration_seconds", "From a call's arrival to its answer", DURATION_BUCKETS, "method"
+        )
+        self.queue_duration = self._histogram(
+            "queue_duration_seconds", "From arrival in the queue to the start of the batch",
+            DURATION_BUCKETS, "model", "version",
+        )  # fmt: skip
+        self.compute_duration = self._histogram(
+            "compute_duration_seconds", "One batch in the model", DURATION_BUCKETS, "model", "version"
+        )
+        self.batch_images = self._histogram(
+            "batch_images", "Images in one run of the model", BATCH_BUCKETS, "model", "version"
+        )
+        self.confidence = self._histogram(
+            "confidence", "Probability of the predicted digit", CONFIDENCE_BUCKETS, "model", "version"
+        )
+        self.batches = self._counter("batches", "Batches, by what released them", "release_reason")
+        self._rejected = self._counter("rejected", "Calls refused by admission", "reason")
+        self.predictions = self._counter("predictions", "Digits predicted", "model", "version", "digit")
+        self._model_info = self._gauge(
+            "model_info", "1 for each version that serves",
+            "model", "version", "sha256", "provider", "accuracy",
+        )  # fmt: skip
+        self._model_loads = self._counter("model_load", "Versions loaded or refused", "result")
+        self._queue_images = self._gauge("queue_images", "Images waiting for the model")
+        self._inflight_images = self._gauge("inflight_images", "Images accepted and not answered yet")
+        for reason in ("full", "quiet", "retry"):
+            self.batches.labels(reason)
+        for reason in ("queue_full", "deadline"):
+            self._rejected.labels(reason)
+        for result in ("loaded", "refused"):
+            self._model_loads.labels(result)
+        self._finished: dict[tuple[str, str, str], list[float]] = {}
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(f"digits_{name}", help_, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return Gauge(f"digits_{name}", help_, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_: str, buckets: Sequence[float], *labels: str) -> BatchedHistogram:
+        return BatchedHistogram(f"digits_{name}", help_, labels, buckets=buckets, registry=self.registry)
+
+    def finished(self, service: str, method: str, code: str, seconds: float) -> None:
+        """Record one call that has its answer or its error."""
+        if not self._finished:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        self._finished.setdefault((service, method, code), []).append(seconds)
+
+    def flush(self) -> None:
+        """Move finished calls into the counters and histograms."""
+        finished, self._finished = self._finished, {}
+        for (service, method, code), seconds in finished.items():
+            self._requests.labels(service, method, code).inc(len(seconds))
+            self._request_duration.labels(method).observe_many(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """Count a call refused by admission."""
+        self._rejected.labels(reason).inc()
+
+    def loaded(self, model: str, version: int, sha256: str, provider: str, accuracy: float) -> "BatchMetrics":
+        """Count a version that serves from now on, and return the metrics of its batches."""
+        self._model_loads.labels("loaded").inc()
+        self._model_info.labels(model, str(version), sha256, provider, f"{accuracy:.4f}").set(1)
+        return BatchMetrics(self, model, str(version))
+
+    def watch(self, batchers: Sequence[Queue]) -> None:
+        """Read the queues of `batchers` at each scrape."""
+        self._queue_images.set_function(lambda: sum(batcher.queued_images for batcher in batchers))
+        self._inflight_images.set_function(lambda: sum(batcher.inflight_images for batcher in batchers))
+
+    def refused(self) -> None:
+        """Count a version that may not serve."""
+        self._model_loads.labels("refused").inc()
+
+
+class BatchMetrics:
+    """What the batches of one version record, with the label lookups done once."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        self._queue_duration = metrics.queue_duration.labels(model, version)
+        self._compute_duration = metrics.compute_duration.labels(model, version)
+        self._batch_images = metrics.batch_images.labels(model, version)
+        self._confidence = metrics.confidence.labels(model, version)
+        self._predictions = [metrics.predictions.labels(model, version, str(digit)) for digit in range(10)]
+        self._batches = metrics.batches
+        self.rejected = metrics.rejected
+
+    def batch(
+        self,
+        digits: Sequence[int],
+        confidences: Sequence[float],
+        queue_seconds: Sequence[float],
+        compute_seconds: float,
+        release_reason: str,
+    ) -> None:
+        """Record one run of the model and the calls that it began."""
+        self._queue_duration.observe_many(queue_seconds)
+        self._compute_duration.observe(compute_seconds)
+        self._batch_images.observe(len(digits))
+        self._confidence.observe_many(confidences)
+        for digit, count in Tally(digits).items():
+            self._predictions[digit].inc(count)
+        self._batches.labels(release_reason).inc()

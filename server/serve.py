@@ -1,0 +1,133 @@
+"""The life of a server: start, serve, stop; the stop is the start in reverse."""
+
+import asyncio
+import signal
+import time
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos.digits.v1 import prediction_pb2
+from server.calls import service_handler
+from server.endpoint import Endpoint, listening
+from server.errors import StartError
+from server.manifest import IMAGE_BYTES
+from server.metrics import Metrics
+from server.models import Models
+from server.service import PredictionService
+from server.settings import Settings
+
+PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+# What a request may weigh beside its images.
+MESSAGE_MARGIN_BYTES = 64 * 1024
+# gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED.
+# So new calls are first refused with UNAVAILABLE, which clients retry elsewhere, and then the port closes.
+REFUSE_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: a port is taken, or the repository has nothing that may serve.
+
+    """
+    started = time.monotonic()
+    stop = _stop_signal()
+    metrics = Metrics()
+    models = Models(settings.default_model, metrics)
+    statuses = Health()
+    endpoint = Endpoint(metrics, live=lambda: models.alive, ready=lambda: statuses.serving)
+    with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
+        # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
+        await statuses.set_all(serving=False)
+        server, grpc_port = _grpc_server(settings, models, statuses, metrics)
+        await server.start()
+        try:
+            await models.load(settings)
+            statuses.names += models.names
+            await statuses.set_all(serving=True)
+            log.info(
+                "ready",
+                grpc_port=grpc_port,
+                metrics_port=metrics_port,
+                models=models.names,
+                seconds=round(time.monotonic() - started, 2),
+            )
+            received = await stop
+
+            # Stop: tell everyone, keep answering while they notice, finish what is in flight.
+            log.info("draining", signal=received.name, inflight_images=models.inflight_images)
+            await statuses.set_all(serving=False)
+            if received == signal.SIGTERM:
+                await asyncio.sleep(settings.drain_seconds)
+            models.refuse()
+            await asyncio.sleep(REFUSE_SECONDS)
+        finally:
+            await server.stop(settings.grace_seconds)
+            await models.close()
+            metrics.flush()
+    log.info("stopped")
+
+
+class Health:
+    """`grpc.health.v1` for the server as a whole, its services and its models."""
+
+    def __init__(self) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self.names = [health.OVERALL_HEALTH, PREDICTION_SERVICE.full_name]
+        self.serving = False
+
+    async def set_all(self, *, serving: bool) -> None:
+        """Answer SERVING or NOT_SERVING for every name."""
+        self.serving = serving
+        status = health_pb2.HealthCheckResponse.ServingStatus.Value("SERVING" if serving else "NOT_SERVING")
+        for name in self.names:
+            await self.servicer.set(name, status)
+
+
+def _grpc_server(
+    settings: Settings, models: Models, statuses: Health, metrics: Metrics
+) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(
+        options=[
+            (
+                "grpc.max_receive_message_length",
+                settings.max_request_images * IMAGE_BYTES + MESSAGE_MARGIN_BYTES,
+            ),
+            # Two servers must not share a port by accident.
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    service = PredictionService(models, settings.max_request_images)
+    server.add_generic_rpc_handlers((service_handler(PREDICTION_SERVICE, service, metrics),))
+    health_pb2_grpc.add_HealthServicer_to_server(statuses.servicer, server)
+    reflection.enable_server_reflection(
+        (PREDICTION_SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    try:
+        return server, server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+    except RuntimeError:
+        raise StartError(
+            f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
+        ) from None
+
+
+def _stop_signal() -> asyncio.Future[signal.Signals]:
+    """Return a future of the first SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def received(signum: signal.Signals) -> None:
+        stop.set_result(signum)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, received, signum)
+    return stop

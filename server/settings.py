@@ -1,0 +1,56 @@
+"""Everything about the server that an operator may set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+SHIPPED_REPOSITORY = Path(__file__).parent / "models"
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Each field is a flag and an environment variable `DIGITS_<NAME>`; its docstring is its help."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every interface."""
+
+    grpc_port: Port = 8500
+    """Port of the gRPC services; 0 takes any free one."""
+
+    metrics_port: Port = 9090
+    """Port of /metrics, /livez and /readyz; 0 takes any free one."""
+
+    model_repository: Path = SHIPPED_REPOSITORY
+    """Folder of models to serve; the model that ships with the package by default."""
+
+    default_model: str = "digits"
+    """The model that answers a request that names none."""
+
+    max_batch_images: Count = 64
+    """Most images in one run of the model; larger requests are split."""
+
+    max_queue_images: Count = 16384
+    """Most images waiting for the model; past it, calls are refused."""
+
+    max_request_images: Count = 4096
+    """Most images in one call."""
+
+    model_threads: Count = 1
+    """Threads that ONNX Runtime computes one batch with."""
+
+    drain_seconds: Seconds = 5.0
+    """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it."""
+
+    grace_seconds: Seconds = 20.0
+    """How long calls in flight may take to finish once new ones are refused."""
+
+    log_format: Literal["console", "json"] = "console"
+    """How log lines are written to standard error."""

@@ -1,0 +1,91 @@
+"""Fixtures that every part's tests share."""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with all of MNIST as IDX files."""
+    folder = os.environ.get("DIGITS_DATA_DIR")
+    if not folder:
+        pytest.skip("NOT RUN: all of MNIST is needed; set DIGITS_DATA_DIR to a folder with its IDX files")
+    return Path(folder)
+
+
+def linear_weights(seed: int) -> NDArray[np.float32]:
+    """Random weights (784, 10) that make the probabilities of random images differ well."""
+    return np.random.default_rng(seed).normal(0, 0.002, (784, 10)).astype(np.float32)
+
+
+def linear_graph(seed: int = 1) -> bytes:
+    """An ONNX graph with the right tensors and no training: softmax(images @ random weights)."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", ["pixels", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 784])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(linear_weights(seed), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def linear_answers(seed: int, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The same in numpy: probabilities (n, 10) of images (n, 784)."""
+    logits = images.astype(np.float32) @ linear_weights(seed)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+Publish = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def publish() -> Publish:
+    """Write a version folder that verifies, or what `changes` makes of it."""
+
+    def write(
+        repository: Path, model: str = "digits", version: int = 1, graph: bytes | None = None, **changes: Any
+    ) -> Path:
+        graph = graph if graph is not None else linear_graph(version)
+        images = np.random.default_rng(1).integers(0, 256, (4, 784), np.uint8)
+        probabilities = linear_answers(version, images)
+        folder = repository / model / str(version)
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(graph)
+        manifest = {
+            "schema": 1,
+            "model": model,
+            "version": version,
+            "created": "2026-01-02T03:04:05Z",
+            "recipe": "linear",
+            "metrics": {"test_accuracy": 0.5, "test_images": 4},
+            "files": {"model.onnx": {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}},
+            "golden": {
+                "images": base64.b64encode(images.tobytes()).decode(),
+                "digits": probabilities.argmax(axis=1).tolist(),
+                "probabilities": probabilities.tolist(),
+                "tolerance": 1e-3,
+            },
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+        return folder
+
+    return write

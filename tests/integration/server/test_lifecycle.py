@@ -1,0 +1,151 @@
+"""Start and stop of the real process, well and badly."""
+
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.digits.v1 import prediction_pb2
+from tests.conftest import Publish
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess
+
+
+@pytest.fixture
+def repository(tmp_path: Path, publish: Publish) -> Path:
+    publish(tmp_path)
+    return tmp_path
+
+
+def failed_start(*arguments: object, env: dict[str, str] | None = None) -> tuple[int, str]:
+    process = ServerProcess(*arguments, env=env)
+    code = process.wait()
+    last = process.lines[-1]
+    assert last.startswith("digit-server: ")
+    assert not [line for line in process.lines if "Traceback" in line]
+    return code, last.removeprefix("digit-server: ")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_the_server_cleanly(repository: Path, signum: signal.Signals) -> None:
+    server = RunningServer("--model-repository", repository)
+    server.process.send_signal(signum)
+    assert server.event("draining")["signal"] == signum.name
+    assert server.wait() == 0
+    assert '"stopped"' in server.lines[-1]
+
+
+def test_draining_server_answers_and_says_that_it_is_going(repository: Path) -> None:
+    server = RunningServer("--model-repository", repository, "--drain-seconds", 60)
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="digits"), timeout=WAIT_SECONDS)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    server.process.terminate()
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert server.get("/readyz") == (503, "not ready\n")
+    assert server.get("/livez") == (200, "live\n")
+    assert server.predict(bytes(784)).model == "digits"
+    server.process.terminate()  # the second signal does not wait for the drain
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_calls_in_flight_at_the_stop_are_answered(repository: Path) -> None:
+    server = RunningServer("--model-repository", repository)
+    calls = []
+    enough = threading.Event()
+
+    def call_until_refused() -> None:
+        while True:
+            try:
+                calls.append(server.predict(bytes(64 * 784)).digits)
+            except grpc.RpcError as error:
+                calls.append(error.code())  # type: ignore[attr-defined]
+                return
+            if len(calls) > 20:
+                enough.set()
+
+    threads = [threading.Thread(target=call_until_refused) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert enough.wait(WAIT_SECONDS)
+    server.process.terminate()
+    for thread in threads:
+        thread.join(WAIT_SECONDS)
+    assert server.wait() == 0
+    refusals = [call for call in calls if isinstance(call, grpc.StatusCode)]
+    assert refusals == [grpc.StatusCode.UNAVAILABLE] * 8  # nothing accepted was cancelled or lost
+
+
+def test_taken_grpc_port_is_named(repository: Path) -> None:
+    server = RunningServer("--model-repository", repository)
+    code, message = failed_start("--model-repository", repository, "--grpc-port", server.grpc_port)
+    assert code == 1
+    assert message == (
+        f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound, is another server using it?"
+    )
+    server.process.terminate()
+    server.wait()
+
+
+def test_taken_metrics_port_is_named(repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, message = failed_start("--model-repository", repository, "--metrics-port", port)
+    assert code == 1
+    assert message == f"metrics port {port} on 127.0.0.1 cannot be bound: Address already in use"
+
+
+def test_missing_repository_is_named(tmp_path: Path) -> None:
+    code, message = failed_start("--model-repository", tmp_path / "nowhere")
+    assert code == 1
+    assert message == f"model repository {tmp_path}/nowhere cannot be read: No such file or directory"
+
+
+def test_repository_without_the_default_model_says_what_it_has(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path, model="letters")
+    code, message = failed_start("--model-repository", tmp_path)
+    assert code == 1
+    assert message == f"model repository {tmp_path} has no model 'digits', it has letters"
+
+
+def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    (folder / "model.onnx").write_bytes(b"damaged")
+    code, message = failed_start("--model-repository", tmp_path)
+    assert code == 1
+    assert message.startswith(
+        f"no version of model 'digits' in {tmp_path} may serve: version 1: model.onnx has 7 bytes, the manifest says "
+    )
+
+
+def test_newest_version_that_verifies_is_served(repository: Path, publish: Publish) -> None:
+    (publish(repository, version=2) / "model.onnx").write_bytes(b"damaged")
+    server = RunningServer("--model-repository", repository)
+    assert server.predict(bytes(784)).version == 1
+    server.process.terminate()
+    server.wait()
+
+
+def test_wrong_usage_is_one_line_and_exit_code_2() -> None:
+    assert failed_start("--grpc-port", 99999) == (
+        2,
+        'Invalid value "99999" for --grpc-port. Must be <= 65535.',
+    )
+    code, message = failed_start(env={"DIGITS_MAX_QUEUE_IMAGES": "many"})
+    assert (code, message) == (
+        2,
+        'Invalid value for DIGITS_MAX_QUEUE_IMAGES from env: unable to convert "many" into int.',
+    )
+
+
+def test_settings_come_from_the_environment_too(repository: Path) -> None:
+    server = RunningServer(env={"DIGITS_MODEL_REPOSITORY": str(repository), "DIGITS_MAX_REQUEST_IMAGES": "1"})
+    with pytest.raises(grpc.RpcError, match="expected at most 1"):
+        server.stub.Predict(prediction_pb2.PredictRequest(images=bytes(2 * 784)))
+    server.process.terminate()
+    server.wait()

@@ -1,0 +1,185 @@
+"""One real server process, looked at from outside."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+from tests.conftest import Publish, linear_answers
+from tests.process import RunningServer, running
+
+IMAGES = np.random.default_rng(7).integers(0, 256, (200, 784), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[RunningServer]:
+    repository = tmp_path_factory.mktemp("repository")
+    publish(repository, version=1)
+    publish(repository, version=2)
+    publish(repository, version=3, metrics={})  # refused: no accuracy
+    publish(repository, model="other", version=1)
+    with running("--model-repository", repository, "--max-request-images", 300) as server:
+        yield server
+
+
+def failure(call: Any) -> tuple[str, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code().name, caught.value.details()
+
+
+def test_images_get_their_digits_and_confidences_in_order(server: RunningServer) -> None:
+    expected = linear_answers(2, IMAGES)
+    response = server.predict(IMAGES.tobytes())
+    assert list(response.digits) == expected.argmax(axis=1).tolist()
+    np.testing.assert_allclose(response.confidences, expected.max(axis=1), atol=1e-5)
+    assert not response.probabilities
+    assert (response.model, response.version) == ("digits", 2)
+    assert response.timing.compute_us > 0
+    assert 1 <= response.timing.batch_images <= 64
+
+
+def test_probabilities_come_when_asked_for(server: RunningServer) -> None:
+    response = server.predict(IMAGES[:3].tobytes(), include_probabilities=True)
+    probabilities = np.array(response.probabilities).reshape(3, 10)
+    np.testing.assert_allclose(probabilities, linear_answers(2, IMAGES[:3]), atol=1e-5)
+
+
+def test_concurrent_callers_share_batches_and_get_their_own_answers(server: RunningServer) -> None:
+    expected = linear_answers(2, IMAGES).argmax(axis=1).tolist()
+    start = threading.Barrier(20)
+    shared = []
+
+    def one(index: int) -> int:
+        start.wait()
+        response = server.predict(IMAGES[index].tobytes())
+        shared.append(response.timing.batch_images)
+        return response.digits[0]
+
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(one, range(20))) == expected[:20]
+    assert max(shared) > 1
+
+
+def test_model_and_version_may_be_named(server: RunningServer) -> None:
+    image = IMAGES[0].tobytes()
+    assert server.predict(image, model="other").version == 1
+    assert server.predict(image, version=2).version == 2
+    assert failure(lambda: server.predict(image, model="cats")) == (
+        "NOT_FOUND",
+        "no model 'cats', there is digits, other",
+    )
+    assert failure(lambda: server.predict(image, version=9)) == (
+        "NOT_FOUND",
+        "model 'digits' serves version 2, not 9",
+    )
+    assert failure(lambda: server.predict(image, label="canary")) == (
+        "NOT_FOUND",
+        "model 'digits' has no label 'canary'",
+    )
+    assert failure(lambda: server.predict(image, version=2, label="x")) == (
+        "INVALID_ARGUMENT",
+        "version 2 and label 'x' are both set, expected one of them",
+    )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "message"),
+    [
+        (0, "images is empty, expected at least one image of 784 bytes"),
+        (783, "images has 783 bytes, expected a multiple of 784 (28 x 28)"),
+        (301 * 784, "images has 301 images, expected at most 300"),
+    ],
+)
+def test_request_that_can_never_succeed_says_what_was_expected(
+    server: RunningServer, size_bytes: int, message: str
+) -> None:
+    assert failure(lambda: server.predict(bytes(size_bytes))) == ("INVALID_ARGUMENT", message)
+
+
+def test_message_over_the_limit_is_refused_unread(server: RunningServer) -> None:
+    code, message = failure(lambda: server.predict(bytes(1000 * 784)))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "larger than max" in message
+
+
+def test_list_models_shows_every_version_and_why_one_was_refused(server: RunningServer) -> None:
+    response = server.stub.ListModels(prediction_pb2.ListModelsRequest())
+    states = {
+        (model.name, model.version): prediction_pb2.Model.State.Name(model.state) for model in response.models
+    }
+    assert states == {
+        ("digits", 3): "STATE_REFUSED",
+        ("digits", 2): "STATE_SERVING",
+        ("digits", 1): "STATE_AVAILABLE",
+        ("other", 1): "STATE_SERVING",
+    }
+    (reason,) = [model.reason for model in response.models if model.version == 3]
+    assert reason == "manifest.json has no key 'test_accuracy'"
+
+
+def test_get_model_tells_the_provenance_of_what_serves(server: RunningServer) -> None:
+    model = server.stub.GetModel(prediction_pb2.GetModelRequest())
+    assert (model.name, model.version, model.recipe, model.provider) == ("digits", 2, "linear", "cpu")
+    assert (model.accuracy, model.created, len(model.sha256)) == (0.5, "2026-01-02T03:04:05Z", 64)
+
+
+@pytest.mark.parametrize("name", ["", "digits.v1.PredictionService", "digits", "other"])
+def test_health_says_serving_for_the_server_its_service_and_each_model(
+    server: RunningServer, name: str
+) -> None:
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == 1
+
+
+def test_reflection_describes_the_service(server: RunningServer) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService")
+    (response,) = stub.ServerReflectionInfo(iter([request]))
+    file = FileDescriptorProto.FromString(response.file_descriptor_response.file_descriptor_proto[0])
+    assert [method.name for method in file.service[0].method] == ["Predict", "GetModel", "ListModels"]
+
+
+def test_metrics_count_exactly_what_was_asked(publish: Publish, tmp_path: Path) -> None:
+    publish(tmp_path)
+    with running("--model-repository", tmp_path) as server:
+        for _ in range(3):
+            server.predict(IMAGES[:5].tobytes())
+        failure(lambda: server.predict(b"x"))
+        ok = {"service": "digits.v1.PredictionService", "method": "Predict", "code": "OK"}
+        version = {"model": "digits", "version": "1"}
+        assert server.metric("digits_requests_total", **ok) == 3
+        assert server.metric("digits_requests_total", **(ok | {"code": "INVALID_ARGUMENT"})) == 1
+        assert server.metric("digits_request_duration_seconds_count", method="Predict") == 4
+        assert server.metric("digits_batch_images_sum", **version) == 15
+        assert server.metric("digits_predictions_total", **version) == 15
+        assert server.metric("digits_confidence_count", **version) == 15
+        assert server.metric("digits_inflight_images") == server.metric("digits_queue_images") == 0
+        assert server.metric("digits_model_info", **version, provider="cpu", accuracy="0.5000") == 1
+        assert server.metric("digits_model_load_total", result="loaded") == 1
+        assert server.metric("process_resident_memory_bytes") > 0
+
+
+def test_orchestrators_can_probe_over_http(server: RunningServer) -> None:
+    assert server.get("/livez") == (200, "live\n")
+    assert server.get("/readyz") == (200, "ready\n")
+    assert server.get("/nothing") == (404, "no page /nothing, there are /metrics, /livez and /readyz\n")
+
+
+def test_unknown_method_is_unimplemented(server: RunningServer) -> None:
+    call = server.channel.unary_unary("/digits.v1.PredictionService/Nothing")
+    assert failure(lambda: call(b""))[0] == "UNIMPLEMENTED"
+
+
+def test_stub_and_descriptor_name_the_same_service() -> None:
+    name = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+    assert prediction_pb2_grpc.PredictionService.__name__ == name.rpartition(".")[2]

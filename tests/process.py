@@ -1,0 +1,111 @@
+"""A real server process, for tests that look at it from outside."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+
+WAIT_SECONDS = 30
+# What tests want unless they say otherwise: any free port, a log to parse, a stop without waiting.
+DEFAULTS = {
+    "DIGITS_GRPC_PORT": "0",
+    "DIGITS_METRICS_PORT": "0",
+    "DIGITS_LOG_FORMAT": "json",
+    "DIGITS_DRAIN_SECONDS": "0",
+}
+
+
+class ServerProcess:
+    """`digit-server` with JSON logs; its events are read as they are written."""
+
+    def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "server.cli", *map(str, arguments)]
+        environment = os.environ | DEFAULTS | (env or {})
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        self.lines: list[str] = []
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("{"):
+                self._events.put(json.loads(line))
+        self._events.put(None)
+
+    def event(self, name: str) -> dict[str, Any]:
+        """Wait for the log line of an event."""
+        while (event := self._events.get(timeout=WAIT_SECONDS)) is not None:
+            if event["event"] == name:
+                return event
+        raise AssertionError(f"the server ended without {name!r}: {self.lines}")
+
+    def wait(self) -> int:
+        """Wait for the end of the process; return its exit code."""
+        code = self.process.wait(WAIT_SECONDS)
+        self._reader.join(WAIT_SECONDS)
+        return code
+
+
+class RunningServer(ServerProcess):
+    """A server that has said it is ready."""
+
+    def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
+        super().__init__(*arguments, env=env)
+        ready = self.event("ready")
+        self.address = f"127.0.0.1:{ready['grpc_port']}"
+        self.grpc_port: int = ready["grpc_port"]
+        self.metrics_port: int = ready["metrics_port"]
+        self.channel = grpc.insecure_channel(self.address)
+        self.stub = prediction_pb2_grpc.PredictionServiceStub(self.channel)
+
+    def predict(self, images: bytes, **fields: Any) -> prediction_pb2.PredictResponse:
+        """Call Predict."""
+        request = prediction_pb2.PredictRequest(images=images, **fields)
+        response: prediction_pb2.PredictResponse = self.stub.Predict(request, timeout=WAIT_SECONDS)
+        return response
+
+    def get(self, path: str) -> tuple[int, str]:
+        """GET a page of the metrics port: status and text."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.metrics_port}{path}", timeout=WAIT_SECONDS
+            ) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Scrape /metrics; the sum of the samples of a name whose labels include these."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+@contextmanager
+def running(*arguments: object, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+    """Run a server for the length of a block, and stop it as an orchestrator would."""
+    server = RunningServer(*arguments, env=env)
+    try:
+        yield server
+    finally:
+        server.channel.close()
+        server.process.terminate()
+        try:
+            server.wait()
+        finally:
+            server.process.kill()

@@ -1,0 +1,143 @@
+"""Loading a version: what may serve, and why the rest may not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from server.manifest import RefusedError
+from server.model import Model
+
+Publish = Callable[..., Path]
+
+
+def load(folder: Path) -> Model:
+    return Model.load(folder, threads=1, warm_batch_images=2)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(RefusedError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_published_version_loads_and_predicts(tmp_path: Path, publish: Publish) -> None:
+    model = load(publish(tmp_path, version=3))
+    probabilities = model.predict(np.zeros((5, 784), np.uint8))
+    assert (model.name, model.version, model.provider) == ("digits", 3, "cpu")
+    assert probabilities.shape == (5, 10)
+    assert probabilities.dtype == np.float32
+
+
+def test_damaged_graph_is_refused_by_its_checksum(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    graph = bytearray((folder / "model.onnx").read_bytes())
+    graph[100] ^= 1
+    (folder / "model.onnx").write_bytes(graph)
+    assert refusal(folder).startswith("model.onnx has sha256 ")
+
+
+def test_truncated_graph_is_refused_by_its_size(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    graph = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(graph[:-10])
+    assert refusal(folder) == f"model.onnx has {len(graph) - 10} bytes, the manifest says {len(graph)}"
+
+
+def test_missing_graph_is_refused(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    (folder / "model.onnx").unlink()
+    assert refusal(folder) == "model.onnx cannot be read: No such file or directory"
+
+
+def test_bytes_that_are_no_graph_are_refused(tmp_path: Path, publish: Publish) -> None:
+    assert refusal(publish(tmp_path, graph=b"not a graph")).startswith("model.onnx cannot be loaded: ")
+
+
+def test_graph_with_other_tensors_is_refused(tmp_path: Path, publish: Publish) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "wrong",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+    )
+    wrong = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    assert refusal(publish(tmp_path, graph=wrong.SerializeToString())) == (
+        "model.onnx has input x tensor(float) [N, 3]; output y tensor(float) [N, 3]; "
+        "expected input images tensor(uint8) [N, 784]; output probabilities tensor(float) [N, 10]"
+    )
+
+
+def test_version_that_answers_otherwise_than_when_published_is_refused(
+    tmp_path: Path, publish: Publish
+) -> None:
+    folder = publish(tmp_path)
+    content = json.loads((folder / "manifest.json").read_text())
+    right = content["golden"]["digits"][2]
+    content["golden"]["digits"][2] = (right + 1) % 10
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert refusal(folder) == (
+        f"golden image 2 is predicted as {right}, expected {(right + 1) % 10} (1 of 4 differ)"
+    )
+
+
+def test_version_whose_probabilities_drifted_is_refused(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    content = json.loads((folder / "manifest.json").read_text())
+    content["golden"]["probabilities"][0][0] += 0.01
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert refusal(folder) == "golden probabilities differ by up to 0.01, expected at most 0.001"
+
+
+def test_folder_copied_under_another_name_is_refused(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path, version=1)
+    assert refusal(folder.rename(folder.parent / "2")) == "manifest.json is of digits/1, expected digits/2"
+
+
+def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = publish(
+        tmp_path, files={"../../secret": {"sha256": "", "bytes": 6}, "model.onnx": {"sha256": "", "bytes": 0}}
+    )
+    assert refusal(folder) == "manifest.json lists '../../secret', which is outside the version's folder"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "manifest.json has schema 2, expected 1"),
+        ({"files": {}}, "manifest.json lists no model.onnx"),
+        ({"files": []}, "manifest.json is malformed: 'list' object has no attribute 'items'"),
+        ({"metrics": {}}, "manifest.json has no key 'test_accuracy'"),
+        (
+            {"golden": {"images": "", "digits": [], "probabilities": [], "tolerance": 0.1}},
+            "manifest.json is malformed: golden has 0 images, 0 digits and 0 rows of probabilities",
+        ),
+    ],
+)
+def test_manifest_that_lacks_a_promise_is_refused(
+    tmp_path: Path, publish: Publish, change: dict[str, Any], message: str
+) -> None:
+    assert refusal(publish(tmp_path, **change)).startswith(message)
+
+
+def test_manifest_that_is_not_json_is_refused(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    (folder / "manifest.json").write_text('{"schema": 1,')
+    assert refusal(folder).startswith("manifest.json is not JSON: ")
+
+
+def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    assert refusal(tmp_path / "digits" / "1") == "manifest.json cannot be read: No such file or directory"
+
+
+def test_linear_graph_of_the_fixtures_is_valid(tmp_path: Path, publish: Publish) -> None:
+    onnx.checker.check_model(str(publish(tmp_path) / "model.onnx"))
