@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clients.aio import AsyncClient
     from clients.client import Client
-    from clients.connection import Connection
+    from clients.connection import Connection, Tls
     from clients.errors import DigitsError, InputError, ServerError
     from clients.prediction import ModelInfo, Prediction, Timing
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "Connection",
     "DigitsError",
@@ -25,9 +27,11 @@ __all__ = [
     "Prediction",
     "ServerError",
     "Timing",
+    "Tls",
 ]
 
 _HOMES = {
+    "AsyncClient": "aio",
     "Client": "client",
     "Connection": "connection",
     "DigitsError": "errors",
@@ -36,6 +40,7 @@ _HOMES = {
     "Prediction": "prediction",
     "ServerError": "errors",
     "Timing": "prediction",
+    "Tls": "connection",
 }
 
 

@@ -2,30 +2,36 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import chain
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 
-from clients.calls import Question, model_info
 from clients.chunks import cut
+from clients.coalesce import Coalescer
 from clients.connection import Connection
+from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
 from clients.prediction import ModelInfo, Prediction
 from clients.status import server_error
-from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+from clients.wire import LIST_MODELS, PREDICT, Question, model_info, predictions, request
+from protos.digits.v1 import prediction_pb2
+
+Answers = Future[list[Prediction]]
 
 
 class Client:
     """Ask a digit server; one client serves any number of threads.
 
     `server` is HOST:PORT, or a Connection with all its settings. Calls carry up to
-    `images_per_call` images, and `calls_in_flight` of them travel at the same time.
+    `images_per_call` images, and `calls_in_flight` of them travel at the same time. With
+    `coalesce`, threads that ask at the same time share calls: for many callers of few images.
     Every method raises ServerError where the server gives no usable answer.
     """
 
@@ -35,13 +41,24 @@ class Client:
         *,
         images_per_call: int = 256,
         calls_in_flight: int = 4,
+        coalesce: bool = False,
     ) -> None:
         self._connection = Connection(address=server) if isinstance(server, str) else server
         self._images_per_call = images_per_call
         self._calls_in_flight = calls_in_flight
         self._channel = self._connection.open()
-        self._stub = prediction_pb2_grpc.PredictionServiceStub(self._channel)
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._predict = self._channel.unary_unary(
+            PREDICT,
+            prediction_pb2.PredictRequest.SerializeToString,
+            prediction_pb2.PredictResponse.FromString,
+        )
+        self._hedges = HedgeBudget()
+        self._ask: Callable[[Question, NDArray[np.uint8]], Answers] = self._send
+        if coalesce:
+            joined: Coalescer[Answers] = Coalescer(
+                self._send, Future, images_per_call=images_per_call, calls_in_flight=calls_in_flight
+            )
+            self._ask = joined.ask
 
     def predict(
         self,
@@ -58,7 +75,7 @@ class Client:
         or a list of these. Raises InputError for what is none of them.
         """
         question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        return list(chain.from_iterable(self._ask(question, [pixels(images)])))
+        return list(chain.from_iterable(self._pipeline(question, [pixels(images)])))
 
     def stream(
         self,
@@ -74,27 +91,19 @@ class Client:
         Reads ahead of what it yields by at most `calls_in_flight` x `images_per_call` images.
         """
         question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        for answers in self._ask(question, map(pixels, images)):
-            yield from answers
+        return chain.from_iterable(self._pipeline(question, map(pixels, images)))
 
     def models(self) -> list[ModelInfo]:
         """List every version of every model that the server knows."""
-        try:
-            response = self._stub.ListModels(
-                prediction_pb2.ListModelsRequest(), timeout=self._connection.timeout_seconds
-            )
-        except grpc.RpcError as error:
-            raise server_error(error, self._connection) from None
+        response = self._call(
+            LIST_MODELS, prediction_pb2.ListModelsRequest(), prediction_pb2.ListModelsResponse
+        )
         return [model_info(model) for model in response.models]
 
     def ready(self, service: str = "") -> bool:
         """Say whether the server (or one service or model of it) is ready to answer."""
-        try:
-            response = self._health.Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=self._connection.timeout_seconds
-            )
-        except grpc.RpcError as error:
-            raise server_error(error, self._connection) from None
+        ask = health_pb2.HealthCheckRequest(service=service)
+        response = self._call("/grpc.health.v1.Health/Check", ask, health_pb2.HealthCheckResponse)
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def close(self) -> None:
@@ -109,46 +118,67 @@ class Client:
     ) -> None:
         self.close()
 
-    def _ask(self, question: Question, parts: Iterable[NDArray[np.uint8]]) -> Iterator[list[Prediction]]:
-        flying: deque[_Call] = deque()
+    def _pipeline(self, question: Question, parts: Iterable[NDArray[np.uint8]]) -> Iterator[list[Prediction]]:
+        flying: deque[tuple[NDArray[np.uint8], Answers]] = deque()
         try:
             for images in cut(parts, self._images_per_call):
-                flying.append(_Call(self._stub, question, images, self._connection))
+                self._hedges.called()
+                flying.append((images, self._ask(question, images)))
                 if len(flying) == self._calls_in_flight:
-                    yield flying.popleft().answers()
+                    yield self._wait(question, *flying.popleft())
             while flying:
-                yield flying.popleft().answers()
+                yield self._wait(question, *flying.popleft())
         finally:
-            for call in flying:
-                call.cancel()
+            for _, answers in flying:
+                answers.cancel()
 
+    def _wait(self, question: Question, images: NDArray[np.uint8], first: Answers) -> list[Prediction]:
+        hedge_seconds = self._connection.hedge_seconds
+        done, _ = wait([first], hedge_seconds)
+        if done or not self._hedges.take():
+            return first.result()
+        second = self._ask(question, images)
+        done, late = wait([first, second], return_when=FIRST_COMPLETED)
+        winner = next((answers for answers in done if not answers.exception()), None)
+        if winner is None:  # one failed; the other may still do better
+            return next(iter(late or done)).result()
+        for answers in late:
+            answers.cancel()
+        return winner.result()
 
-class _Call:
-    """One Predict call in flight."""
+    def _send(self, question: Question, images: NDArray[np.uint8]) -> Answers:
+        """Start one call."""
+        answers: Answers = Future()
+        started = time.perf_counter()
+        call = self._predict.future(
+            request(question, images),
+            timeout=self._connection.timeout_seconds,
+            metadata=self._connection.metadata,
+        )
 
-    def __init__(
-        self,
-        stub: prediction_pb2_grpc.PredictionServiceStub,
-        question: Question,
-        images: NDArray[np.uint8],
-        connection: Connection,
-    ) -> None:
-        self._question, self._images, self._connection = question, len(images), connection
-        self._ended = self._started = time.perf_counter()
-        self._future = stub.Predict.future(question.request(images), timeout=connection.timeout_seconds)
-        # The answer may lie here for a while until its turn comes; that is not the call's time.
-        self._future.add_done_callback(self._end)
+        def finish(_: object) -> None:
+            seconds = time.perf_counter() - started
+            if not answers.set_running_or_notify_cancel():
+                return
+            try:
+                response = call.result()
+                address = self._connection.address
+                answers.set_result(
+                    predictions(response, question, len(images), call_seconds=seconds, address=address)
+                )
+            except grpc.RpcError as error:
+                answers.set_exception(server_error(error, self._connection))
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+                answers.set_exception(error)
 
-    def _end(self, _: object) -> None:
-        self._ended = time.perf_counter()
+        call.add_done_callback(finish)
+        answers.add_done_callback(lambda _: call.cancel())  # nothing happens where it has ended
+        return answers
 
-    def answers(self) -> list[Prediction]:
+    def _call(self, method: str, ask: Any, answer: type[Any]) -> Any:
+        call = self._channel.unary_unary(method, type(ask).SerializeToString, answer.FromString)
+        connection = self._connection
         try:
-            response = self._future.result()
+            return call(ask, timeout=connection.timeout_seconds, metadata=connection.metadata)
         except grpc.RpcError as error:
-            raise server_error(error, self._connection) from None
-        seconds = self._ended - self._started
-        return self._question.answers(response, self._images, seconds, self._connection.address)
-
-    def cancel(self) -> None:
-        self._future.cancel()
+            raise server_error(error, connection) from None

@@ -37,11 +37,13 @@ def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.Predic
 class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     """Serve on a free port of this machine while the `with` block lasts.
 
-    Each status in `failures` fails one call before `answer` is used again. `requests` and
+    `credentials` make it a TLS server. Each status in `failures` fails one call before `answer` is used again. `requests` and
     `metadata` keep what callers sent; `models` is what they are told when they ask for models.
     """
 
-    def __init__(self, answer: Answer = first_pixel) -> None:
+    def __init__(
+        self, answer: Answer = first_pixel, *, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.answer = answer
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
         self.models: list[prediction_pb2.Model] = []
@@ -51,7 +53,12 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8))
         prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        port = (
+            self._server.add_secure_port("127.0.0.1:0", credentials)
+            if credentials
+            else self._server.add_insecure_port("127.0.0.1:0")
+        )
+        self.address = f"127.0.0.1:{port}"
 
     def set_ready(self, service: str, *, ready: bool) -> None:
         """Change what grpc.health.v1 says about `service`; "" is the whole server."""

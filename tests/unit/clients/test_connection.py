@@ -1,0 +1,97 @@
+"""Security and transport settings, each seen from the server's side."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from numpy.typing import NDArray
+
+from clients import Client, Connection, InputError, ServerError, Tls
+from clients.testing import FakeServer
+
+Digits = Callable[[int], NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+def credentials(authority: trustme.CA, *, know_callers: bool = False) -> grpc.ServerCredentials:
+    certificate = authority.issue_cert("digits.test")
+    chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+    key = certificate.private_key_pem.bytes()
+    return grpc.ssl_server_credentials([(key, chain)], authority.cert_pem.bytes(), know_callers)
+
+
+def test_tls_server_is_trusted_by_its_authority(
+    authority: trustme.CA, ca_file: Path, digit_images: Digits
+) -> None:
+    tls = Tls(ca=ca_file, server_name="digits.test")
+    with (
+        FakeServer(credentials=credentials(authority)) as fake,
+        Client(Connection(address=fake.address, tls=tls)) as client,
+    ):
+        assert client.predict(digit_images(2))[1].digit == 1
+
+
+def test_server_of_another_name_is_not_trusted(
+    authority: trustme.CA, ca_file: Path, digit_images: Digits
+) -> None:
+    with (
+        FakeServer(credentials=credentials(authority)) as fake,
+        Client(Connection(address=fake.address, tls=Tls(ca=ca_file), attempts=1)) as client,
+        pytest.raises(ServerError, match="no server answers"),
+    ):
+        client.predict(digit_images(1))
+
+
+def test_server_that_wants_to_know_its_callers_does(
+    authority: trustme.CA, ca_file: Path, tmp_path: Path, digit_images: Digits
+) -> None:
+    mine = authority.issue_cert("me@digits.test")
+    mine.cert_chain_pems[0].write_to_path(tmp_path / "me.pem")
+    mine.private_key_pem.write_to_path(tmp_path / "me.key")
+    known = Tls(
+        ca=ca_file, certificate=tmp_path / "me.pem", key=tmp_path / "me.key", server_name="digits.test"
+    )
+    stranger = Tls(ca=ca_file, server_name="digits.test")
+    with FakeServer(credentials=credentials(authority, know_callers=True)) as fake:
+        with Client(Connection(address=fake.address, tls=known)) as client:
+            assert client.predict(digit_images(1))[0].digit == 0
+        with (
+            Client(Connection(address=fake.address, tls=stranger, attempts=1)) as client,
+            pytest.raises(ServerError),
+        ):
+            client.predict(digit_images(1))
+
+
+def test_certificate_without_its_key_is_refused(ca_file: Path) -> None:
+    with pytest.raises(InputError, match="come together"):
+        Client(Connection(tls=Tls(certificate=ca_file)))
+
+
+def test_missing_pem_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.pem: No such file"):
+        Client(Connection(tls=Tls(ca=tmp_path / "gone.pem")))
+
+
+def test_token_travels_with_every_call(fake: FakeServer, digit_images: Digits) -> None:
+    with Client(Connection(address=fake.address, token="s3cret")) as client:  # noqa: S106 - no secret
+        client.predict(digit_images(1))
+    assert fake.metadata[0]["authorization"] == "Bearer s3cret"
+
+
+def test_compressed_images_arrive_whole(fake: FakeServer, digit_images: Digits) -> None:
+    with Client(Connection(address=fake.address, compression="gzip")) as client:
+        assert [p.digit for p in client.predict(digit_images(300))] == [n % 10 for n in range(300)]
