@@ -17,10 +17,10 @@ help:  ## List the targets
 .PHONY: setup
 setup: $(VENV)/.ready  ## Make .venv from the hashed lock; quick when nothing changed
 
-# $(call install,VENV,LOCK): a fresh environment with exactly what the lock names, and this project.
+# $(call install,VENV,LOCK): an environment with what the lock names, and this project.
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	$(PYTHON) -m venv --clear $(1)
+	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $(2)
 	$(1)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
 	touch $(1)/.ready
