@@ -1,0 +1,128 @@
+"""Vary training images: geometry for each of them, photometry for a share of them.
+
+All draws are stateless: the same seed and step give the same variation, so a resumed run repeats none
+and skips none.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.backend import tf
+from trainer.recipe import Augment
+
+SIDE = 28
+_CENTRE = (SIDE - 1) / 2
+_KNOTS = 6
+_DRAWS = 12
+
+
+def augment(images: Any, how: Augment, seed: Any) -> Any:
+    """Return uint8 images [n, 784] as float32 [n, 784] in 0-255, each varied as `how` says.
+
+    `seed` is int32 [2]; every value of it gives another variation.
+    """
+    seed = tf.convert_to_tensor(seed)
+    n = tf.shape(images)[0]
+    pixels = tf.cast(images, tf.float32)
+    # One uniform number in [-1, 1) for each image and purpose.
+    draws = tf.unstack(tf.random.stateless_uniform((_DRAWS, n), seed, -1.0, 1.0))
+    if any((how.shift_pixels, how.rotate_degrees, how.scale, how.shear, how.elastic_pixels)):
+        pixels = _warp(pixels, how, draws[:6], seed)
+    if how.stroke_chance:
+        pixels = _choose(draws[6], how.stroke_chance, _stroke(pixels, draws[7]), pixels)
+    if how.contrast_chance:
+        keep = 0.65 + 0.35 * draws[8]  # contrast left, 0.3-1
+        lift = 127.5 * (1 - keep) * (1 + draws[9])  # 0 up to what still fits below 255
+        pixels = _choose(draws[10], how.contrast_chance, pixels * keep[:, None] + lift[:, None], pixels)
+    pixels = _noise(pixels, how, seed)
+    if how.invert_chance:
+        pixels = _choose(draws[11], how.invert_chance, 255.0 - pixels, pixels)
+    return tf.clip_by_value(pixels, 0.0, 255.0)
+
+
+def _choose(draw: Any, chance: float, varied: Any, plain: Any) -> Any:
+    return tf.where(((draw + 1) / 2 < chance)[:, None], varied, plain)
+
+
+def _warp(pixels: Any, how: Augment, draws: list[Any], seed: Any) -> Any:
+    """Sample each image at an affine plus elastic displacement of the grid, bilinear, zero outside."""
+    angle = draws[0] * math.radians(how.rotate_degrees)
+    across, down = 1 + how.scale * draws[1], 1 + how.scale * draws[2]
+    shear = how.shear * draws[3]
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    # Rotation after shear after scale, row by row; each (n, 1).
+    a, b = (across * cos)[:, None], (down * (shear * cos - sin))[:, None]
+    c, d = (across * sin)[:, None], (down * (shear * sin + cos))[:, None]
+    grid_y, grid_x = np.divmod(np.arange(SIDE * SIDE, dtype=np.float32), SIDE)
+    x0, y0 = tf.constant(grid_x - _CENTRE), tf.constant(grid_y - _CENTRE)  # (784,)
+    x = a * x0 + b * y0 + _CENTRE + how.shift_pixels * draws[4][:, None]
+    y = c * x0 + d * y0 + _CENTRE + how.shift_pixels * draws[5][:, None]
+    if how.elastic_pixels:
+        bend = how.elastic_pixels * _smooth_field(tf.shape(pixels)[0], seed)
+        x, y = x + bend[0], y + bend[1]
+    return _sample(pixels, x, y)
+
+
+def _smooth_field(n: Any, seed: Any) -> Any:
+    """Return smooth random displacements [2, n, 784] of about unit standard deviation."""
+    knots = tf.random.stateless_normal((2, n, _KNOTS, _KNOTS), seed + 1)
+    basis = tf.constant(_basis())  # (28, knots)
+    field = tf.einsum("yk,cnkl,xl->cnyx", basis, knots, basis)
+    return tf.reshape(field, (2, n, SIDE * SIDE))
+
+
+def _basis() -> NDArray[np.float32]:
+    """Return Gaussian bumps [28, knots] that spread each knot over its neighbourhood, rows of norm 1."""
+    knots = np.linspace(0, SIDE - 1, _KNOTS)
+    spacing = knots[1] - knots[0]
+    bumps = np.exp(-0.5 * ((np.arange(SIDE)[:, None] - knots) / (0.8 * spacing)) ** 2)
+    unit: NDArray[np.float32] = (bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def _sample(pixels: Any, x: Any, y: Any) -> Any:
+    """Return pixels [n, 784] at the positions x, y [n, 784]; outside the image all is background."""
+    n = tf.shape(pixels)[0]
+    wide = SIDE + 3  # a border of zeros: one before, two behind, so that the far neighbour exists
+    padded = tf.reshape(
+        tf.pad(tf.reshape(pixels, (n, SIDE, SIDE)), ((0, 0), (1, 2), (1, 2))), (n * wide * wide,)
+    )
+    x, y = tf.clip_by_value(x + 1, 0.0, SIDE + 1.0), tf.clip_by_value(y + 1, 0.0, SIDE + 1.0)
+    left, top = tf.floor(x), tf.floor(y)
+    along, down = x - left, y - top
+    first = tf.range(n)[:, None] * (wide * wide) + tf.cast(top, tf.int32) * wide + tf.cast(left, tf.int32)
+    upper = tf.gather(padded, first) * (1 - along) + tf.gather(padded, first + 1) * along
+    lower = tf.gather(padded, first + wide) * (1 - along) + tf.gather(padded, first + wide + 1) * along
+    return upper * (1 - down) + lower * down
+
+
+def _stroke(pixels: Any, draw: Any) -> Any:
+    """Make strokes up to a pixel thicker (draw > 0) or thinner (draw < 0)."""
+    image = tf.reshape(pixels, (-1, SIDE, SIDE, 1))
+    thick = tf.nn.max_pool2d(image, 3, 1, "SAME")
+    thin = -tf.nn.max_pool2d(-image, 2, 1, "SAME")
+    weight = tf.abs(draw)[:, None]
+    target = tf.where(
+        (draw > 0)[:, None], tf.reshape(thick, tf.shape(pixels)), tf.reshape(thin, tf.shape(pixels))
+    )
+    return pixels + weight * (target - pixels)
+
+
+def _noise(pixels: Any, how: Augment, seed: Any) -> Any:
+    """Add Gaussian noise to a share of the images and stray black and white pixels to another."""
+    if not (how.noise_chance or how.impulse_chance):
+        return pixels
+    n = tf.shape(pixels)[0]
+    draws = tf.unstack(tf.random.stateless_uniform((4, n), seed + 2))
+    if how.noise_chance:
+        strength = 64.0 * draws[0] * tf.cast(draws[1] < how.noise_chance, tf.float32)
+        pixels += strength[:, None] * tf.random.stateless_normal(tf.shape(pixels), seed + 3)
+    if how.impulse_chance:
+        share = 0.2 * draws[2] * tf.cast(draws[3] < how.impulse_chance, tf.float32)
+        dice = tf.random.stateless_uniform(tf.shape(pixels), seed + 4)
+        pixels = tf.where(dice < share[:, None] / 2, 0.0, pixels)
+        pixels = tf.where(dice > 1 - share[:, None] / 2, 255.0, pixels)
+    return pixels

@@ -1,0 +1,17 @@
+"""What can go wrong through no fault of the trainer, with the exit code it ends a command with."""
+
+
+class TrainerError(Exception):
+    """Say in one line which thing is wrong, what it is and what was expected."""
+
+    exit_code = 1
+
+
+class RecipeError(TrainerError):
+    """A recipe that cannot be read; the message names the key and the allowed values."""
+
+    exit_code = 2
+
+
+class ParityError(TrainerError):
+    """The exported graph does not answer as the trained network does."""

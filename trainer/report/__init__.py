@@ -1,0 +1,1 @@
+"""The evidence that goes with a model: numbers for programs, pictures for people."""
