@@ -48,3 +48,60 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 protos: setup  ## Generate the Python beside the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. protos/digits/v1/prediction.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
+
+# --- The main jobs --------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup  ## Train, export, publish, serve and predict on real digits, end to end
+	$(BIN)/python deploy/demo.py
+
+# DATA is `sample`, or a folder of IDX files; RECIPE a shipped recipe's name, or a TOML file.
+RECIPE     ?= digits
+DATA       ?= $(or $(DIGITS_DATA_DIR),sample)
+REPOSITORY ?= repository
+
+.PHONY: train
+train: setup  ## Train RECIPE on DATA and publish it into REPOSITORY
+	$(BIN)/digit-trainer train --recipe $(RECIPE) --data $(DATA) --repository $(REPOSITORY)
+
+.PHONY: serve
+serve: setup  ## Serve REPOSITORY, or the shipped model where there is none
+	$(BIN)/digit-server $(if $(wildcard $(REPOSITORY)),--model-repository $(REPOSITORY))
+
+# FILES are pictures of digits.
+.PHONY: predict
+predict: setup  ## Ask the server on this machine what the digits in FILES are
+	$(BIN)/digit-client predict $(FILES)
+
+# --- Proof ----------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup  ## Run all the tests
+	$(BIN)/python -m pytest
+
+.PHONY: e2e
+e2e: setup  ## Run only the end-to-end tests
+	$(BIN)/python -m pytest tests/e2e
+
+.PHONY: test-server-only
+test-server-only: .venv-server/.ready  ## Prove that server and clients need nothing of the trainer
+	! .venv-server/bin/python -c 'import tensorflow' 2>/dev/null
+	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients
+
+.PHONY: lint
+lint: setup  ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint test test-server-only  ## Everything that must pass before a change lands
+
+.PHONY: bench
+bench: setup  ## Measure the server against raw ONNX Runtime
+	$(BIN)/python tests/bench/run.py
+
+.PHONY: clean
+clean:  ## Remove what the other targets made
+	rm -rf .venv .venv-server build dist repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -65,8 +66,10 @@ class RunningServer(ServerProcess):
     """A server that has said it is ready."""
 
     def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
+        started = time.monotonic()
         super().__init__(*arguments, env=env)
         ready = self.event("ready")
+        self.start_seconds = time.monotonic() - started
         self.address = f"127.0.0.1:{ready['grpc_port']}"
         self.grpc_port: int = ready["grpc_port"]
         self.metrics_port: int = ready["metrics_port"]

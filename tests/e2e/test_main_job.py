@@ -1,0 +1,49 @@
+"""Train, publish, serve, predict: every part a real process, on real digits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients import Client
+from clients.idx import read_images, read_labels
+from tests.process import running
+
+BIN = Path(sys.executable).parent
+
+
+def test_a_published_run_is_served_as_keras_predicts_it(tmp_path: Path) -> None:
+    import keras  # noqa: PLC0415 - slow, and only needed here
+
+    from trainer.data.sample import load_sample  # noqa: PLC0415 - likewise
+
+    repository, run = tmp_path / "repository", tmp_path / "run"
+    subprocess.run(
+        [
+            *(BIN / "digit-trainer", "train", "--recipe", "digits", "--data", "sample", "--epochs", "1"),
+            *("--repository", repository, "--run-dir", run),
+        ],
+        check=True,
+    )
+    images = load_sample().x_test
+    expected = keras.models.load_model(run / "model.keras").predict(images, verbose=0)
+
+    with running("--model-repository", repository) as server, Client(server.address) as client:
+        predictions = client.predict(images, probabilities=True)
+        assert server.metric("digits_predictions_total", model="digits", version="1") == len(images)
+
+    np.testing.assert_allclose([each.probabilities for each in predictions], expected, atol=1e-4)
+    assert [each.digit for each in predictions] == expected.argmax(axis=1).tolist()
+    assert {(each.model, each.version) for each in predictions} == {("digits", 1)}
+
+
+@pytest.mark.mnist
+def test_shipped_model_is_right_on_98_5_percent_of_mnist_through_the_server(mnist_dir: Path) -> None:
+    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    digits = read_labels(mnist_dir / "t10k-labels-idx1-ubyte.gz")
+    with running() as server, Client(server.address) as client:
+        predicted = np.array([each.digit for each in client.predict(images)])
+    assert len(predicted) == 10_000
+    assert (predicted == digits).mean() >= 0.985
