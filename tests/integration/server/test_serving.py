@@ -1,8 +1,6 @@
 """One real server process, looked at from outside."""
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 from tests.conftest import Publish, linear_answers
-from tests.process import RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, running
 
 IMAGES = np.random.default_rng(7).integers(0, 256, (200, 784), np.uint8)
 
@@ -55,19 +53,11 @@ def test_probabilities_come_when_asked_for(server: RunningServer) -> None:
 
 
 def test_concurrent_callers_share_batches_and_get_their_own_answers(server: RunningServer) -> None:
-    expected = linear_answers(2, IMAGES).argmax(axis=1).tolist()
-    start = threading.Barrier(20)
-    shared = []
-
-    def one(index: int) -> int:
-        start.wait()
-        response = server.predict(IMAGES[index].tobytes())
-        shared.append(response.timing.batch_images)
-        return response.digits[0]
-
-    with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(one, range(20))) == expected[:20]
-    assert max(shared) > 1
+    requests = [prediction_pb2.PredictRequest(images=image.tobytes()) for image in IMAGES]
+    calls = [server.stub.Predict.future(request, timeout=WAIT_SECONDS) for request in requests]
+    responses = [call.result() for call in calls]
+    assert [each.digits[0] for each in responses] == linear_answers(2, IMAGES).argmax(axis=1).tolist()
+    assert max(each.timing.batch_images for each in responses) > 1
 
 
 def test_model_and_version_may_be_named(server: RunningServer) -> None:
