@@ -4,6 +4,7 @@ Handlers are wrapped once, when a service is registered: an interceptor would do
 another coroutine and a new handler object for each call.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +25,8 @@ Context = ServicerContext[Any, Any]
 # A unary method takes one message and returns one. A method with streams on both sides takes an iterator
 # of messages, sends its answers with context.write, and returns nothing.
 Handler = Callable[[Any, Context], Awaitable[Message | None]]
+
+INTERNAL_MESSAGE = "internal error, the server's log has the details"
 
 
 def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metrics) -> grpc.GenericRpcHandler:
@@ -70,7 +73,7 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> H
         except Exception:
             log.exception("call failed", method=method)
             code = grpc.StatusCode.INTERNAL.name
-            failure = grpc.StatusCode.INTERNAL, "internal error, the server's log has the details"
+            failure = grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE
         else:
             code = grpc.StatusCode.OK.name
             return response
@@ -81,3 +84,9 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> H
         raise AssertionError("abort always raises")
 
     return call
+
+
+def remaining_seconds(context: Context) -> float:
+    """Return how long the caller still waits; infinity where it set no deadline."""
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else remaining
