@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clients.client import Client
 from clients.errors import InputError
 from clients.idx import read_images
-from clients.images import from_file
+from clients.images import pixels
 from clients.prediction import Prediction
 
 
@@ -33,7 +33,7 @@ def from_pictures(files: Sequence[str], problems: list[str]) -> Iterator[Item]:
     """Read picture files; what cannot be read becomes one line in `problems`."""
     for file in files:
         try:
-            yield Item(file, None, from_file(Path(file)))
+            yield Item(file, None, pixels(Path(file)))
         except InputError as error:
             problems.append(str(error))
 
