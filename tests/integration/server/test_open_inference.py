@@ -217,11 +217,6 @@ def test_request_that_can_never_succeed_names_the_tensor(
     assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", message)
 
 
-def test_deadline_that_passed_is_reported_as_such(client: Any) -> None:
-    status, _ = failure(client, "digits", [tensor(IMAGES)], client_timeout=1e-6)
-    assert status == "StatusCode.DEADLINE_EXCEEDED"
-
-
 def test_both_services_share_one_batcher_and_its_metrics(server: RunningServer, client: Any) -> None:
     before = server.metric("digits_predictions_total", model="digits", version="2")
     client.infer("digits", [tensor(IMAGES[:7])])
