@@ -77,6 +77,9 @@ class Metrics:
             "model", "version", "sha256", "provider", "accuracy",
         )  # fmt: skip
         self._model_loads = self._counter("model_load", "Versions loaded or refused", "result")
+        self._problems = self._gauge(
+            "repository_problems", "Refused versions and labels, and whatever else is wrong on disk now"
+        )
         self._queue_images = self._gauge("queue_images", "Images waiting for the model")
         self._inflight_images = self._gauge("inflight_images", "Images accepted and not answered yet")
         for reason in ("full", "quiet", "retry"):
@@ -127,6 +130,10 @@ class Metrics:
     def refused(self) -> None:
         """Count a version that may not serve."""
         self._model_loads.labels("refused").inc()
+
+    def problems(self, count: int) -> None:
+        """Tell how much is wrong in the model repository."""
+        self._problems.set(count)
 
 
 class BatchMetrics:

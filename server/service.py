@@ -38,8 +38,9 @@ class PredictionService:
         return response
 
     async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.Model:
-        """Describe the serving version of one model."""
-        return self._models.find(request.model).describe()
+        """Describe the version of a model that answers requests that leave the choice to the server."""
+        roster = self._models.roster(request.model)
+        return roster.describe_one(roster.settled())
 
     async def ListModels(self, _: pb.ListModelsRequest, __: Context) -> pb.ListModelsResponse:
         """Describe every version of every model."""
