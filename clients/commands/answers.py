@@ -35,7 +35,7 @@ class Printer:
             tabs=output == "tsv",
         )
         self._headed = output not in {"table", "tsv"} or (output == "table" and detail != "answer")
-        self._line_of: str | None = None
+        self._in_line = False
 
     def print(self, item: Item, prediction: Prediction) -> None:
         """Print one answer."""
@@ -54,15 +54,15 @@ class Printer:
 
     def end(self) -> None:
         """Finish the last line, and hand all of it over."""
-        if self._line_of is not None:
+        if self._in_line:
             self._out.write("\n")
         self._out.flush()
 
     def _plain(self, item: Item, prediction: Prediction) -> str:
         # The digits of one picture make one number; everything else is one digit a line.
-        joined = item.box is not None and self._line_of == item.file
-        start = "" if joined or self._line_of is None else "\n"
-        self._line_of = item.file
+        joined = item.box is not None and item.index != 0
+        start = "\n" if self._in_line and not joined else ""
+        self._in_line = True
         return f"{start}{prediction.digit}"
 
     def _drawn(self, item: Item, prediction: Prediction) -> Sequence[str]:
