@@ -46,7 +46,8 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 
 .PHONY: protos
 protos: setup  ## Generate the Python beside the .proto files
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. protos/digits/v1/prediction.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+	  protos/digits/v1/prediction.proto protos/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
 
 # --- The main jobs --------------------------------------------------------------------------------

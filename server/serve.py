@@ -13,6 +13,7 @@ from protos.digits.v1 import prediction_pb2
 from server.calls import service_handler
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
+from server.inference_service import INFERENCE_SERVICE, InferenceService
 from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics
 from server.models import Models
@@ -20,6 +21,9 @@ from server.service import PredictionService
 from server.settings import Settings
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
+# The most that a pixel takes on the wire: FP32 of the Open Inference Protocol.
+PIXEL_BYTES = 4
 # What a request may weigh beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 # gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED.
@@ -79,7 +83,7 @@ class Health:
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()
-        self.names = [health.OVERALL_HEALTH, PREDICTION_SERVICE.full_name]
+        self.names = [health.OVERALL_HEALTH, *(service.full_name for service in SERVICES)]
         self.serving = False
 
     async def set_all(self, *, serving: bool) -> None:
@@ -97,17 +101,19 @@ def _grpc_server(
         options=[
             (
                 "grpc.max_receive_message_length",
-                settings.max_request_images * IMAGE_BYTES + MESSAGE_MARGIN_BYTES,
+                settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
             ),
             # Two servers must not share a port by accident.
             ("grpc.so_reuseport", 0),
         ]
     )
-    service = PredictionService(models, settings.max_request_images)
-    server.add_generic_rpc_handlers((service_handler(PREDICTION_SERVICE, service, metrics),))
+    prediction = PredictionService(models, settings.max_request_images)
+    inference = InferenceService(models, settings.max_request_images, ready=lambda: statuses.serving)
+    for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
+        server.add_generic_rpc_handlers((service_handler(service, servicer, metrics),))
     health_pb2_grpc.add_HealthServicer_to_server(statuses.servicer, server)
     reflection.enable_server_reflection(
-        (PREDICTION_SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     try:
         return server, server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")

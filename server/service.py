@@ -1,11 +1,9 @@
 """`digits.v1.PredictionService`: bytes to images, answers to messages."""
 
-import math
-
 import numpy as np
 
 from protos.digits.v1 import prediction_pb2 as pb
-from server.calls import Context
+from server.calls import Context, remaining_seconds
 from server.errors import InvalidRequestError
 from server.manifest import IMAGE_BYTES
 from server.models import Models
@@ -23,10 +21,7 @@ class PredictionService:
         images = request.images
         count = self._count(len(images))
         serving = self._models.find(request.model, request.version, request.label)
-        remaining = context.time_remaining()
-        answer = await serving.batcher.predict(
-            images, count, remaining_seconds=math.inf if remaining is None else remaining
-        )
+        answer = await serving.batcher.predict(images, count, remaining_seconds=remaining_seconds(context))
         response = pb.PredictResponse(
             digits=answer.digits,
             confidences=answer.confidences,

@@ -97,7 +97,7 @@ def test_request_that_can_never_succeed_says_what_was_expected(
 
 
 def test_message_over_the_limit_is_refused_unread(server: RunningServer) -> None:
-    code, message = failure(lambda: server.predict(bytes(1000 * 784)))
+    code, message = failure(lambda: server.predict(bytes(2000 * 784)))
     assert code == "RESOURCE_EXHAUSTED"
     assert "larger than max" in message
 
@@ -123,7 +123,9 @@ def test_get_model_tells_the_provenance_of_what_serves(server: RunningServer) ->
     assert (model.accuracy, model.created, len(model.sha256)) == (0.5, "2026-01-02T03:04:05Z", 64)
 
 
-@pytest.mark.parametrize("name", ["", "digits.v1.PredictionService", "digits", "other"])
+@pytest.mark.parametrize(
+    "name", ["", "digits.v1.PredictionService", "inference.GRPCInferenceService", "digits", "other"]
+)
 def test_health_says_serving_for_the_server_its_service_and_each_model(
     server: RunningServer, name: str
 ) -> None:
