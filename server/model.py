@@ -70,7 +70,12 @@ class Model:
 
     def _check_golden(self) -> None:
         golden = self.manifest.golden
-        probabilities = self.predict(golden.images)
+        probabilities = self._try(golden.images)
+        if probabilities.shape != golden.probabilities.shape:
+            raise RefusedError(
+                f"{GRAPH} answers {len(golden.images)} images with a tensor of {list(probabilities.shape)}, "
+                f"expected {list(golden.probabilities.shape)}"
+            )
         digits = probabilities.argmax(axis=1)
         if (wrong := np.flatnonzero(digits != golden.digits)).size:
             first = wrong[0]
@@ -88,7 +93,15 @@ class Model:
         """Run every batch size in use once, so that no caller pays for the first."""
         images = np.zeros((batch_images, IMAGE_BYTES), np.uint8)
         for count in range(1, batch_images + 1):
-            self.predict(images[:count])
+            self._try(images[:count])
+
+    def _try(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            return self.predict(images)
+        except Exception as error:  # noqa: BLE001 - as many types as for loading
+            raise RefusedError(
+                f"{GRAPH} cannot be run on {len(images)} images: {_first_line(error)}"
+            ) from None
 
 
 def _refuse_outside(path: Path, folder: Path, message: str) -> None:
@@ -135,7 +148,7 @@ def _session(graph: bytes, folder: Path, threads: int) -> ort.InferenceSession:
     try:
         session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types for a bad graph
-        raise RefusedError(f"model.onnx cannot be loaded: {str(error).splitlines()[0]}") from None
+        raise RefusedError(f"model.onnx cannot be loaded: {_first_line(error)}") from None
     actual = tuple(
         f"{kind} {tensor.name} {tensor.type} [{', '.join(_dimension(d) for d in tensor.shape)}]"
         for kind, tensors in (("input", session.get_inputs()), ("output", session.get_outputs()))
@@ -144,6 +157,10 @@ def _session(graph: bytes, folder: Path, threads: int) -> ort.InferenceSession:
     if actual != SIGNATURE:
         raise RefusedError(f"model.onnx has {'; '.join(actual)}; expected {'; '.join(SIGNATURE)}")
     return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _dimension(size: int | str | None) -> str:

@@ -38,6 +38,7 @@ class Models:
         before = self._rosters.get(roster.name)
         self._rosters[roster.name] = roster
         self._metrics.watch([serving.batcher for serving in self._servings()])
+        self._metrics.serving({serving.info for serving in self._servings()})
         if before is None or (list(before.versions), before.labels) != (list(roster.versions), roster.labels):
             labels = {name: label.version for name, label in roster.labels.items()}
             log.info("versions serve", model=roster.name, versions=list(roster.versions), labels=labels)
@@ -78,9 +79,10 @@ class Models:
         """Whether the batcher of every version that serves runs."""
         return all(serving.batcher.alive for serving in self._servings())
 
-    def serves(self, name: str) -> bool:
-        """Tell whether any version of a model serves."""
-        return name in self._rosters and self._rosters[name].default is not None
+    def serves(self, name: str, version: int = 0) -> bool:
+        """Tell whether a version of a model, or any, serves."""
+        versions = self._rosters[name].versions if name in self._rosters else {}
+        return version in versions if version else bool(versions)
 
     def find(self, name: str, version: int = 0, label: str = "") -> Serving:
         """Return what answers one request; empty or 0 leaves the choice to the server.

@@ -20,6 +20,13 @@ class Serving:
     model: Model
     batcher: Batcher
 
+    @property
+    def info(self) -> tuple[str, str, str, str, str]:
+        """Model, version, sha256, provider and accuracy, as metrics show them."""
+        model = self.model
+        accuracy = f"{model.manifest.test_accuracy:.4f}"
+        return model.name, str(model.version), model.sha256, model.provider, accuracy
+
 
 @dataclass(frozen=True, slots=True)
 class Roster:
@@ -95,14 +102,11 @@ class Roster:
             )
         if label:
             if label not in self.labels:
-                known = ", ".join(sorted(self.labels)) or "none"
-                raise NotFoundError(f"model {self.name!r} has no label {label!r}, its labels: {known}")
+                known = f", it has {', '.join(sorted(self.labels))}" if self.labels else ""
+                raise NotFoundError(f"model {self.name!r} has no label {label!r}{known}")
             return self.versions[self.labels[label].version]
         if version not in self.versions:
-            serving = ", ".join(map(str, self.versions)) or "none"
-            raise NotFoundError(
-                f"model {self.name!r} has no version {version} that serves, it has: {serving}"
-            )
+            raise NotFoundError(f"model {self.name!r} serves {self._serves()}, not {version}")
         return self.versions[version]
 
     def describe(self) -> list[pb.Model]:
@@ -124,6 +128,10 @@ class Roster:
             labels=self.labels_of(serving),
             share=self._share(serving),
         )
+
+    def _serves(self) -> str:
+        numbers = ", ".join(map(str, self.versions))
+        return f"version{'s' * (len(self.versions) > 1)} {numbers}" if numbers else "no version"
 
     def labels_of(self, serving: Serving) -> list[str]:
         """Return the labels that point at a version."""

@@ -97,7 +97,7 @@ class Watcher:
             roster, unused, wrong = await self._rollouts[name].settle(found.get(name, ModelFolder()))
             self._models.replace(roster)
             for serving in unused:
-                self._closing.add(task := asyncio.create_task(_close(serving)))
+                self._closing.add(task := asyncio.create_task(self._release(serving)))
                 task.add_done_callback(self._closing.discard)
             problems[name] = [f"model {name!r}: {problem}" for problem in wrong]
         self._report([problem for each in problems.values() for problem in each])
@@ -131,19 +131,19 @@ class Watcher:
             self._metrics.refused()
             raise
         accuracy = model.manifest.test_accuracy
-        metrics = self._metrics.loaded(name, version, model.sha256, model.provider, accuracy)
         batcher = Batcher(
             model,
-            metrics,
+            self._metrics.loaded(name, version),
             max_batch_images=settings.max_batch_images,
             max_queue_images=settings.max_queue_images,
         )
         log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
         return Serving(model, batcher)
 
-
-async def _close(serving: Serving) -> None:
-    """Let a version that gets no new calls finish those that it has, and go."""
-    await serving.batcher.close()
-    name, version = serving.model.name, serving.model.version
-    log.info("version released", model=name, version=version, sha256=serving.model.sha256)
+    async def _release(self, serving: Serving) -> None:
+        """Let a version that gets no new calls finish those that it has, and go."""
+        await serving.batcher.close()
+        name, version = serving.model.name, serving.model.version
+        if not self._models.serves(name, version):
+            self._metrics.forget(name, version)
+        log.info("version released", model=name, version=version, sha256=serving.model.sha256)

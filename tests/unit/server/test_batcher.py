@@ -43,7 +43,7 @@ async def batching(
     max_batch_images: int = 8,
     max_queue_images: int = 1000,
 ) -> AsyncIterator[Batcher]:
-    recorder = (metrics or Metrics()).loaded("digits", 1, "sha", "cpu", 0.99)
+    recorder = (metrics or Metrics()).loaded("digits", 1)
     batcher = Batcher(model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images)
     yield batcher
     await batcher.close()
