@@ -1,5 +1,6 @@
 """`inference.GRPCInferenceService`, the Open Inference Protocol: another translation onto the batchers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
@@ -17,7 +18,6 @@ from server.streams import answer_in_order
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # Requests of one stream that are under way together: enough for batches to form of one caller's images.
-STREAM_WINDOW = 64
 # The name that the protocol's other servers give to ONNX graphs on ONNX Runtime.
 PLATFORM = "onnxruntime_onnx"
 
@@ -82,7 +82,7 @@ class InferenceService:
         """
         asked = tensors.question(request, self._max_request_images)
         serving = self._find(request.model_name, request.model_version)
-        answer = await serving.batcher.predict(
+        answer = await serving.batcher.submit(
             asked.images, asked.count, remaining_seconds=remaining_seconds(context)
         )
         response = pb.ModelInferResponse(
@@ -107,7 +107,10 @@ class InferenceService:
                 error_message=message, infer_response=pb.ModelInferResponse(id=request.id)
             )
 
-        await answer_in_order(requests, context, one, window=STREAM_WINDOW)
+        def begin(request: pb.ModelInferRequest) -> asyncio.Future[pb.ModelStreamInferResponse]:
+            return asyncio.create_task(one(request))
+
+        await answer_in_order(requests, context, begin, lambda _, response: response)
 
     def _find(self, name: str, version_or_label: str) -> Serving:
         if version_or_label.isascii() and version_or_label.isdigit() and int(version_or_label):
