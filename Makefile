@@ -35,8 +35,8 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for target in "dev --upgrade --extra server --extra trainer --group dev" \
-	              "server-test --constraint requirements/dev.txt --extra server --group test" \
+	for target in "dev --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
+	              "server-test --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
 	              "server --constraint requirements/dev.txt --extra server"; do \
 	  set -- $$target; name=$$1; shift; \
 	  build/uv/bin/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 \

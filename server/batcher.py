@@ -15,9 +15,11 @@ docs/performance.md has the comparison.
 
 import asyncio
 import math
+import os
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -95,6 +97,7 @@ class Batcher:
         self._inflight_images = 0
         self._arrival = asyncio.Event()
         self._closed = False
+        self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
         self._task = asyncio.create_task(self._run(), name="batcher")
 
@@ -113,13 +116,18 @@ class Batcher:
         """Whether the task that forms batches runs; false once closed, or after a defect."""
         return not self._task.done()
 
-    async def predict(self, images: bytes, count: int, *, remaining_seconds: float = math.inf) -> Answer:
-        """Queue `count` images of 784 bytes each and wait at most `remaining_seconds` for their digits.
+    def submit(
+        self, images: bytes, count: int, *, remaining_seconds: float = math.inf
+    ) -> asyncio.Future[Answer]:
+        """Queue `count` images of 784 bytes each, to be answered within `remaining_seconds`.
+
+        Cancelling the future takes them out again. The future may raise:
+            ExpiredError: `remaining_seconds` passed in the queue.
+            ModelFailedError: the model raised on these images.
 
         Raises:
             OverloadedError: the queue is full, or is too long for the images to be run in time.
-            ExpiredError: `remaining_seconds` passed in the queue.
-            ModelFailedError: the model raised on these images.
+            ExpiredError: there is no time left.
             UnavailableError: the batcher is closed.
 
         """
@@ -139,15 +147,16 @@ class Batcher:
                 f"{self._queued_images} images are queued, too many to answer within the call's deadline"
             )
         now = time.monotonic()
-        call = _Call(images, count, now, now + remaining_seconds, asyncio.get_running_loop().create_future())
+        call = _Call(images, count, now, now + remaining_seconds, self._loop.create_future())
+        call.future.add_done_callback(partial(self._left, count))
         self._queue.append(call)
         self._queued_images += count
         self._inflight_images += count
         self._arrival.set()
-        try:
-            return await call.future
-        finally:
-            self._inflight_images -= count
+        return call.future
+
+    def _left(self, count: int, _: asyncio.Future[Answer]) -> None:
+        self._inflight_images -= count
 
     async def close(self) -> None:
         """Refuse new calls, finish the queue, and end the task."""
@@ -184,6 +193,8 @@ class Batcher:
             if seen >= self._max_batch_images:
                 return "full"
             await asyncio.sleep(0)
+            # gRPC's own threads bring the calls: on a busy core they run only if they are let in.
+            os.sched_yield()
             quiet = quiet + 1 if self._queued_images == seen else 0
         return "quiet"
 

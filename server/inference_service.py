@@ -1,5 +1,6 @@
 """`inference.GRPCInferenceService`, the Open Inference Protocol: another translation onto the batchers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
@@ -18,7 +19,6 @@ from server.streams import answer_in_order
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 # Requests of one stream that are under way together: enough for batches to form of one caller's images.
-STREAM_WINDOW = 64
 # The name that the protocol's other servers give to ONNX graphs on ONNX Runtime.
 PLATFORM = "onnxruntime_onnx"
 
@@ -84,7 +84,7 @@ class InferenceService:
         """
         asked = tensors.question(request, self._max_request_images)
         serving = self._models.find(request.model_name, *_reference(request.model_version))
-        answer = await serving.batcher.predict(
+        answer = await serving.batcher.submit(
             asked.images, asked.count, remaining_seconds=remaining_seconds(context)
         )
         response = pb.ModelInferResponse(
@@ -109,7 +109,10 @@ class InferenceService:
                 error_message=message, infer_response=pb.ModelInferResponse(id=request.id)
             )
 
-        await answer_in_order(requests, context, one, window=STREAM_WINDOW)
+        def begin(request: pb.ModelInferRequest) -> asyncio.Future[pb.ModelStreamInferResponse]:
+            return asyncio.create_task(one(request))
+
+        await answer_in_order(requests, context, begin, lambda _, response: response)
 
     def _described(self, name: str, version: str) -> tuple[Roster, Serving]:
         """Return what a question about a model is about; questions are no part of the canary's share."""

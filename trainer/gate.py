@@ -8,17 +8,11 @@ from numpy.typing import NDArray
 
 from trainer.errors import GateRefused, TrainerError
 from trainer.evaluation.mcnemar import mcnemar
+from trainer.evaluation.mistakes import read_mistakes
 from trainer.repository import version_manifest
 
-MISTAKES = "report/mistakes.tsv"
-_HEADER = "image\tdigit\tpredicted"
-
-
-def write_mistakes(path: Path, digits: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
-    """Write the test images that were taken for another digit, a row each, images counted from 0."""
-    wrong = np.flatnonzero(digits != predicted)
-    rows = [f"{image}\t{digits[image]}\t{predicted[image]}" for image in wrong]
-    path.write_text("\n".join([_HEADER, *rows]) + "\n", encoding="utf-8")
+MISTAKES = "mistakes.tsv"
+"""Name of a file in the report folder."""
 
 
 def require_accuracy(manifest: dict[str, Any], at_least: float) -> None:
@@ -28,7 +22,7 @@ def require_accuracy(manifest: dict[str, Any], at_least: float) -> None:
         raise GateRefused(f"test accuracy {accuracy:.2%}, expected at least {at_least:.2%}")
 
 
-def require_no_worse(run: Path, manifest: dict[str, Any], model: Path, version: int) -> None:
+def require_no_worse(report: Path, manifest: dict[str, Any], model: Path, version: int) -> None:
     """Raise GateRefused when the run is significantly worse than a published version.
 
     Both were tested on the same images, so only those that one got right and the other wrong count:
@@ -41,7 +35,7 @@ def require_no_worse(run: Path, manifest: dict[str, Any], model: Path, version: 
             f"{manifest['data']['name']}: they cannot be compared"
         )
     images = manifest["data"]["test_images"]
-    mine, theirs = _mistakes(run / MISTAKES), _mistakes(model / str(version) / MISTAKES)
+    mine, theirs = read_mistakes(report / MISTAKES), read_mistakes(model / str(version) / "report" / MISTAKES)
     # What neither got wrong both got right; which digit it was makes no difference to the test.
     digits = np.zeros(images, dtype=np.int64)
     result = mcnemar(digits, _answers(images, mine), _answers(images, theirs))
@@ -56,16 +50,3 @@ def _answers(images: int, wrong: set[int]) -> NDArray[np.int64]:
     answers = np.zeros(images, dtype=np.int64)
     answers[sorted(wrong)] = 1
     return answers
-
-
-def _mistakes(path: Path) -> set[int]:
-    try:
-        header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
-        wrong = {int(row.split("\t")[0]) for row in rows}
-    except OSError as error:
-        raise TrainerError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise TrainerError(f"{path}: damaged: {error}") from error
-    if header != _HEADER:
-        raise TrainerError(f"{path}: begins with {header!r}, expected {_HEADER!r}")
-    return wrong

@@ -10,6 +10,7 @@ from pathlib import Path
 from trainer.errors import TrainerError
 from trainer.gate import require_accuracy, require_no_worse
 from trainer.manifest import as_version
+from trainer.report.write import NOT_PUBLISHED
 from trainer.repository import labels, point, take_version, turn, version_manifest, versions
 from trainer.run import Run
 
@@ -40,7 +41,7 @@ def publish(
     require_accuracy(table, gates.min_accuracy)
     stable = labels(folder).get(_STABLE)
     if gates.no_worse_than_stable and stable is not None:
-        require_no_worse(run.folder, table, folder, stable)
+        require_no_worse(run.report, table, folder, stable)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with turn(folder):
@@ -55,7 +56,7 @@ def publish(
 def published_version(run: Run, repository: Path) -> Path | None:
     """Return the version folder that already holds this run's model, if there is one."""
     table = run.read_manifest()
-    folder = repository / table["recipe"]
+    folder = repository / str(table["recipe"])
     for version in reversed(versions(folder)):
         if (
             version_manifest(folder, version).get("files", {}).get("model.onnx")
@@ -73,7 +74,8 @@ def _add(run: Run, folder: Path) -> int:
     try:
         shutil.copyfile(run.model, temporary / "model.onnx")
         if run.report.is_dir():
-            shutil.copytree(run.report, temporary / "report", copy_function=shutil.copyfile)
+            left_out = shutil.ignore_patterns(*NOT_PUBLISHED)
+            shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)
         table = as_version(run.read_manifest(), folder.name, version, temporary)
         (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)

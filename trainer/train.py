@@ -9,10 +9,10 @@ from typing import Any
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, Split, split_validation
 from trainer.data.source import load_data
-from trainer.evaluation.counts import evaluate
+from trainer.evaluation.mistakes import write_mistakes
 from trainer.export import export_onnx
 from trainer.fit import Course, fit_network
-from trainer.gate import write_mistakes
+from trainer.gate import MISTAKES
 from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
 from trainer.network import fold, parameter_count
 from trainer.observer import Epoch, Observer
@@ -21,8 +21,8 @@ from trainer.prediction import keras_predictor, onnx_predictor
 from trainer.provenance import library_versions, source_commit
 from trainer.publish import publish, published_version
 from trainer.recipe import Recipe
-from trainer.report.confusion_matrix import plot_confusion_matrix
-from trainer.report.metrics import metrics_table, write_metrics
+from trainer.report.record import write_data_source
+from trainer.report.write import write_report
 from trainer.run import Run, fingerprint_of
 from trainer.stop import Stopped
 
@@ -86,25 +86,10 @@ def finish(  # noqa: PLR0913, PLR0917  # all that is known at the end of a train
     run.write_history(history)
     run.write_network(network)
 
-    probabilities = keras_predictor(network)(dataset.x_test)
-    evaluation = evaluate(dataset.y_test, probabilities.argmax(axis=1))
-
     metadata = {"recipe": job.recipe.name, "data": dataset.name, "seed": str(job.seed)}
     export_onnx(network, run.model, metadata)
     exported = onnx_predictor(run.model)(dataset.x_test)
-    parity = verify_parity(probabilities, exported)
-
-    run.report.mkdir(exist_ok=True)
-    facts: dict[str, Any] = {
-        "validation_accuracy": history[-1].validation_accuracy,
-        "epochs": len(history),
-        "fit_duration_seconds": round(sum(epoch.duration_seconds for epoch in history), 1),
-        "parameters": parameter_count(network),
-        "model_bytes": run.model.stat().st_size,
-    }
-    write_metrics(run.report / "metrics.json", metrics_table(evaluation, parity, facts))
-    plot_confusion_matrix(run.report / "confusion_matrix.png", evaluation.confusion)
-    write_mistakes(run.report / "mistakes.tsv", dataset.y_test, exported.argmax(axis=1))
+    parity = verify_parity(keras_predictor(network)(dataset.x_test), exported)
 
     sizes = len(split.y_train), len(split.y_validation), len(dataset.y_test)
     manifest = Manifest(
@@ -114,8 +99,12 @@ def finish(  # noqa: PLR0913, PLR0917  # all that is known at the end of a train
         data=DataFacts(dataset.name, dataset.sha256, *sizes),
         libraries=library_versions(),
         source_commit=source_commit(),
-        test_accuracy=evaluation.accuracy,
+        test_accuracy=float((exported.argmax(axis=1) == dataset.y_test).mean()),
         golden=choose_golden(dataset.x_test, dataset.y_test, exported),
     )
-    run.finish(manifest_table(manifest, run.folder), fingerprint)
+    table = manifest_table(manifest, run.folder)
+    write_data_source(run, job.data)
+    write_report(run, table, dataset)
+    write_mistakes(run.report / MISTAKES, dataset.y_test, exported.argmax(axis=1))
+    run.finish(table, fingerprint)
     return parity

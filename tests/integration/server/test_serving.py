@@ -60,6 +60,28 @@ def test_concurrent_callers_share_batches_and_get_their_own_answers(server: Runn
     assert max(each.timing.batch_images for each in responses) > 1
 
 
+def test_stream_answers_in_order_and_batches_its_own_requests(server: RunningServer) -> None:
+    requests = [prediction_pb2.PredictRequest(images=image.tobytes()) for image in IMAGES]
+    responses = list(server.stub.PredictStream(iter(requests), timeout=WAIT_SECONDS))
+    assert [each.digits[0] for each in responses] == linear_answers(2, IMAGES).argmax(axis=1).tolist()
+    assert max(each.timing.batch_images for each in responses) > 1
+
+
+def test_stream_ends_with_the_first_request_that_fails_after_the_answers_before_it(
+    server: RunningServer,
+) -> None:
+    good = prediction_pb2.PredictRequest(images=IMAGES[0].tobytes())
+    bad = prediction_pb2.PredictRequest(images=b"short")
+    responses = []
+
+    def read() -> None:
+        for response in server.stub.PredictStream(iter([good, good, bad, good]), timeout=WAIT_SECONDS):
+            responses.append(response)  # noqa: PERF402 - what came before the error is the point
+
+    assert failure(read) == ("INVALID_ARGUMENT", "images has 5 bytes, expected a multiple of 784 (28 x 28)")
+    assert len(responses) == 2
+
+
 def test_model_and_version_may_be_named(server: RunningServer) -> None:
     image = IMAGES[0].tobytes()
     assert server.predict(image, model="other").version == 1
@@ -138,7 +160,12 @@ def test_reflection_describes_the_service(server: RunningServer) -> None:
     request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService")
     (response,) = stub.ServerReflectionInfo(iter([request]))
     file = FileDescriptorProto.FromString(response.file_descriptor_response.file_descriptor_proto[0])
-    assert [method.name for method in file.service[0].method] == ["Predict", "GetModel", "ListModels"]
+    assert [method.name for method in file.service[0].method] == [
+        "Predict",
+        "PredictStream",
+        "GetModel",
+        "ListModels",
+    ]
 
 
 def test_metrics_count_exactly_what_was_asked(publish: Publish, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def batching(
 
 
 async def digits(batcher: Batcher, *pixels: int, **limits: float) -> list[int]:
-    return (await batcher.predict(images(*pixels), len(pixels), **limits)).digits
+    return (await batcher.submit(images(*pixels), len(pixels), **limits)).digits
 
 
 async def test_concurrent_callers_share_a_batch() -> None:
@@ -63,7 +63,7 @@ async def test_concurrent_callers_share_a_batch() -> None:
 async def test_large_call_is_split_and_reassembled_in_order() -> None:
     model = FirstPixelModel()
     async with batching(model, max_batch_images=4) as batcher:
-        answer = await batcher.predict(images(*range(10)), 10)
+        answer = await batcher.submit(images(*range(10)), 10)
     assert answer.digits == list(range(10))
     assert answer.confidences == pytest.approx([0.91] * 10)
     assert np.concatenate(answer.probabilities).shape == (10, 10)

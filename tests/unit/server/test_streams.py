@@ -31,7 +31,12 @@ class Stream:
         self.written.append(answer)
 
     async def serve(self, answer: Callable[[int], Awaitable[int]], window: int = 4) -> None:
-        await answer_in_order(self.requests(), cast("Context", self), answer, window=window)
+        def begin(number: int) -> asyncio.Future[int]:
+            return asyncio.ensure_future(answer(number))
+
+        await answer_in_order(
+            self.requests(), cast("Context", self), begin, lambda _, answer: answer, window=window
+        )
 
 
 async def settle(rounds: int = 100) -> None:
@@ -123,10 +128,13 @@ async def test_failing_source_of_requests_is_reported() -> None:
         yield 1
         raise ConnectionError("gone")
 
-    async def answer(number: int) -> int:
-        return number
+    def begin(number: int) -> asyncio.Future[int]:
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(number)
+        return future
 
     context: Any = Stream(0)
     with pytest.raises(ConnectionError):
-        await answer_in_order(broken(), context, answer, window=4)
+        await answer_in_order(broken(), context, begin, lambda _, answer: answer)
+    assert context.written == [1]
     assert context.written == [1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer.errors import GateRefused, TrainerError
-from trainer.gate import write_mistakes
+from trainer.evaluation.mistakes import write_mistakes
 from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
 from trainer.publish import Gates, publish, published_version
 from trainer.repository import labels, point, point_back
