@@ -1,6 +1,7 @@
 """A model version loaded into ONNX Runtime."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,18 @@ class Model:
     session: ort.InferenceSession
 
     @classmethod
-    def load(cls, folder: Path, *, root: Path, threads: int, warm_batch_images: int) -> "Model":
+    def load(
+        cls,
+        folder: Path,
+        *,
+        root: Path,
+        threads: int,
+        warm_batch_images: int,
+        before_proof: Callable[[], None] | None = None,
+    ) -> "Model":
         """Load the version in `folder`, and prove that it answers as it did when it was published.
+
+        `before_proof` is called between the two: the session's own threads are there by then.
 
         Raises:
             RefusedError: a file is missing, is outside of `root` or differs from the manifest, the graph has other tensors
@@ -49,6 +60,8 @@ class Model:
         graph = _verified_files(folder, manifest)
         session = _session(graph, folder, threads)
         model = cls(manifest, manifest.files[GRAPH].sha256, "cpu", session)
+        if before_proof:
+            before_proof()
         model._check_golden()
         model._warm(warm_batch_images)
         return model

@@ -1,11 +1,13 @@
 """Keeps what answers in step with what the repository holds."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from server import repository
+from server.background import give_way, return_memory, run_apart
 from server.batcher import Batcher
 from server.errors import StartError
 from server.metrics import Metrics
@@ -120,12 +122,15 @@ class Watcher:
     async def _load(self, root: Path, name: str, version: int) -> Serving:
         settings = self._settings
         try:
-            model = await asyncio.to_thread(
-                Model.load,
-                root / name / str(version),
-                root=root,
-                threads=settings.model_threads,
-                warm_batch_images=settings.max_batch_images,
+            model = await run_apart(
+                partial(
+                    Model.load,
+                    root / name / str(version),
+                    root=root,
+                    threads=settings.model_threads,
+                    warm_batch_images=settings.max_batch_images,
+                    before_proof=give_way if self._following else None,
+                )
             )
         except Exception:
             self._metrics.refused()
@@ -146,4 +151,5 @@ class Watcher:
         name, version = serving.model.name, serving.model.version
         if not self._models.serves(name, version):
             self._metrics.forget(name, version)
+        await asyncio.to_thread(return_memory)
         log.info("version released", model=name, version=version, sha256=serving.model.sha256)

@@ -98,7 +98,7 @@ def raw_images_per_second(model: Path, batch_images: int, seconds: float = 2.0) 
     code = (
         "import sys, time, numpy as np; from pathlib import Path; from server.model import _session\n"
         "model, batch, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])\n"
-        "session = _session(model.read_bytes(), 1)\n"
+        "session = _session(model.read_bytes(), model.parent, 1)\n"
         "images = np.random.default_rng(0).integers(0, 256, (batch, 784), np.uint8)\n"
         "run = lambda: session.run(['probabilities'], {'images': images})\n"
         "[run() for _ in range(20)]; runs = 0; start = time.monotonic()\n"
