@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.evaluation.mistakes import write_mistakes
+from trainer.evaluation.mistakes import MISTAKES, write_mistakes
 from trainer.report.confusion_matrix import plot_confusion_matrix
 from trainer.report.evidence import Evidence, gather_evidence
 from trainer.report.figures import digit_scores, learning_curves, precision_recall, reliability, roc
@@ -51,7 +51,7 @@ def drawings_of(evidence: Evidence) -> dict[str, Drawing]:
 
 def _write(folder: Path, evidence: Evidence) -> None:
     write_metrics(folder / "metrics.json", run_metrics(evidence))
-    write_mistakes(folder / "mistakes.tsv", evidence.y_test, evidence.predicted)
+    write_mistakes(folder / MISTAKES, evidence.y_test, evidence.predicted)
     (folder / "predictions.tsv").write_text(predictions_table(evidence.probabilities), encoding="ascii")
     (folder / "probabilities.tsv").write_text(probabilities_table(evidence.probabilities), encoding="ascii")
     plot_confusion_matrix(folder / "confusion_matrix.png", evidence.evaluation.confusion)
