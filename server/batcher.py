@@ -251,6 +251,7 @@ class Batcher:
                 probabilities = await self._predict([part])
             except Exception:
                 log.exception("model failed on a call", images=part.call.count)
+                self._metrics.failed()
                 self._fail([part.call], ModelFailedError("the model failed on this call's images"))
             else:
                 self._answer([part], probabilities, started, time.monotonic() - started, "retry")

@@ -13,7 +13,8 @@ from server.calls import INTERNAL_MESSAGE, Context, remaining_seconds
 from server.errors import NotFoundError, ServingError, UnavailableError
 from server.manifest import CLASSES, IMAGE_BYTES
 from server.model import INPUT, OUTPUT
-from server.models import Models, Serving
+from server.models import Models
+from server.roster import Roster, Serving
 from server.streams import answer_in_order
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -43,7 +44,7 @@ class InferenceService:
     async def ModelReady(self, request: pb.ModelReadyRequest, _: Context) -> pb.ModelReadyResponse:
         """Tell whether a model, or one version or label of it, would answer; unknown ones are not ready."""
         try:
-            self._find(request.name, request.version)
+            self._described(request.name, request.version)
         except (NotFoundError, UnavailableError):
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
@@ -56,12 +57,12 @@ class InferenceService:
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, _: Context) -> pb.ModelMetadataResponse:
         """Describe a model's tensors, and in `properties` where the version comes from."""
-        serving = self._find(request.name, request.version)
+        roster, serving = self._described(request.name, request.version)
         model, manifest = serving.model, serving.model.manifest
         tensor = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
             name=model.name,
-            versions=[str(model.version)],
+            versions=[str(version) for version in reversed(roster.versions)],
             platform=PLATFORM,
             inputs=[tensor(name=INPUT, datatype="UINT8", shape=[-1, IMAGE_BYTES])],
             outputs=[tensor(name=OUTPUT, datatype="FP32", shape=[-1, CLASSES])],
@@ -72,6 +73,7 @@ class InferenceService:
                 "provider": model.provider,
                 "recipe": manifest.recipe,
                 "created": manifest.created,
+                "labels": ",".join(roster.labels_of(serving)),
             },
         )
 
@@ -81,7 +83,7 @@ class InferenceService:
         `model_version` is a version's number or a label. Answered raw when asked raw.
         """
         asked = tensors.question(request, self._max_request_images)
-        serving = self._find(request.model_name, request.model_version)
+        serving = self._models.find(request.model_name, *_reference(request.model_version))
         answer = await serving.batcher.submit(
             asked.images, asked.count, remaining_seconds=remaining_seconds(context)
         )
@@ -112,7 +114,14 @@ class InferenceService:
 
         await answer_in_order(requests, context, begin, lambda _, response: response)
 
-    def _find(self, name: str, version_or_label: str) -> Serving:
-        if version_or_label.isascii() and version_or_label.isdigit() and int(version_or_label):
-            return self._models.find(name, version=int(version_or_label))
-        return self._models.find(name, label=version_or_label)
+    def _described(self, name: str, version: str) -> tuple[Roster, Serving]:
+        """Return what a question about a model is about; questions are no part of the canary's share."""
+        roster = self._models.roster(name)
+        return roster, roster.named(*_reference(version)) if version else roster.settled()
+
+
+def _reference(text: str) -> tuple[int, str]:
+    """Read a version as the protocol writes it: a number, or one of our labels."""
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text), ""
+    return 0, text

@@ -11,7 +11,8 @@ from server.batcher import Answer
 from server.calls import Context, remaining_seconds
 from server.errors import InvalidRequestError
 from server.manifest import IMAGE_BYTES
-from server.models import Models, Serving
+from server.models import Models
+from server.roster import Serving
 from server.streams import answer_in_order
 
 
@@ -65,8 +66,9 @@ class PredictionService:
         return serving, serving.batcher.submit(images, count, remaining_seconds=remaining_seconds(context))
 
     async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.Model:
-        """Describe the serving version of one model."""
-        return self._models.find(request.model).describe()
+        """Describe the version of a model that answers requests that leave the choice to the server."""
+        roster = self._models.roster(request.model)
+        return roster.describe_one(roster.settled())
 
     async def ListModels(self, _: pb.ListModelsRequest, __: Context) -> pb.ListModelsResponse:
         """Describe every version of every model."""

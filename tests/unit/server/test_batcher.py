@@ -44,7 +44,7 @@ async def batching(
     max_queue_images: int = 1000,
     inline: bool = True,
 ) -> AsyncIterator[Batcher]:
-    recorder = (metrics or Metrics()).loaded("digits", 1, "sha", "cpu", 0.99)
+    recorder = (metrics or Metrics()).loaded("digits", 1)
     batcher = Batcher(
         model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images, inline=inline
     )
