@@ -25,6 +25,7 @@ app.command("clients.commands.status:health", name="health", help="Ask whether t
 app.command("clients.commands.status:models", name="models", help="List the models that the server has.")
 app.command("clients.commands.status:metadata", name="metadata", help="Tell all about one model.")
 app.command("clients.commands.load:app", name="load", help="Put load on a server: how fast is it, honestly?")
+app.command("clients.commands.web:web", name="web", help="Serve a page to draw digits on.")
 app.register_install_completion_command()
 
 

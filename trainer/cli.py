@@ -6,6 +6,7 @@ from cyclopts import App, CycloptsError
 
 from trainer.commands import register
 from trainer.commands.publish import promote, publish, rollback
+from trainer.commands.quantize import quantize
 from trainer.commands.recipes import explain, recipes
 from trainer.commands.train import train
 from trainer.errors import TrainerError
@@ -19,7 +20,7 @@ app = App(
     help="Train a network on labelled images of digits and publish it into a model repository.",
     version_flags=[],
 )
-for command in (train, recipes, explain, publish, promote, rollback):
+for command in (train, recipes, explain, quantize, publish, promote, rollback):
     app.command(command)
 register(app)
 

@@ -3,16 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainer.errors import GateRefused, TrainerError
-from trainer.evaluation.mcnemar import mcnemar
-from trainer.evaluation.mistakes import read_mistakes
+from trainer.evaluation.mcnemar import compare_mistakes
+from trainer.evaluation.mistakes import MISTAKES, read_mistakes
 from trainer.repository import version_manifest
-
-MISTAKES = "mistakes.tsv"
-"""Name of a file in the report folder."""
 
 
 def require_accuracy(manifest: dict[str, Any], at_least: float) -> None:
@@ -36,17 +30,9 @@ def require_no_worse(report: Path, manifest: dict[str, Any], model: Path, versio
         )
     images = manifest["data"]["test_images"]
     mine, theirs = read_mistakes(report / MISTAKES), read_mistakes(model / str(version) / "report" / MISTAKES)
-    # What neither got wrong both got right; which digit it was makes no difference to the test.
-    digits = np.zeros(images, dtype=np.int64)
-    result = mcnemar(digits, _answers(images, mine), _answers(images, theirs))
+    result = compare_mistakes(images, mine, theirs)
     if result.significant and result.only_second_right > result.only_first_right:
         raise GateRefused(
             f"significantly worse than version {version}: {result.only_second_right} test images that it "
             f"gets right are wrong, {result.only_first_right} the other way round (p = {result.p_value:.2g})"
         )
-
-
-def _answers(images: int, wrong: set[int]) -> NDArray[np.int64]:
-    answers = np.zeros(images, dtype=np.int64)
-    answers[sorted(wrong)] = 1
-    return answers

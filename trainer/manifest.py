@@ -62,7 +62,6 @@ def choose_golden(
 
 def manifest_table(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """Return manifest.json for a model in `folder`; its version is decided when it is published."""
-    golden = manifest.golden
     return {
         "schema": SCHEMA,
         "model": manifest.recipe,
@@ -78,12 +77,17 @@ def manifest_table(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [None, 10]}],
         "metrics": {"test_accuracy": manifest.test_accuracy, "test_images": manifest.data.test_images},
         "files": {"model.onnx": _facts(folder / "model.onnx")},
-        "golden": {
-            "images": base64.b64encode(golden.images.tobytes()).decode("ascii"),
-            "digits": golden.probabilities.argmax(axis=1).tolist(),
-            "probabilities": [[round(float(p), 7) for p in row] for row in golden.probabilities],
-            "tolerance": GOLDEN_TOLERANCE,
-        },
+        "golden": golden_table(manifest.golden, GOLDEN_TOLERANCE),
+    }
+
+
+def golden_table(golden: Golden, tolerance: float) -> dict[str, Any]:
+    """Return a golden set as the manifest writes it."""
+    return {
+        "images": base64.b64encode(golden.images.tobytes()).decode("ascii"),
+        "digits": golden.probabilities.argmax(axis=1).tolist(),
+        "probabilities": [[round(float(p), 7) for p in row] for row in golden.probabilities],
+        "tolerance": tolerance,
     }
 
 

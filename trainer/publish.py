@@ -73,6 +73,8 @@ def _add(run: Run, folder: Path) -> int:
     temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
         shutil.copyfile(run.model, temporary / "model.onnx")
+        if run.integer_model.exists():
+            shutil.copyfile(run.integer_model, temporary / run.integer_model.name)
         if run.report.is_dir():
             left_out = shutil.ignore_patterns(*NOT_PUBLISHED)
             shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)

@@ -63,6 +63,11 @@ class Run:
         return self.folder / "model.onnx"
 
     @property
+    def integer_model(self) -> Path:
+        """The same in 8-bit integers, where that pays."""
+        return self.folder / "model.int8.onnx"
+
+    @property
     def report(self) -> Path:
         """The folder with the evidence."""
         return self.folder / "report"
@@ -82,6 +87,7 @@ class Run:
         if not resume:
             self.checkpoint.unlink(missing_ok=True)
             self.manifest.unlink(missing_ok=True)
+            self.integer_model.unlink(missing_ok=True)
         elif self.manifest.exists():
             if self.read_manifest().get("fingerprint") != fingerprint:
                 raise TrainerError(
@@ -107,9 +113,12 @@ class Run:
 
     def finish(self, manifest: dict[str, Any], fingerprint: str) -> None:
         """Write the manifest and drop the state that is no longer needed."""
-        table = manifest | {"fingerprint": fingerprint}
-        write_durably(self.manifest, (json.dumps(table, indent=2) + "\n").encode())
+        self.write_manifest(manifest | {"fingerprint": fingerprint})
         self.checkpoint.unlink(missing_ok=True)
+
+    def write_manifest(self, table: dict[str, Any]) -> None:
+        """Replace the manifest."""
+        write_durably(self.manifest, (json.dumps(table, indent=2) + "\n").encode())
 
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest of a finished run whose model is as it was. Raises TrainerError."""

@@ -9,10 +9,8 @@ from typing import Any
 from trainer.checkpoint import Checkpoint
 from trainer.data.dataset import Dataset, Split, split_validation
 from trainer.data.source import load_data
-from trainer.evaluation.mistakes import write_mistakes
 from trainer.export import export_onnx
 from trainer.fit import Course, fit_network
-from trainer.gate import MISTAKES
 from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
 from trainer.network import fold, parameter_count
 from trainer.observer import Epoch, Observer
@@ -105,6 +103,5 @@ def finish(  # noqa: PLR0913, PLR0917  # all that is known at the end of a train
     table = manifest_table(manifest, run.folder)
     write_data_source(run, job.data)
     write_report(run, table, dataset)
-    write_mistakes(run.report / MISTAKES, dataset.y_test, exported.argmax(axis=1))
     run.finish(table, fingerprint)
     return parity

@@ -11,8 +11,8 @@ import grpc
 
 from clients.load.plan import Plan
 from clients.load.record import Recorder
-from clients.wire import PREDICT
-from protos.digits.v1 import prediction_pb2
+from clients.protocols import WIRES
+from clients.wire import Question, serialize
 
 _REPORT_SECONDS = 1.0
 # An open loop does not wait for answers, but nothing is unbounded.
@@ -59,11 +59,10 @@ class _Driver:
         self._plan = plan
         self._channels = [plan.connection.open() for _ in range(plan.connections)]
         # The same bytes again and again: a call costs gRPC's own work here and nothing else.
-        self._request = prediction_pb2.PredictRequest(
-            images=plan.images().tobytes(), model=plan.model
-        ).SerializeToString()
+        self._wire = WIRES[plan.connection.protocol]
+        self._request = serialize(self._wire.request(Question(model=plan.model), plan.images()))
         stubs: list[Any] = [
-            channel.unary_unary(PREDICT, _as_it_is, prediction_pb2.PredictResponse.FromString)
+            channel.unary_unary(self._wire.method, _as_it_is, self._wire.response.FromString)
             for channel in self._channels
         ]
         self._stubs = itertools.cycle(stubs)
@@ -132,7 +131,7 @@ class _Driver:
     def _write_down(self, call: Any, due: float, sent: float, now: float) -> None:
         if call.code() is not grpc.StatusCode.OK:
             self.recorder.failed(call.code().name)
-        elif len(call.result().digits) != self._plan.images_per_call:
+        elif self._wire.answers(call.result()) != self._plan.images_per_call:
             self.recorder.failed("WRONG_ANSWER")
         else:
             self.recorder.answered(due, sent, now)

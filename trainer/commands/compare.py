@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trainer.errors import TrainerError
 from trainer.evaluation.mcnemar import SIGNIFICANT, McNemar, compare_mistakes
-from trainer.evaluation.mistakes import read_mistakes
+from trainer.evaluation.mistakes import MISTAKES, read_mistakes
 from trainer.run import Run
 
 
@@ -28,7 +28,7 @@ def compare(first: Path, second: Path, /) -> int:
             f"{second}: tested on {data[1]['name']} ({data[1]['sha256'][:12]}...), expected the images of {first}: "
             f"{data[0]['name']} ({data[0]['sha256'][:12]}...)"
         )
-    mistakes = [read_mistakes(run.report / "mistakes.tsv") for run in runs]
+    mistakes = [read_mistakes(run.report / MISTAKES) for run in runs]
     print(_verdict((str(first), str(second)), compare_mistakes(data[0]["test_images"], *mistakes)))
     return 0
 

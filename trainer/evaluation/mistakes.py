@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from trainer.errors import TrainerError
 
+MISTAKES = "mistakes.tsv"
+"""Name of the file in the report folder."""
+
 _HEADER = "image\tdigit\tpredicted"
 
 

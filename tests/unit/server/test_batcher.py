@@ -42,9 +42,12 @@ async def batching(
     metrics: Metrics | None = None,
     max_batch_images: int = 8,
     max_queue_images: int = 1000,
+    inline: bool = True,
 ) -> AsyncIterator[Batcher]:
     recorder = (metrics or Metrics()).loaded("digits", 1)
-    batcher = Batcher(model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images)
+    batcher = Batcher(
+        model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images, inline=inline
+    )
     yield batcher
     await batcher.close()
 
@@ -173,9 +176,9 @@ call = st.tuples(
 
 
 @settings(deadline=None, max_examples=150)
-@given(calls=st.lists(call, max_size=12), cap=st.integers(1, 16))
+@given(calls=st.lists(call, max_size=12), cap=st.integers(1, 16), inline=st.booleans())
 def test_every_caller_gets_its_own_rows_or_one_clear_error(
-    event_loop_runner: Callable[..., None], calls: list[tuple[list[int], bool, int]], cap: int
+    event_loop_runner: Callable[..., None], calls: list[tuple[list[int], bool, int]], cap: int, inline: bool
 ) -> None:
     async def one(batcher: Batcher, pixels: list[int], cancelled: bool, rounds: int) -> object:
         for _ in range(rounds):
@@ -187,7 +190,7 @@ def test_every_caller_gets_its_own_rows_or_one_clear_error(
         return (await asyncio.gather(task, return_exceptions=True))[0]
 
     async def scenario() -> None:
-        async with batching(FirstPixelModel(), max_batch_images=cap) as batcher:
+        async with batching(FirstPixelModel(), max_batch_images=cap, inline=inline) as batcher:
             results = await asyncio.gather(*(one(batcher, *each) for each in calls))
         assert batcher.queued_images == batcher.inflight_images == 0
         for (pixels, cancelled, _), result in zip(calls, results, strict=True):
