@@ -50,7 +50,7 @@ class LoadOptions:
     """How many processes to make the load with."""
     model: str = ""
     """Ask this model; by default the server chooses."""
-    find_capacity: Annotated[bool, Parameter(negative=())] = False
+    find_capacity: bool = False
     """Search for the highest rate that keeps p99 within --p99-ms without a failure."""
     p99_ms: Annotated[float, _POSITIVE] = 50.0
     """What p99 must stay within, for --find-capacity."""
@@ -185,7 +185,7 @@ def _capacity(plan: Plan, options: LoadOptions) -> int:
         sys.stdout.write(table.row(cells))
         sys.stdout.flush()
 
-    best = find_capacity(plan, options.p99_ms, show)
+    best = find_capacity(plan, options.p99_ms, run, show)
     if best is None:
         sys.stdout.write(f"\nNo rate keeps p99 within {options.p99_ms:g} ms.\n")
         return 1
