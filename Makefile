@@ -100,7 +100,7 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 
 .PHONY: bench
 bench: setup  ## Measure the server against raw ONNX Runtime
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench.run
 
 .PHONY: clean
 clean:  ## Remove what the other targets made
