@@ -37,7 +37,8 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
 	for target in "dev --upgrade --extra server --extra trainer --group dev" \
 	              "server-test --constraint requirements/dev.txt --extra server --group test" \
-	              "server --constraint requirements/dev.txt --extra server"; do \
+	              "server --constraint requirements/dev.txt --extra server" \
+	              "trainer --constraint requirements/dev.txt --extra trainer"; do \
 	  set -- $$target; name=$$1; shift; \
 	  build/uv/bin/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
