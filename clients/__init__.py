@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from clients.client import Client
     from clients.connection import Connection, Tls
     from clients.errors import DigitsError, InputError, ServerError
+    from clients.images import explain, find_digits, pixels
+    from clients.photo import FoundDigit
     from clients.prediction import ModelInfo, Prediction, Timing
 
 __all__ = [
@@ -22,12 +24,16 @@ __all__ = [
     "Client",
     "Connection",
     "DigitsError",
+    "FoundDigit",
     "InputError",
     "ModelInfo",
     "Prediction",
     "ServerError",
     "Timing",
     "Tls",
+    "explain",
+    "find_digits",
+    "pixels",
 ]
 
 _HOMES = {
@@ -35,12 +41,16 @@ _HOMES = {
     "Client": "client",
     "Connection": "connection",
     "DigitsError": "errors",
+    "FoundDigit": "photo",
     "InputError": "errors",
     "ModelInfo": "prediction",
     "Prediction": "prediction",
     "ServerError": "errors",
     "Timing": "prediction",
     "Tls": "connection",
+    "explain": "images",
+    "find_digits": "images",
+    "pixels": "images",
 }
 
 

@@ -15,12 +15,20 @@ app = App(
 )
 # Named by path: a command's module, and with it grpc and numpy, is imported when it runs.
 app.command("clients.commands.predict:predict", name="predict", help="Predict the digits in pictures.")
+app.command(
+    "clients.commands.evaluate:evaluate", name="evaluate", help="Measure accuracy on labelled images."
+)
 app.command("clients.commands.status:health", name="health", help="Ask whether the server is ready.")
 app.command("clients.commands.status:models", name="models", help="List the models that the server has.")
+app.command("clients.commands.status:metadata", name="metadata", help="Tell all about one model.")
+app.register_install_completion_command()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 1 (could not be done), 2 (wrong usage) or 130 (Ctrl-C)."""
+    """Run the command line.
+
+    The exit code is 0 (done), 1 (not done), 2 (wrong usage), 3 (a gate refused) or 130 (Ctrl-C).
+    """
     # gRPC's C core writes its own account of a failed connection to stderr; ours is one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:

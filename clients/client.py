@@ -20,7 +20,7 @@ from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
 from clients.prediction import ModelInfo, Prediction
 from clients.status import server_error
-from clients.wire import LIST_MODELS, PREDICT, Question, model_info, predictions, request
+from clients.wire import GET_MODEL, LIST_MODELS, PREDICT, Question, model_info, predictions, request
 from protos.digits.v1 import prediction_pb2
 
 Answers = Future[list[Prediction]]
@@ -99,6 +99,12 @@ class Client:
             LIST_MODELS, prediction_pb2.ListModelsRequest(), prediction_pb2.ListModelsResponse
         )
         return [model_info(model) for model in response.models]
+
+    def model(self, name: str = "") -> ModelInfo:
+        """Describe the version of a model that serves; by default the server's default model."""
+        return model_info(
+            self._call(GET_MODEL, prediction_pb2.GetModelRequest(model=name), prediction_pb2.Model)
+        )
 
     def ready(self, service: str = "") -> bool:
         """Say whether the server (or one service or model of it) is ready to answer."""

@@ -1,16 +1,17 @@
 """Anything that a person calls an image -> uint8 (n, 784), 0 is background and 255 is full ink."""
 
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from clients.errors import InputError
-from clients.photo import normalise
+from clients.photo import FoundDigit, find_digit
+from clients.pictures import grey, read_bytes, read_file
+from clients.row import find_row
 
 SIDE = 28
 PIXELS = SIDE * SIDE
@@ -21,62 +22,65 @@ ImageLike: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
 
 
-def pixels(images: Images) -> NDArray[np.uint8]:
+def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
     """Turn `images` into uint8 (n, 784), in order.
 
-    Arrays may be (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1; integers
-    are 0-255, floats 0-1 (or 0-255 where one exceeds 1), booleans ink or not. Raises InputError.
+    Pictures (files, bytes, PIL images, colour arrays of any size) hold one digit each; it is
+    found and made like MNIST, or with `raw` the whole picture is only scaled to 28x28. Other arrays
+    are taken as they are, (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1:
+    integers 0-255, floats 0-1 (or 0-255 where one exceeds 1), booleans ink or not.
+    Raises InputError.
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
-        return _pixels(images, "")
-    parts = [_pixels(image, f"image {index}") for index, image in enumerate(images)]
+        return _pixels(images, "", raw=raw)
+    parts = [_pixels(image, f"image {index}", raw=raw) for index, image in enumerate(images)]
     if not parts:
         raise InputError("no images given, expected at least one")
     return np.concatenate(parts)
 
 
-def _pixels(image: ImageLike, name: str) -> NDArray[np.uint8]:
+def find_digits(picture: ImageLike) -> list[FoundDigit]:
+    """Find every digit in one picture, rows from top to bottom and each from left to right.
+
+    Raises InputError where nothing is drawn on it.
+    """
+    return find_row(*_grey(picture, ""))
+
+
+def explain(picture: ImageLike) -> FoundDigit:
+    """Find the one digit in a picture, as `pixels` does, and say what was done to it."""
+    return find_digit(*_grey(picture, ""))
+
+
+def _pixels(image: ImageLike, name: str, *, raw: bool) -> NDArray[np.uint8]:
+    if isinstance(image, np.ndarray) and image.shape[2:] not in {(3,), (4,)}:
+        return from_array(image, name or "array")
+    shades, name = _grey(image, name)
+    if raw:
+        small = Image.fromarray(shades).resize((SIDE, SIDE), Image.Resampling.BOX)
+        return np.asarray(small).reshape(1, PIXELS)
+    return find_digit(shades, name).image.reshape(1, PIXELS)
+
+
+def _grey(image: ImageLike, name: str) -> tuple[NDArray[np.uint8], str]:
+    """Decode to shades of grey, and name the picture for messages."""
     match image:
+        case np.ndarray() if image.ndim in {2, 3} and image.dtype == np.uint8:
+            return grey(Image.fromarray(image), name or "array"), name or "array"
         case np.ndarray():
-            return from_array(image, name or "array")
+            raise InputError(
+                f"{name or 'array'} has dtype {image.dtype}, expected uint8 for a colour picture"
+            )
         case Image.Image():
-            return from_picture(image, name or "picture")
+            return grey(image, name or "picture"), name or "picture"
         case bytes():
-            return from_bytes(image, name or "bytes")
+            return read_bytes(image, name or "bytes"), name or "bytes"
         case str() | Path():
-            return from_file(Path(image))
+            return read_file(Path(image)), str(image)
         case _:
             raise InputError(
                 f"{name} is a {type(image).__name__}, expected a path, bytes, a PIL image or an array"
             )
-
-
-def from_file(path: Path) -> NDArray[np.uint8]:
-    """Read one picture file; uint8 (1, 784)."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    return from_bytes(data, str(path))
-
-
-def from_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode the bytes of a picture file; uint8 (1, 784)."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return from_picture(picture, name)
-    except UnidentifiedImageError:
-        raise InputError(f"{name}: not a picture ({_looks_like(data)}), expected PNG, JPEG, ...") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: damaged picture ({error})") from None
-
-
-def from_picture(picture: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Read a PIL image; 28x28 is taken as it is, anything else made like MNIST; uint8 (1, 784)."""
-    grey = np.asarray(picture.convert("L"))
-    if grey.shape != (SIDE, SIDE):
-        grey = normalise(grey, name)
-    return grey.reshape(1, PIXELS)
 
 
 def from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -106,14 +110,3 @@ def _bytes_of(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if array.dtype.kind == "f" and high <= 1:
         array = array * 255
     return np.asarray(np.rint(array), np.uint8)
-
-
-def _looks_like(data: bytes) -> str:
-    if not data:
-        return "it is empty"
-    head = data[:64]
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"starts with {head[:4].hex(' ')}"
-    return f"text that starts with {text.split(chr(10))[0][:20]!r}"

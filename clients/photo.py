@@ -1,39 +1,122 @@
-"""From a picture of a digit to what MNIST looks like.
+"""From a picture of digits to what MNIST looks like.
 
-MNIST's images were made so: the digit, white on black, is scaled with anti-aliasing to fit a 20x20
+MNIST's images were made so: the digit, white on black, was scaled with anti-aliasing to fit a 20x20
 box and put into a 28x28 field with its centre of mass in the middle.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.errors import InputError
+from clients.blobs import Blob, join
+from clients.ink import Ink, find_ink, spread
 
 _SIDE, _BOX = 28, 20
+_WORKING_SIDE = 512  # larger pictures are reduced to it first
+_HALF = 127
+_THIN, _WANTED = 1.6, 2.4  # widths of a stroke in the 20x20 box, pixels; MNIST's are 2 to 4
+_SPECK = 0.04  # of the digit's area: smaller blobs are dirt
 
 
-def normalise(grey: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Make a grey picture (height, width) like MNIST; uint8 (28, 28).
+@dataclass(frozen=True, slots=True)
+class FoundDigit:
+    """Hold one digit of a picture, made like MNIST.
 
-    Raises InputError where nothing is drawn on it.
+    `image` is uint8 (28, 28); `box` is left, top, right, bottom in pixels of the picture;
+    `steps` says what was done to get here.
     """
+
+    image: NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    steps: tuple[str, ...]
+
+
+def find_digit(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+    """Find the one digit in a grey picture (height, width) and make it like MNIST.
+
+    A 28x28 picture is taken to be like MNIST already; black on white is turned around.
+    Raises InputError where nothing is drawn.
+    """
+    if grey.shape == (_SIDE, _SIDE):
+        return _as_it_is(grey)
+    working, scale = reduced(grey)
+    ink = find_ink(working, name)
+    return framed(ink, _main(ink), scale)
+
+
+def _as_it_is(grey: NDArray[np.uint8]) -> FoundDigit:
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    ink = 255 - grey if np.median(edge) > 127 else grey  # noqa: PLR2004 - paper is in the brighter half
-    low, high = int(ink.min()), int(ink.max())
-    if high - low < 16:  # noqa: PLR2004 - less contrast than the noise of a camera
-        raise InputError(f"{name}: nothing is drawn on it (all grey values lie between {low} and {high})")
-    ink = ((ink.astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
-    rows, columns = np.nonzero(ink > 127)  # noqa: PLR2004 - ink is in the darker half
-    crop = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    scale = _BOX / max(crop.shape)
-    size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-    return _centred(np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)))
+    light_paper = np.median(edge) > _HALF
+    steps = ("28x28 taken as it is", *(["turned white on black"] if light_paper else []))
+    return FoundDigit(255 - grey if light_paper else grey, (0, 0, _SIDE, _SIDE), steps)
+
+
+def reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Reduce a large picture to a size that is quick to work on; also by which factor."""
+    scale = min(1.0, _WORKING_SIDE / max(grey.shape))
+    if scale == 1:
+        return grey, scale
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)), scale
+
+
+def _main(ink: Ink) -> Blob:
+    """Take the likeliest blob for the digit, with the parts that belong to it: the bar of a 5."""
+    main = ink.blobs[0]
+    reach = 0.25 * max(main.height, main.width)
+    parts = [
+        blob
+        for blob in ink.blobs[1:]
+        if _SPECK * main.area < blob.area < main.area
+        and _gap(blob, main) < reach
+        and not blob.border_share(ink.amount.shape)
+    ]
+    return join([main, *parts])
+
+
+def _gap(one: Blob, other: Blob) -> float:
+    across = max(one.left, other.left) - min(one.right, other.right)
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    return max(across, down, 0)
+
+
+def framed(ink: Ink, blob: Blob, scale: float) -> FoundDigit:
+    """Cut a blob out, scale it into the 20x20 box and centre its mass."""
+    mask = blob.mask()
+    amount = ink.amount[blob.top : blob.bottom, blob.left : blob.right]
+    # The mask ends where a stroke is half transparent; the rest of its edge is close by.
+    digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
+    fit = _BOX / max(digit.shape)
+    steps = [f"{'dark ink on light' if ink.dark else 'light ink on dark'} background"]
+    stroke = _stroke_width(mask) * fit
+    if stroke < _THIN:
+        grow = round((_WANTED - stroke) / fit / 2)
+        digit = spread(np.pad(digit, grow), grow)
+        fit = _BOX / max(digit.shape)
+        steps.append(f"strokes of {stroke:.1f} pixels thickened to {_WANTED}")
+    size = (max(1, round(digit.shape[1] * fit)), max(1, round(digit.shape[0] * fit)))
+    small = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    box = tuple(round(value / scale) for value in (blob.left, blob.top, blob.right, blob.bottom))
+    steps.append(
+        f"{box[2] - box[0]}x{box[3] - box[1]} pixels at {box[0]},{box[1]} scaled to {size[0]}x{size[1]}"
+    )
+    image = _centred(np.rint(small * 255).astype(np.uint8))
+    return FoundDigit(image, (box[0], box[1], box[2], box[3]), tuple(steps))
+
+
+def _stroke_width(mask: NDArray[np.bool_]) -> float:
+    """Estimate the mean width of the strokes: a long stroke's area is half its outline times width."""
+    padded = np.pad(mask, 1)
+    steps = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
+    # pi/4 makes up for slanted outlines, which are counted as stairs.
+    return float(2 * np.count_nonzero(mask) / (steps * np.pi / 4))
 
 
 def _centred(digit: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = digit.shape
-    mass = digit.astype(np.float64) / digit.sum()
+    mass = digit.astype(np.float64) / max(1, int(digit.sum()))
     row = float(mass.sum(axis=1) @ np.arange(height))
     column = float(mass.sum(axis=0) @ np.arange(width))
     top = min(max(round((_SIDE - 1) / 2 - row), 0), _SIDE - height)

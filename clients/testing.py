@@ -75,6 +75,16 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
             context.abort(*self.failures.popleft())
         return self.answer(request)
 
+    def GetModel(  # noqa: N802 - the method's name on the wire
+        self, request: prediction_pb2.GetModelRequest, context: grpc.ServicerContext
+    ) -> prediction_pb2.Model:
+        """Describe the model of that name, or the first."""
+        for model in self.models:
+            if request.model in {"", model.name}:
+                return model
+        context.abort(grpc.StatusCode.NOT_FOUND, f"model {request.model!r} is not known")
+        raise AssertionError  # abort has raised
+
     def ListModels(  # noqa: N802 - the method's name on the wire
         self, _request: prediction_pb2.ListModelsRequest, _context: grpc.ServicerContext
     ) -> prediction_pb2.ListModelsResponse:

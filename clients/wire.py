@@ -15,6 +15,7 @@ from clients.prediction import ModelInfo, Prediction, Timing
 from protos.digits.v1 import prediction_pb2
 
 PREDICT = "/digits.v1.PredictionService/Predict"
+GET_MODEL = "/digits.v1.PredictionService/GetModel"
 LIST_MODELS = "/digits.v1.PredictionService/ListModels"
 DIGITS = 10
 

@@ -16,7 +16,7 @@ from trainer.recipe import Augment
 SIDE = 28
 _CENTRE = (SIDE - 1) / 2
 _KNOTS = 6
-_DRAWS = 12
+_DRAWS = 13
 
 
 def augment(images: Any, how: Augment, seed: Any) -> Any:
@@ -40,7 +40,8 @@ def augment(images: Any, how: Augment, seed: Any) -> Any:
     pixels = _noise(pixels, how, seed)
     if how.invert_chance:
         pixels = _choose(draws[11], how.invert_chance, 255.0 - pixels, pixels)
-    return tf.clip_by_value(pixels, 0.0, 255.0)
+    pixels = tf.clip_by_value(pixels, 0.0, 255.0)
+    return _choose(draws[12], how.plain_chance, tf.cast(images, tf.float32), pixels)
 
 
 def _choose(draw: Any, chance: float, varied: Any, plain: Any) -> Any:

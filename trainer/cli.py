@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from trainer.commands import register
 from trainer.errors import TrainerError
 
 app = App(
@@ -14,6 +15,7 @@ app = App(
     help="Train a network on labelled images of digits and publish it into a model repository.",
     version_flags=[],
 )
+register(app)
 
 
 def _at_least_one(_type: object, value: int | None) -> None:

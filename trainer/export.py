@@ -7,11 +7,11 @@ import onnx
 from onnx import helper
 
 from trainer.backend import keras, tf
-from trainer.network import PIXELS
+from trainer.lean import make_lean
+from trainer.shapes import DIGITS, PIXELS
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
-DIGITS = 10
 # Old enough for every ONNX Runtime in support, new enough for all that the layers need.
 OPSET = 17
 IR_VERSION = 8
@@ -33,6 +33,7 @@ def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
 
     model, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
     _name_output(model, OUTPUT_NAME)
+    make_lean(model)
     model.ir_version = IR_VERSION
     model.producer_name = "digit-trainer"
     model.producer_version = ""

@@ -1,16 +1,18 @@
 """Keras networks from a recipe, in the form that is trained and in the form that is served."""
 
 from collections.abc import Iterator
-from typing import Any, assert_never
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from trainer.backend import keras, tf
-from trainer.layers import Conv2D, Dense, Dropout, Flatten, Layer, MaxPooling2D, Rescaling, Reshape
+from trainer.layers import ActivationLayer, Conv2D, Layer, MaxPooling2D
 from trainer.recipe import Recipe
+from trainer.shapes import PIXELS
 
-PIXELS = 784
-"""Numbers in one image: 28 x 28, row-major."""
+_NEVER_FALLING = {"linear", "relu", "elu", "selu", "tanh", "sigmoid", "softplus", "softsign"}
+"""Activations that keep the order of their inputs, so that they commute with max pooling."""
 
 EPSILON = 1e-3
 """Added to the variance before its root is taken, as Keras does."""
@@ -104,50 +106,27 @@ def _training_layers(layers: tuple[Layer, ...], precision: str) -> Iterator[Any]
             yield from pending
             pending = []
         if isinstance(layer, Conv2D) and layer.normalize:
-            yield _convolution(layer, name, dtype, activation="linear", use_bias=False)
+            yield _keras_layer(layer, i, dtype, activation="linear", use_bias=False)
             pending = [
                 FoldableNormalization(name=f"{name}_norm", dtype=dtype),
                 keras.layers.Activation(layer.activation, name=f"{name}_activation", dtype=dtype),
             ]
+            if layer.activation not in _NEVER_FALLING:
+                yield from pending
+                pending = []
         else:
             yield _keras_layer(layer, i, dtype)
     yield from pending
 
 
-def _keras_layer(layer: Layer, index: int, dtype: str) -> Any:  # noqa: PLR0911  # one a kind
-    name = _name(layer, index)
-    match layer:
-        case Rescaling():
-            return keras.layers.Rescaling(layer.scale, name=name, dtype=dtype)
-        case Reshape():
-            return keras.layers.Reshape(layer.shape, name=name, dtype=dtype)
-        case Conv2D():
-            return _convolution(layer, name, dtype, activation=layer.activation, use_bias=True)
-        case MaxPooling2D():
-            return keras.layers.MaxPooling2D(layer.size, name=name, dtype=dtype)
-        case Flatten():
-            return keras.layers.Flatten(name=name, dtype=dtype)
-        case Dropout():
-            return keras.layers.Dropout(layer.rate, name=name, dtype=dtype)
-        case Dense():
-            return keras.layers.Dense(layer.units, activation=layer.activation, name=name, dtype=dtype)
-        case _:
-            assert_never(layer)
-
-
-def _convolution(layer: Conv2D, name: str, dtype: str, *, activation: str, use_bias: bool) -> Any:
-    return keras.layers.Conv2D(
-        layer.filters,
-        layer.size,
-        strides=layer.stride,
-        dilation_rate=layer.dilation,
-        padding=layer.padding,
-        activation=activation,
-        use_bias=use_bias,
-        name=name,
-        dtype=dtype,
-    )
+def _keras_layer(layer: Layer, index: int, dtype: str, **changes: Any) -> Any:
+    """Return the Keras layer of the same name and arguments."""
+    keras_name = "Activation" if isinstance(layer, ActivationLayer) else type(layer).__name__
+    arguments = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    arguments.pop("normalize", None)
+    arguments = {name: value for name, value in arguments.items() if value is not None} | changes
+    return getattr(keras.layers, keras_name)(**arguments, name=_name(layer, index), dtype=dtype)
 
 
 def _name(layer: Layer, index: int) -> str:
-    return f"{type(layer).__name__.lower()}_{index}"
+    return f"{layer.kind}_{index}"

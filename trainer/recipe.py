@@ -1,15 +1,16 @@
 """A recipe: everything that decides what is trained, read from TOML."""
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from trainer.errors import RecipeError
-from trainer.layers import KINDS, Layer
+from trainer.layers import Layer
+from trainer.optimizers import Adam, Optimizer
 from trainer.schema import Count, NotNegative, Range, Share, read
+from trainer.shapes import check_shapes
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,43 @@ class SmallData:
     epochs: Count
 
 
+Loss = Literal[
+    "categorical_crossentropy",
+    "binary_crossentropy",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_squared_logarithmic_error",
+    "kl_divergence",
+    "poisson",
+    "hinge",
+    "squared_hinge",
+    "categorical_hinge",
+    "log_cosh",
+    "cosine_similarity",
+]
+Monitor = Literal["validation_loss", "validation_accuracy", "loss", "accuracy"]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when `monitor` has not improved by `min_delta` for `patience` epochs."""
+
+    monitor: Monitor = "validation_loss"
+    patience: Count = 5
+    min_delta: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    """Multiply the learning rate by `factor` whenever `monitor` has stood still for `patience` epochs."""
+
+    monitor: Monitor = "validation_loss"
+    factor: Annotated[float, Range(0.001, 0.999)] = 0.1
+    patience: Count = 10
+    min_delta: NotNegative = 1e-4
+    lowest: NotNegative = 0.0
+
+
 @dataclass(frozen=True)
 class Fit:
     """How the network is fitted."""
@@ -27,14 +65,18 @@ class Fit:
     epochs: Count
     batch_size: Count
     learning_rate: NotNegative = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_epochs: NotNegative = 0.0
     validation_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    loss: Loss = "categorical_crossentropy"
     label_smoothing: Annotated[float, Range(0, 0.5)] = 0.0
     # Share of the old average kept at each step; 0 evaluates and exports the last weights.
     weight_average: Annotated[float, Range(0, 0.99999)] = 0.0
     # auto is bfloat16 where the CPU multiplies it natively, else float32.
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    optimizer: Optimizer = field(default_factory=Adam)
+    early_stopping: EarlyStopping | None = None
+    reduce_on_plateau: ReduceOnPlateau | None = None
     small_data: SmallData | None = None
 
     def epochs_for(self, train_images: int) -> int:
@@ -58,6 +100,9 @@ class Augment:
     shear: Annotated[float, Range(0, 1)] = 0.0
     elastic_pixels: Annotated[float, Range(0, 10)] = 0.0
     contrast_chance: Share = 0.0
+    # Images shown as they are. Resampling blurs; a network that never saw crisp strokes in training is
+    # measurably worse on them.
+    plain_chance: Share = 0.0
     stroke_chance: Share = 0.0
     noise_chance: Share = 0.0
     impulse_chance: Share = 0.0
@@ -68,24 +113,25 @@ class Augment:
 class Recipe:
     """A network, how to fit it and how to vary the images it is fitted to."""
 
-    name: str
     summary: str
     layers: tuple[Layer, ...]
     fit: Fit
     augment: Augment = field(default_factory=Augment)
-    seed: int = 1
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 1
+    name: str = ""
 
 
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that ship with the package."""
-    return sorted(Path(entry.name).stem for entry in (files("trainer") / "recipes").iterdir())
+    entries = (files("trainer") / "recipes").iterdir()
+    return sorted(Path(entry.name).stem for entry in entries if entry.name.endswith(".toml"))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Return a shipped recipe by its name, or the one in a TOML file. Raises RecipeError."""
     if name_or_path in shipped_recipes():
         text = (files("trainer") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-        return parse_recipe(text, name_or_path, f"{name_or_path}")
+        return parse_recipe(text, name_or_path, name_or_path)
     path = Path(name_or_path)
     if not path.is_file():
         raise RecipeError(
@@ -93,9 +139,10 @@ def load_recipe(name_or_path: str) -> Recipe:
             + ", ".join(shipped_recipes())
         )
     try:
-        return parse_recipe(path.read_text(encoding="utf-8"), path.stem, str(path))
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as text: {error}") from error
+    return parse_recipe(text, path.stem, str(path))
 
 
 def parse_recipe(text: str, name: str, where: str) -> Recipe:
@@ -104,28 +151,6 @@ def parse_recipe(text: str, name: str, where: str) -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{where}: not TOML: {error}") from error
-    written = read(_Written, {key: value for key, value in table.items() if key != "layers"}, where)
-    entries = table.get("layers")
-    if not isinstance(entries, list) or not entries:
-        raise RecipeError(f"{where}.layers: {entries!r}, expected a list of tables")
-    layers = tuple(_layer(entry, f"{where}.layers[{i}]") for i, entry in enumerate(entries))
-    return Recipe(name, layers=layers, **vars(written))
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A recipe file's top level, but for the layers, which are of many kinds."""
-
-    summary: str
-    fit: Fit
-    augment: Augment = field(default_factory=Augment)
-    seed: int = 1
-
-
-def _layer(entry: Mapping[str, Any], where: str) -> Layer:
-    if not isinstance(entry, Mapping):
-        raise RecipeError(f"{where}: {entry!r}, expected a table")
-    kind = entry.get("kind")
-    if kind not in KINDS:
-        raise RecipeError(f"{where}.kind: {kind!r}, expected one of {', '.join(KINDS)}")
-    return read(KINDS[kind], {key: value for key, value in entry.items() if key != "kind"}, where)
+    recipe = read(Recipe, {"name": name, **table}, where)
+    check_shapes(recipe.layers, where)
+    return recipe

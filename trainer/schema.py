@@ -1,4 +1,4 @@
-"""Read a TOML table into a frozen dataclass, refusing whatever the dataclass does not declare."""
+"""Read TOML tables into frozen dataclasses, refusing whatever the dataclasses do not declare."""
 
 import dataclasses
 import types
@@ -28,7 +28,9 @@ Size = tuple[Count, Count]
 def read(cls: type[T], table: object, where: str) -> T:
     """Return `cls` filled from a table; `where` names the table in error messages.
 
-    Raises RecipeError for an unknown key, a missing key, a wrong type or a number out of range.
+    A field whose type is a union of dataclasses takes a table whose `kind` names one of them by its class
+    attribute `kind`. Raises RecipeError for an unknown key, a missing key, a wrong type or a number out of
+    range.
     """
     if not isinstance(table, Mapping):
         raise RecipeError(f"{where}: {table!r}, expected a table")
@@ -55,21 +57,29 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not limits.low <= value <= limits.high:
             raise RecipeError(f"{where}: {value}, expected {_expected(hint)}")
         return value
-    if origin is types.UnionType:  # an optional table
-        return _value(next(arm for arm in get_args(hint) if arm is not types.NoneType), value, where)
+    if origin is types.UnionType:
+        arms = [arm for arm in get_args(hint) if arm is not types.NoneType]
+        return _value(arms[0], value, where) if len(arms) == 1 else _of_kind(arms, value, where)
     if origin is tuple:
         return _tuple(hint, value, where)
-    if origin is Literal:
-        right = value in get_args(hint)
-    elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read(hint, value, where)
-    else:
-        if hint is float and type(value) is int:
-            value = float(value)
-        right = type(value) is hint
-    if not right:
+    if hint is float and type(value) is int:
+        value = float(value)
+    if not (value in get_args(hint) if origin is Literal else type(value) is hint):
         raise RecipeError(f"{where}: {value!r}, expected {_expected(hint)}")
     return value
+
+
+def _of_kind(arms: list[Any], value: Any, where: str) -> Any:
+    """Read the dataclass whose `kind` the table names."""
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{where}: {value!r}, expected a table")
+    kinds = {arm.kind: arm for arm in arms}
+    kind = value.get("kind")
+    if kind not in kinds:
+        raise RecipeError(f"{where}.kind: {kind!r}, expected one of {', '.join(kinds)}")
+    return read(kinds[kind], {key: item for key, item in value.items() if key != "kind"}, where)
 
 
 def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
@@ -102,3 +112,41 @@ def _expected(hint: Any) -> str:
         return f"{_expected(arms[0])}, or a list of {len(arms)}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(hint, "a table")
+
+
+def to_toml(value: Any) -> str:
+    """Return a dataclass as the TOML that `read` makes it from again."""
+    return "\n".join(_table(value, ())) + "\n"
+
+
+def _table(value: Any, path: tuple[str, ...]) -> list[str]:
+    """Return the lines of one table: its plain keys first, then the tables below it."""
+    items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    lines = [f'kind = "{value.kind}"'] if hasattr(value, "kind") else []
+    lines += [
+        f"{name} = {_literal(item)}" for name, item in items if item is not None and not _is_table(item)
+    ]
+    for name, item in items:
+        below = (*path, name)
+        if dataclasses.is_dataclass(item):
+            lines += ["", f"[{'.'.join(below)}]", *_table(item, below)]
+        elif _is_table(item):
+            for entry in item:
+                lines += ["", f"[[{'.'.join(below)}]]", *_table(entry, below)]
+    return lines
+
+
+def _is_table(item: Any) -> bool:
+    first = item[0] if isinstance(item, tuple) and item else item
+    return dataclasses.is_dataclass(first)
+
+
+def _literal(item: Any) -> str:
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    if isinstance(item, str):
+        escaped = item.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(item, tuple):
+        return f"[{', '.join(map(_literal, item))}]"
+    return repr(item)

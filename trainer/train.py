@@ -7,7 +7,7 @@ from typing import Any
 
 from trainer.data.dataset import split_validation
 from trainer.data.source import load_data
-from trainer.evaluate import Evaluation, evaluate
+from trainer.evaluation.counts import Evaluation, evaluate
 from trainer.export import export_onnx
 from trainer.fit import Course, fit_network
 from trainer.manifest import DataFacts, Manifest, choose_golden

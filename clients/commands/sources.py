@@ -1,27 +1,40 @@
 """Where the command line takes its images from."""
 
+import glob
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.client import Client
+from clients.datasets import is_dataset, read_images
 from clients.errors import InputError
-from clients.idx import read_images
-from clients.images import from_file
+from clients.images import explain, find_digits, pixels
+from clients.pictures import MAX_FILE_BYTES
 from clients.prediction import Prediction
+from clients.wire import Question
+
+STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Hold one image, uint8 (1, 784), and where it is from; `index` where its file holds many."""
+    """Hold one image, uint8 (784,), and where it is from.
+
+    `index` is its place where its file holds many; `box` its place in a picture of several
+    (left, top, right, bottom); `steps` say how it was made like MNIST.
+    """
 
     file: str
-    index: int | None
     image: NDArray[np.uint8]
+    index: int | None = None
+    box: tuple[int, int, int, int] | None = None
+    steps: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -29,25 +42,56 @@ class Item:
         return self.file if self.index is None else f"{self.file}[{self.index}]"
 
 
-def from_pictures(files: Sequence[str], problems: list[str]) -> Iterator[Item]:
-    """Read picture files; what cannot be read becomes one line in `problems`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """Say how to read pictures: `raw` only scales them, `several` finds every digit in each."""
+
+    raw: bool = False
+    several: bool = False
+
+
+def expand(files: Sequence[str]) -> list[str]:
+    """Replace folders by the files in them, and patterns that the shell left alone.
+
+    Raises InputError where a folder or a pattern holds nothing.
+    """
+    expanded: list[str] = []
+    for file in files:
+        found = [file]
+        if Path(file).is_dir():
+            within = sorted(Path(file).rglob("*"))
+            found = [str(path) for path in within if path.is_file() and not path.name.startswith(".")]
+        elif glob.has_magic(file) and not Path(file).exists():
+            # Path.glob takes no pattern that starts at the root.
+            found = sorted(glob.glob(file, recursive=True))  # noqa: PTH207
+        if not found:
+            raise InputError(f"{file}: no files there, expected pictures")
+        expanded.extend(found)
+    return expanded
+
+
+def read_all(files: Sequence[str], reading: Reading, problems: list[str]) -> Iterator[Item]:
+    """Read pictures and files of many images; what cannot be read becomes one line in `problems`."""
     for file in files:
         try:
-            yield Item(file, None, from_file(Path(file)))
+            if file != STDIN and is_dataset(Path(file)):
+                yield from read_many(Path(file))
+            else:
+                yield from _read_picture(file, reading)
         except InputError as error:
             problems.append(str(error))
 
 
-def from_idx(path: Path, count: int | None) -> Iterator[Item]:
-    """Read the first `count` images of an IDX file."""
-    index = 0
-    for images in read_images(path, count=count):
+def read_many(path: Path, chunks: Iterable[NDArray[np.uint8]] | None = None) -> Iterator[Item]:
+    """Read the images of one file, or `chunks` of it."""
+    name, index = str(path), 0
+    for images in chunks or read_images(path):
         for image in images:
-            yield Item(str(path), index, image)
+            yield Item(name, image, index)
             index += 1
 
 
-def answered(client: Client, items: Iterable[Item], *, model: str) -> Iterator[tuple[Item, Prediction]]:
+def answered(client: Client, items: Iterable[Item], question: Question) -> Iterator[tuple[Item, Prediction]]:
     """Pair each item with its prediction as answers arrive; memory stays constant."""
     asked: deque[Item] = deque()
 
@@ -56,5 +100,29 @@ def answered(client: Client, items: Iterable[Item], *, model: str) -> Iterator[t
             asked.append(item)
             yield item.image
 
-    for prediction in client.stream(images(), model=model):
+    answers = client.stream(
+        images(),
+        probabilities=question.probabilities,
+        model=question.model,
+        version=question.version,
+        label=question.label,
+    )
+    for prediction in answers:
         yield asked.popleft(), prediction
+
+
+def first(items: Iterator[Item], count: int | None) -> Iterator[Item]:
+    """Take the first `count` items, or all."""
+    return islice(items, count)
+
+
+def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
+    picture = sys.stdin.buffer.read(MAX_FILE_BYTES) if file == STDIN else Path(file)
+    if reading.raw:
+        yield Item(file, pixels(picture, raw=True)[0], steps=("scaled to 28x28 as a whole",))
+    elif reading.several:
+        for index, digit in enumerate(find_digits(picture)):
+            yield Item(file, digit.image.reshape(-1), index, digit.box, digit.steps)
+    else:
+        digit = explain(picture)
+        yield Item(file, digit.image.reshape(-1), steps=digit.steps)

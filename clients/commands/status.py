@@ -1,14 +1,13 @@
-"""`digit-client health` and `digit-client models`."""
+"""`digit-client health`, `models` and `metadata`."""
 
 import json
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from clients.client import Client
-from clients.commands.answers import Output
 from clients.commands.server_options import ServerOptions
 from clients.commands.table import Column, Table
 from clients.prediction import ModelInfo
@@ -25,9 +24,19 @@ def health(service: str = "", /, *, server: ServerOptions = _SERVER) -> int:
     return 0 if ready else 1
 
 
+def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
+    """Tell all about the version of MODEL that serves; by default the server's default model."""
+    with Client(server.connection()) as client:
+        found = client.model(model)
+    for name, value in asdict(found).items():
+        if value:
+            sys.stdout.write(f"{name:<10}{value}\n")
+    return 0
+
+
 def models(
     *,
-    output: Annotated[Output, Parameter(name=["--output", "-o"])] = "table",
+    output: Annotated[Literal["table", "json", "tsv"], Parameter(name=["--output", "-o"])] = "table",
     server: ServerOptions = _SERVER,
 ) -> int:
     """List every version of every model that the server knows; json is one object a line."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluate import Evaluation
+from trainer.evaluation.counts import Evaluation
 from trainer.parity import Parity
 
 

@@ -92,7 +92,7 @@ def test_run_without_a_repository_publishes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["train", "--data", "nowhere"], 1, "--data nowhere: no such folder, expected"),
+        (["train", "--data", "nowhere"], 1, "--data nowhere: no such file or folder, expected"),
         (["train", "--recipe", "nonesuch", "--data", "sample"], 2, "nonesuch: no such recipe or file"),
         (["train"], 2, "--data"),
         (["train", "--data", "sample", "--epochs", "0"], 2, "expected at least 1"),

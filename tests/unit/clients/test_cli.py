@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 import sys
@@ -123,9 +124,10 @@ def test_bad_file_is_reported_and_the_others_answered(
             "no server answers at 127.0.0.1:1 (connection refused)",
         ),
         (["predict", "--idx", "1.png"], 1, "1.png: not an IDX file (starts with 89 50 4e 47)"),
-        (["predict"], 2, "give either picture files or --idx"),
+        (["predict"], 2, "give either files or --idx"),
         (["predict", "1.png", "--output", "xml"], 2, "xml"),
         (["predict", "--idx", "x", "--count", "0"], 2, "--count"),
+        (["predict", "1.png", "--outptu", "json"], 2, "unknown option: --outptu"),
         (["predikt"], 2, "predikt"),
     ],
 )
@@ -139,6 +141,124 @@ def test_mistake_is_one_line_and_an_exit_code(
     assert err.startswith("digit-client: ")
     assert err.count("\n") == 1
     assert complaint in err
+
+
+@pytest.mark.usefixtures("pictures")
+def test_folder_pattern_and_stdin_are_read(
+    fake: FakeServer, capsys: Captured, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "more").mkdir()
+    (pictures / "1.png").rename(pictures / "more" / "1.png")
+    (pictures / "more" / ".hidden").write_text("not to be read")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper((pictures / "2.png").open("rb")))
+    assert main(["predict", "more", "?.png", "-", "-s", fake.address, "-o", "json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(a["file"], a["digit"]) for a in answers] == [("more/1.png", 1), ("2.png", 2), ("-", 2)]
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "tsv", "csv.gz", "images-idx3-ubyte"])
+def test_files_of_many_images_are_known_by_their_names(
+    fake: FakeServer, capsys: Captured, digit_images: Digits, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"many.{kind}"
+    images = digit_images(1500)
+    match kind:
+        case "npz":
+            np.savez_compressed(path, x_train=images, x_test=images.reshape(-1, 28, 28))
+        case "npy":
+            np.save(path, images)
+        case "tsv":
+            np.savetxt(path, images[:1030], "%d", delimiter="\t", header="\t".join(["p"] * 784), comments="")
+        case "csv.gz":
+            np.savetxt(path, images[:1030], "%d", delimiter=",")
+        case _:
+            path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 5, 220, 0, 0, 0, 28, 0, 0, 0, 28]) + images.tobytes())
+    assert main(["predict", str(path), "--count", "1029", "-s", fake.address, "-o", "plain"]) == 0
+    assert capsys.readouterr().out.split() == [str(n % 10) for n in range(1029)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.tsv", b"1\t2\n", "2 columns, expected 784"),
+        ("a.tsv", b"1 2 3\n1 2\n", "line 2 has 2 numbers, expected 3"),
+        ("a.tsv", b"1 2\n1 x\n", "line 2 has something that is no number, expected 2"),
+        ("a.tsv", b"\xff\xfe\0", "not a table of text"),
+        ("a.tsv", b"\t".join([b"256"] * 784), "pixels from 256 to 256, expected 0 to 255"),
+        ("a.npz", b"PK", "damaged or not a NumPy file"),
+        ("a.npy", b"\x93NUMPY\x01\x00", "damaged or not a NumPy file"),
+        ("a.npy", b"", "damaged or not a NumPy file"),
+    ],
+)
+def test_damaged_file_of_many_images_is_one_line(
+    capsys: Captured, tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert main(["predict", str(tmp_path / name)]) == 1  # no server is needed to see it
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+def test_npz_without_images_names_what_it_holds(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", cats=np.zeros(3), dogs=np.zeros(3))
+    assert main(["predict", str(tmp_path / "a.npz"), "-s", fake.address]) == 1
+    assert "holds cats, dogs, expected one of images" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pictures")
+def test_explain_shows_all_probabilities_and_what_was_done(
+    fake: FakeServer, capsys: Captured, pictures: Path
+) -> None:
+    page = np.full((200, 200), 255, np.uint8)
+    page[40:160, 90:110] = 0
+    Image.fromarray(page).save(pictures / "photo.png")
+    assert main(["predict", "photo.png", "--explain", "-s", fake.address]) == 0
+    out = capsys.readouterr().out
+    assert out.count("%") == 10
+    assert "75.0%" in out
+    assert "  - dark ink on light background" in out
+    assert main(["predict", "photo.png", "--explain", "-s", fake.address, "-o", "json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert len(record["probabilities"]) == 10
+
+
+@pytest.mark.usefixtures("pictures")
+def test_several_digits_have_boxes_and_make_a_number(
+    fake: FakeServer, capsys: Captured, pictures: Path
+) -> None:
+    page = np.full((200, 400), 255, np.uint8)
+    for left in (50, 150, 250):
+        page[40:160, left : left + 20] = 0
+    Image.fromarray(page).save(pictures / "code.png")
+    assert main(["predict", "code.png", "code.png", "--several", "-s", fake.address, "-o", "plain"]) == 0
+    assert capsys.readouterr().out == "000\n000\n"
+    main(["predict", "code.png", "--several", "-s", fake.address, "-o", "json"])
+    boxes = [json.loads(line)["box"] for line in capsys.readouterr().out.splitlines()]
+    assert [round(box[0] / 10) for box in boxes] == [5, 15, 25]
+
+
+@pytest.mark.usefixtures("pictures")
+def test_model_version_and_label_are_asked_for(fake: FakeServer) -> None:
+    asked = ["--model", "fast", "--model-version", "2", "--label", "canary"]
+    main(["predict", "1.png", "-s", fake.address, *asked])
+    assert (fake.requests[0].model, fake.requests[0].version, fake.requests[0].label) == ("fast", 2, "canary")
+
+
+@pytest.mark.parametrize("where", ["empty", "no/*.png"])
+def test_nothing_to_read_is_named(fake: FakeServer, capsys: Captured, pictures: Path, where: str) -> None:
+    (pictures / "empty").mkdir()
+    assert main(["predict", where, "-s", fake.address]) == 1
+    assert f"{where}: no files there" in capsys.readouterr().err
+
+
+def test_metadata_tells_what_the_server_knows(fake: FakeServer, capsys: Captured) -> None:
+    fake.models = [prediction_pb2.Model(name="digits", version=3, sha256="abc", recipe="digits")]
+    assert main(["metadata", "-s", fake.address]) == 0
+    assert capsys.readouterr().out.split() == ["name", "digits", "version", "3", "state", "unspecified",
+                                               "sha256", "abc", "recipe", "digits"]  # fmt: skip
+    assert main(["metadata", "none", "-s", fake.address]) == 1
+    assert "model 'none' is not known" in capsys.readouterr().err
 
 
 def test_reader_that_has_seen_enough_is_no_error(

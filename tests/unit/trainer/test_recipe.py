@@ -5,6 +5,7 @@ import pytest
 from trainer.errors import RecipeError
 from trainer.layers import Conv2D
 from trainer.recipe import load_recipe, parse_recipe, shipped_recipes
+from trainer.schema import read, to_toml
 
 MINIMAL = """
 summary = "one layer"
@@ -24,8 +25,23 @@ def test_shipped_recipe_reads(name: str) -> None:
 
 
 def test_one_number_stands_for_height_and_width() -> None:
-    recipe = parse_recipe(MINIMAL + '[[layers]]\nkind = "conv2d"\nfilters = 2\nsize = 5\n', "r", "r.toml")
-    assert recipe.layers[1] == Conv2D(filters=2, size=(5, 5))
+    assert read(Conv2D, {"filters": 2, "kernel_size": 5}, "r") == Conv2D(filters=2, kernel_size=(5, 5))
+
+
+def test_resolved_recipe_reads_as_the_same_recipe() -> None:
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        assert parse_recipe(to_toml(recipe), name, "r.toml") == recipe
+
+
+def test_layers_that_do_not_fit_together_are_named() -> None:
+    with pytest.raises(RecipeError, match=r"r\.toml\.layers\[1\] \(conv2d\): gets \(10,\), expected height"):
+        parse_recipe(MINIMAL + '[[layers]]\nkind = "conv2d"\nfilters = 2\n', "r", "r.toml")
+
+
+def test_last_layer_must_give_one_number_a_digit() -> None:
+    with pytest.raises(RecipeError, match=r"the last gives \(9,\), expected \(10,\)"):
+        parse_recipe(MINIMAL.replace("units = 10", "units = 9"), "r", "r.toml")
 
 
 def test_recipe_is_named_after_its_file(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluate import evaluate
+from trainer.evaluation.counts import evaluate
 
 
 def test_tutorials_numbers_for_digit_0() -> None:

@@ -1,4 +1,4 @@
-"""How good a set of predictions is."""
+"""Right and wrong answers, counted digit by digit."""
 
 from dataclasses import dataclass
 
@@ -20,6 +20,11 @@ class Evaluation:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     f1: NDArray[np.float64]
+
+    @property
+    def errors(self) -> int:
+        """How many images were taken for another digit."""
+        return self.images - int(self.confusion.trace())
 
 
 def evaluate(digits: NDArray[np.int64], predicted: NDArray[np.int64]) -> Evaluation:

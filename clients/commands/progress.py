@@ -1,0 +1,22 @@
+"""A bar on the terminal for work that takes a while; silent where nobody watches."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+_WORTH_A_BAR = 2000  # images; fewer are answered before a person looks
+
+
+def watched(things: Iterable[T], total: int | None) -> Iterator[T]:
+    """Pass `things` on, counting them on stderr where that is a terminal and stdout is not."""
+    if not sys.stderr.isatty() or sys.stdout.isatty() or (total is not None and total < _WORTH_A_BAR):
+        yield from things
+        return
+    # 40 ms that short commands need not wait for.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(things, total=total)

@@ -1,0 +1,68 @@
+"""Photographs of digits that were never taken: MNIST's digits, written on paper and lit badly."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Picture = NDArray[np.float32]
+PENS = np.array(
+    [(20, 20, 25), (25, 40, 130), (160, 30, 40), (20, 90, 50), (90, 90, 95)],  # black blue red green pencil
+    np.float32,
+)
+
+
+def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
+    """Write a digit, uint8 (28, 28), on paper and photograph it; RGB, 200-2000 pixels a side.
+
+    Off-centre, turned by up to 10 degrees, with paper texture, one of five pens, light that falls
+    off, the shadow of a hand or phone, camera noise and blur.
+    """
+    short, long = sorted(int(side) for side in np.exp(rng.uniform(np.log(200), np.log(2000), 2)))
+    long = min(long, 2 * short)
+    width, height = (short, long) if rng.random() < 0.5 else (long, short)
+    ink = _written(digit, width, height, rng)[..., None]
+    paper = rng.uniform([205, 200, 185], [255, 252, 245]) + _texture(width, height, rng)[..., None]
+    pen = PENS[rng.integers(len(PENS))] + rng.normal(0, 6, (height, width, 1))
+    lit = (paper * (1 - ink) + pen * ink) * _light(width, height, rng)[..., None]
+    noisy = lit + rng.normal(0, 3, (height, width, 3))
+    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    return picture.filter(ImageFilter.GaussianBlur(max(width, height) / 1500 * rng.uniform(0, 2)))
+
+
+def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> Picture:
+    side = int(min(width, height) * rng.uniform(0.35, 0.9))
+    glyph = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    page = Image.new("L", (width, height))
+    left, top = (int((room - side) * rng.uniform(0.05, 0.95)) for room in (width, height))
+    page.paste(glyph, (left, top))
+    turned = page.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
+    ink = np.asarray(turned, np.float32) / 255
+    # Half of the pens leave the crisp edge that enlarging 28x28 pixels does not have.
+    return np.clip((ink - 0.35) / 0.3, 0, 1) if rng.random() < 0.5 else ink
+
+
+def _texture(width: int, height: int, rng: np.random.Generator) -> Picture:
+    texture = np.zeros((height, width), np.float32)
+    for grain, strength in ((2, 1.5), (8, 2.0), (40, 2.5)):
+        coarse = rng.normal(0, strength, (max(2, height // grain), max(2, width // grain)))
+        texture += np.asarray(
+            Image.fromarray(coarse.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        )
+    return texture
+
+
+def _light(width: int, height: int, rng: np.random.Generator) -> Picture:
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    across, down = _direction(rng)
+    falling = across * x + down * y - min(0, across) - min(0, down)
+    light = 1 - rng.uniform(0, 0.4) * falling / 1.5
+    across, down = _direction(rng)
+    place, softness = rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.15)
+    shadow = 1 / (1 + np.exp(-4 / softness * ((x - place) * across + (y - place) * down)))
+    light = light * (1 - rng.uniform(0, 0.45) * shadow) * rng.uniform(0.75, 1.0)
+    return light.astype(np.float32)
+
+
+def _direction(rng: np.random.Generator) -> tuple[float, float]:
+    angle = rng.uniform(0, 2 * np.pi)
+    return float(np.cos(angle)), float(np.sin(angle))

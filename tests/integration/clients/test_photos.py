@@ -1,0 +1,50 @@
+"""Photographs of real digits through the whole of the client, the wire and the shipped model."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clients import Client, find_digits, pixels
+from tests.integration.clients.photographs import photograph
+from tests.process import RunningServer
+
+Bytes = NDArray[np.uint8]
+PHOTOGRAPHS = 100
+
+
+@pytest.mark.mnist
+def test_photographs_are_read_where_scaling_alone_fails(
+    server: RunningServer, test_images: Bytes, test_digits: Bytes
+) -> None:
+    rng = np.random.default_rng(5)
+    chosen = rng.permutation(len(test_images))[:PHOTOGRAPHS]
+    photographs = [photograph(test_images[index], rng) for index in chosen]
+    scaled = 255 - pixels(photographs, raw=True)  # at least the right way round
+    with Client(server.address) as client:
+        found = [answer.digit for answer in client.predict(photographs)]
+        raw = [answer.digit for answer in client.predict(scaled)]
+    share_found = np.mean(np.array(found) == test_digits[chosen])
+    share_raw = np.mean(np.array(raw) == test_digits[chosen])
+    assert share_found >= 0.97
+    assert share_raw < 0.6
+
+
+@pytest.mark.mnist
+def test_codes_of_five_digits_are_read(server: RunningServer, test_images: Bytes, test_digits: Bytes) -> None:
+    rng = np.random.default_rng(3)
+    right = 0
+    with Client(server.address) as client:
+        for _ in range(40):
+            chosen = rng.integers(0, len(test_images), 5)
+            step = int(rng.integers(18, 30))  # some touch
+            code = np.zeros((60, 68 + 5 * step), np.uint8)
+            for place, index in enumerate(chosen):
+                top, left = 16 + int(rng.integers(-3, 4)), 20 + place * step
+                field = code[top : top + 28, left : left + 28]
+                np.maximum(field, test_images[index], out=field)
+            enlarged = (6 * code.shape[1], 6 * code.shape[0])
+            picture = Image.fromarray(255 - code).resize(enlarged, Image.Resampling.BICUBIC)
+            answers = client.predict([found.image for found in find_digits(picture)])
+            right += [answer.digit for answer in answers] == test_digits[chosen].tolist()
+    assert right >= 34

@@ -1,0 +1,76 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clients.cli import main
+from clients.testing import FakeServer
+
+Digits = Callable[[int], NDArray[np.uint8]]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path, digit_images: Digits) -> Path:
+    """Four images out of a hundred are labelled otherwise than the fake server answers."""
+    labels = np.arange(100) % 10
+    labels[[10, 20, 30, 41]] = [7, 7, 7, 8]
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_test=digit_images(100).reshape(-1, 28, 28), y_test=labels)
+    return path
+
+
+def test_accuracy_and_confusion_are_counted(fake: FakeServer, capsys: Captured, data: Path) -> None:
+    assert main(["evaluate", str(data), "-s", fake.address, "-o", "json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["images"], record["correct"], record["accuracy"]) == (100, 96, 0.96)
+    assert record["confusion"][7][0] == 3
+    assert record["confusion"][8][1] == 1
+    assert record["interval"] == pytest.approx((0.9016, 0.9843), abs=1e-4)  # Wilson's, computed by hand
+    assert record["model"] == "digits/3"
+
+
+def test_report_is_for_a_person(fake: FakeServer, capsys: Captured, data: Path) -> None:
+    assert main(["evaluate", str(data.parent), "-s", fake.address]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy    96.00%  (96 of 100; 95 % interval 90.16% to 98.43%)" in out
+    assert "76.9%" in out  # of the thirteen sevens
+
+
+@pytest.mark.parametrize(("gate", "code"), [("0.96", 0), ("0.97", 3)])
+def test_gate_is_an_exit_code(fake: FakeServer, data: Path, gate: str, code: int) -> None:
+    assert main(["evaluate", str(data), "-s", fake.address, "--at-least", gate]) == code
+
+
+def test_count_asks_about_the_first_images(fake: FakeServer, capsys: Captured, data: Path) -> None:
+    main(["evaluate", str(data), "--count", "10", "-s", fake.address, "-o", "json"])
+    assert json.loads(capsys.readouterr().out)["images"] == 10
+
+
+def test_table_and_one_hot_labels_are_read(
+    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits
+) -> None:
+    np.savetxt(tmp_path / "x.tsv", digit_images(20), "%d", delimiter="\t")
+    np.savetxt(tmp_path / "y.tsv", np.eye(10)[np.arange(20) % 10], "%d", delimiter="\t")
+    command = ["evaluate", str(tmp_path / "x.tsv"), str(tmp_path / "y.tsv"), "-s", fake.address, "-o", "json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "complaint"), [((3, 4), "holds 3 images"), ((4, 3), "holds more images than")]
+)
+def test_images_and_labels_must_be_as_many(
+    fake: FakeServer, capsys: Captured, data: Path, counts: tuple[int, int], complaint: str
+) -> None:
+    np.savez(data, x_test=np.zeros((counts[0], 784), np.uint8), y_test=np.arange(counts[1]))
+    assert main(["evaluate", str(data), "-s", fake.address]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_folder_without_labelled_images_is_named(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
+    assert main(["evaluate", str(tmp_path), "-s", fake.address]) == 1
+    assert f"{tmp_path}: no labelled images in it" in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""A drawn digit of known shape: what is found, and that it looks like MNIST."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from clients import InputError, explain, find_digits, pixels
+
+Bytes = NDArray[np.uint8]
+
+
+def seven(size: tuple[int, int] = (400, 600), *, at: tuple[int, int] = (150, 200), ink: int = 30) -> Bytes:
+    """Draw a 7 of 120x200 pixels on paper of shade 220."""
+    page = Image.new("L", size, 220)
+    x, y = at
+    ImageDraw.Draw(page).line([(x, y), (x + 120, y), (x + 40, y + 200)], fill=ink, width=24)
+    return np.asarray(page)
+
+
+def found(grey: Bytes) -> Bytes:
+    return explain(Image.fromarray(grey)).image
+
+
+def test_digit_fits_the_box_and_its_mass_is_in_the_middle() -> None:
+    image = found(seven())
+    rows, columns = np.nonzero(image)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 in {19, 20}
+    assert image.max() > 240
+    assert abs((image.sum(1) @ np.arange(28)) / image.sum() - 13.5) < 1
+    assert abs((image.sum(0) @ np.arange(28)) / image.sum() - 13.5) < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda _: seven(at=(20, 350)), id="moved"),
+        pytest.param(lambda _: seven(ink=140), id="faint"),
+        pytest.param(lambda page: 255 - page, id="negative"),
+        pytest.param(lambda page: page.repeat(3, 0).repeat(3, 1), id="larger"),
+        pytest.param(lambda page: (page * np.linspace(1, 0.4, page.shape[1])).astype(np.uint8), id="shaded"),
+        pytest.param(
+            lambda page: np.where(np.arange(page.shape[1]) > 330, page // 2, page).astype(np.uint8),
+            id="shadow",
+        ),
+        pytest.param(
+            lambda page: (
+                (page + np.random.default_rng(0).normal(0, 6, page.shape)).clip(0, 255).astype(np.uint8)
+            ),
+            id="noisy",
+        ),
+    ],
+)
+def test_how_it_was_photographed_hardly_matters(change: Callable[[Bytes], Bytes]) -> None:
+    difference = np.abs(found(change(seven())).astype(int) - found(seven()))
+    assert difference.mean() < 4
+
+
+def test_specks_are_left_out_and_parts_kept() -> None:
+    page = seven().copy()
+    plain = found(page)
+    page[50:54, 50:54] = 30  # a speck
+    np.testing.assert_array_equal(found(page), plain)
+    page[240:250, 290:330] = 30  # a stroke of its own beside the digit
+    assert found(page)[:, 20:].sum() > plain[:, 20:].sum()
+
+
+def test_hairline_is_thickened() -> None:
+    page = np.full((400, 300), 220, np.uint8)
+    page[50:350, 150:152] = 20
+    digit = explain(Image.fromarray(page))
+    assert digit.image.sum(1).max() > 1.5 * 255
+    assert any("thickened" in step for step in digit.steps)
+
+
+def test_steps_and_box_say_what_was_done() -> None:
+    digit = explain(Image.fromarray(seven()))
+    assert digit.steps[0] == "dark ink on light background"
+    left, top, right, bottom = digit.box
+    assert abs(left - 150) < 16
+    assert abs(top - 188) < 16
+    assert abs(right - 285) < 16
+    assert abs(bottom - 400) < 16
+
+
+def test_28x28_is_taken_as_it_is_but_for_its_polarity() -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[3:9, 3:9] = 200
+    np.testing.assert_array_equal(found(image), image)
+    np.testing.assert_array_equal(found(255 - image), image)
+
+
+@pytest.mark.parametrize("page", [np.full((100, 80), 200, np.uint8), np.zeros((3, 3), np.uint8)])
+def test_blank_page_is_refused(page: Bytes) -> None:
+    with pytest.raises(InputError, match="nothing is drawn"):
+        found(page)
+
+
+def test_textured_blank_page_is_refused() -> None:
+    page = np.random.default_rng(0).normal(200, 5, (300, 200)).clip(0, 255).astype(np.uint8)
+    with pytest.raises(InputError, match="nothing is drawn"):
+        found(page)
+
+
+def test_raw_scales_the_whole_picture() -> None:
+    page = np.zeros((280, 280), np.uint8)
+    page[:140] = 255
+    expected = np.zeros((28, 28), np.uint8)
+    expected[:14] = 255
+    np.testing.assert_array_equal(pixels(Image.fromarray(page), raw=True), expected.reshape(1, 784))
+
+
+def test_digits_are_found_in_reading_order() -> None:
+    page = np.full((900, 1000), 220, np.uint8)
+    places = [(60, 100), (330, 80), (700, 110), (80, 500), (420, 520)]  # two lines
+    for x, y in reversed(places):
+        page[y : y + 200, x : x + 120] = seven(at=(0, 0), size=(120, 200))
+    boxes = [digit.box for digit in find_digits(Image.fromarray(page))]
+    assert [(round(left / 100), round(top / 100)) for left, top, _, _ in boxes] == [
+        (round(x / 100), round(y / 100)) for x, y in places
+    ]
+
+
+def test_digits_that_touch_are_cut_apart() -> None:
+    page = np.full((300, 700), 220, np.uint8)
+    for left in (50, 190, 330):
+        page[60:240, left : left + 30] = 20
+        page[60:90, left : left + 110] = 20
+        page[120:130, left : left + 145] = 20  # the bridge to the next
+    assert len(find_digits(Image.fromarray(page))) == 3
+
+
+def test_bar_above_a_digit_belongs_to_it() -> None:
+    page = np.full((300, 400), 220, np.uint8)
+    page[60:75, 150:250] = 20
+    page[95:240, 160:185] = 20
+    assert len(find_digits(Image.fromarray(page))) == 1

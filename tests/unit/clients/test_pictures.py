@@ -1,0 +1,81 @@
+"""Whatever kind of picture file strangers send."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clients import InputError, pictures
+
+INK = np.zeros((40, 30), bool)
+INK[5:35, 12:18] = True
+GREY = np.where(INK, 10, 240).astype(np.uint8)
+
+
+def read(picture: Image.Image, kind: str = "PNG", **options: object) -> np.ndarray:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return pictures.read_bytes(file.getvalue(), "x")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("L", "PNG"), ("RGB", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"), ("L", "TIFF"),
+     ("RGB", "WEBP"), ("L", "BMP"), ("CMYK", "TIFF")],
+)  # fmt: skip
+def test_modes_and_kinds_mean_the_same(mode: str, kind: str) -> None:
+    shades = read(Image.fromarray(GREY).convert(mode), kind)
+    assert np.abs(shades.astype(int) - GREY).mean() < 8
+
+
+def test_sixteen_bits_are_reduced() -> None:
+    shades = read(Image.fromarray(GREY.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(shades, GREY)
+
+
+def test_one_bit_is_black_or_white() -> None:
+    np.testing.assert_array_equal(read(Image.fromarray(GREY > 100)), np.where(INK, 0, 255))
+
+
+def test_floats_are_scaled() -> None:
+    shades = read(Image.fromarray((GREY / 255).astype(np.float32)), "TIFF")
+    assert np.abs(shades.astype(int) - GREY).max() <= 1
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0)])
+def test_ink_on_nothing_lies_on_paper_that_shows_it(ink: int, paper: int) -> None:
+    drawing = np.zeros((40, 30, 4), np.uint8)
+    drawing[INK] = (ink, ink, ink, 255)
+    np.testing.assert_array_equal(read(Image.fromarray(drawing)), np.where(INK, ink, paper))
+
+
+def test_picture_that_the_camera_marked_as_turned_is_turned_back() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn 90 degrees clockwise to see it upright
+    shades = read(Image.fromarray(GREY), "TIFF", exif=exif)
+    np.testing.assert_array_equal(shades, np.rot90(GREY, -1))
+
+
+def test_animation_is_refused() -> None:
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    with pytest.raises(InputError, match="x: 2 frames or pages, expected a single picture"):
+        read(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("side", [9_000, 30_000])
+def test_decompression_bomb_is_refused_by_its_header(side: int) -> None:
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, "PNG")
+    assert len(file.getvalue()) < 2**20
+    with pytest.raises(InputError, match=f"x: a picture of {side**2:,} pixels, expected at most 64 million"):
+        pictures.read_bytes(file.getvalue(), "x")
+
+
+def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    with path.open("wb") as file:
+        file.truncate(2**30)  # sparse: takes no room
+    with pytest.raises(InputError, match=r"huge\.png: 1,024 MiB, expected a picture of at most 64 MiB"):
+        pictures.read_file(path)
