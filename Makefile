@@ -35,8 +35,8 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --group dev" \
-	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --group test" \
+	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
+	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
 	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
 	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
 	              "policy --group policy"; do \
@@ -48,7 +48,8 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 
 .PHONY: protos
 protos: setup  ## Generate the Python beside the .proto files
-	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. protos/digits/v1/prediction.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+	  protos/digits/v1/prediction.proto protos/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
 
 # --- The main jobs --------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from clients.connection import Connection
 from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
 from clients.prediction import ModelInfo, Prediction
+from clients.protocols import WIRES
 from clients.status import server_error
-from clients.wire import GET_MODEL, LIST_MODELS, PREDICT, Question, model_info, predictions, request
+from clients.wire import GET_MODEL, LIST_MODELS, Question, model_info, serialize
 from protos.digits.v1 import prediction_pb2
 
 Answers = asyncio.Future[list[Prediction]]
@@ -43,10 +44,9 @@ class AsyncClient:
         self._images_per_call = images_per_call
         self._calls_in_flight = calls_in_flight
         self._channel = self._connection.open_async()
-        self._predict = self._channel.unary_unary(
-            PREDICT,
-            prediction_pb2.PredictRequest.SerializeToString,
-            prediction_pb2.PredictResponse.FromString,
+        self._wire = WIRES[self._connection.protocol]
+        self._predict: Any = self._channel.unary_unary(
+            self._wire.method, serialize, self._wire.response.FromString
         )
         self._hedges = HedgeBudget()
         self._ask: Callable[[Question, NDArray[np.uint8]], Answers] = self._send
@@ -169,12 +169,16 @@ class AsyncClient:
         started = time.perf_counter()
         try:
             response = await self._predict(
-                request(question, images), timeout=connection.timeout_seconds, metadata=connection.metadata
+                self._wire.request(question, images),
+                timeout=connection.timeout_seconds,
+                metadata=connection.metadata,
             )
         except grpc.RpcError as error:
             raise server_error(error, connection) from None
         seconds = time.perf_counter() - started
-        return predictions(response, question, len(images), call_seconds=seconds, address=connection.address)
+        return self._wire.predictions(
+            response, question, len(images), call_seconds=seconds, address=connection.address
+        )
 
     async def _call(self, method: str, ask: Any, answer: type[Any]) -> Any:
         call = self._channel.unary_unary(method, type(ask).SerializeToString, answer.FromString)

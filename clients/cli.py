@@ -8,6 +8,9 @@ from cyclopts import App, CycloptsError
 
 from clients.errors import DigitsError
 
+# Modules that only some commands need, and the extra that brings them.
+_EXTRAS = {"hdrh": "load", "starlette": "web", "uvicorn": "web"}
+
 app = App(
     name="digit-client",
     help="Ask a digit server what the handwritten digits in your pictures are.",
@@ -21,6 +24,8 @@ app.command(
 app.command("clients.commands.status:health", name="health", help="Ask whether the server is ready.")
 app.command("clients.commands.status:models", name="models", help="List the models that the server has.")
 app.command("clients.commands.status:metadata", name="metadata", help="Tell all about one model.")
+app.command("clients.commands.load:app", name="load", help="Put load on a server: how fast is it, honestly?")
+app.command("clients.commands.web:web", name="web", help="Serve a page to draw digits on.")
 app.register_install_completion_command()
 
 
@@ -35,7 +40,12 @@ def main(argv: list[str] | None = None) -> int:
         code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(str(error), 2)
+        return _fail(_words(error), 2)
+    except ImportError as error:
+        extra = _EXTRAS.get(_missing(error))
+        if extra is None:
+            raise
+        return _fail(f"this command needs more than is installed: pip install 'digit-serving[{extra}]'", 1)
     except DigitsError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:
@@ -45,6 +55,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code or 0
+
+
+def _words(error: CycloptsError) -> str:
+    try:
+        return str(error)  # looks through all commands for one that may have been meant
+    except ImportError:
+        return "unknown command; --help lists those there are"
+
+
+def _missing(error: BaseException | None) -> str:
+    """Name the module whose absence is at the root of an error."""
+    while error:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name.split(".")[0]
+        error = error.__cause__
+    return ""
 
 
 def _fail(message: str, code: int) -> int:

@@ -19,8 +19,9 @@ from clients.connection import Connection
 from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
 from clients.prediction import ModelInfo, Prediction
+from clients.protocols import WIRES
 from clients.status import server_error
-from clients.wire import GET_MODEL, LIST_MODELS, PREDICT, Question, model_info, predictions, request
+from clients.wire import GET_MODEL, LIST_MODELS, Question, model_info, serialize
 from protos.digits.v1 import prediction_pb2
 
 Answers = Future[list[Prediction]]
@@ -47,10 +48,9 @@ class Client:
         self._images_per_call = images_per_call
         self._calls_in_flight = calls_in_flight
         self._channel = self._connection.open()
-        self._predict = self._channel.unary_unary(
-            PREDICT,
-            prediction_pb2.PredictRequest.SerializeToString,
-            prediction_pb2.PredictResponse.FromString,
+        self._wire = WIRES[self._connection.protocol]
+        self._predict: Any = self._channel.unary_unary(
+            self._wire.method, serialize, self._wire.response.FromString
         )
         self._hedges = HedgeBudget()
         self._ask: Callable[[Question, NDArray[np.uint8]], Answers] = self._send
@@ -157,7 +157,7 @@ class Client:
         answers: Answers = Future()
         started = time.perf_counter()
         call = self._predict.future(
-            request(question, images),
+            self._wire.request(question, images),
             timeout=self._connection.timeout_seconds,
             metadata=self._connection.metadata,
         )
@@ -170,7 +170,9 @@ class Client:
                 response = call.result()
                 address = self._connection.address
                 answers.set_result(
-                    predictions(response, question, len(images), call_seconds=seconds, address=address)
+                    self._wire.predictions(
+                        response, question, len(images), call_seconds=seconds, address=address
+                    )
                 )
             except grpc.RpcError as error:
                 answers.set_exception(server_error(error, self._connection))

@@ -57,6 +57,8 @@ class Connection:
     with exponential backoff and jitter, heeding the server's pushback, and no longer once a
     large share of calls fails. A call without an answer after `hedge_seconds` is sent a second
     time and the first answer wins; at most one call in ten is. `token` is sent as a bearer token.
+    `protocol` is our own, or the Open Inference Protocol of Triton, KServe and others, which has no
+    list of models, no labels and no times.
 
     Raises InputError where `address` is none.
     """
@@ -69,6 +71,7 @@ class Connection:
     tls: Tls | None = None
     token: str = ""
     compression: Literal["none", "deflate", "gzip"] = "none"
+    protocol: Literal["digits", "open-inference"] = "digits"
     load_balancing: Literal["round_robin", "pick_first"] = "round_robin"
 
     def __post_init__(self) -> None:

@@ -4,7 +4,9 @@ Pure functions between numpy and protobuf, shared by the clients that block and 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -32,6 +34,22 @@ class Question:
     model: str = ""
     version: int = 0
     label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Name the call of one protocol, how to write its request, and how to read its response.
+
+    `request` takes a Question and images, uint8 (n, 784); `predictions` takes the response, the
+    Question, n, the seconds that the call took and the server's address, and raises ServerError
+    (DATA_LOSS) where the server lies; `answers` counts the digits in a response.
+    """
+
+    method: str
+    response: type[Any]
+    request: Callable[[Question, NDArray[np.uint8]], Any]
+    predictions: Callable[..., list[Prediction]]
+    answers: Callable[[Any], int]
 
 
 def request(question: Question, images: NDArray[np.uint8]) -> prediction_pb2.PredictRequest:
@@ -80,6 +98,12 @@ def predictions(
     ]
 
 
+def serialize(message: Any) -> bytes:
+    """Write any protobuf message."""
+    content: bytes = message.SerializeToString()
+    return content
+
+
 def model_info(model: prediction_pb2.Model) -> ModelInfo:
     """Read the server's description of a model version."""
     state = prediction_pb2.Model.State.Name(model.state).removeprefix("STATE_").lower()
@@ -109,3 +133,8 @@ def _problem(response: prediction_pb2.PredictResponse, question: Question, image
     if not all(map(math.isfinite, response.confidences)):
         return "a confidence that is not a number"
     return None
+
+
+DIGITS_WIRE = Wire(
+    PREDICT, prediction_pb2.PredictResponse, request, predictions, lambda response: len(response.digits)
+)

@@ -7,17 +7,20 @@ The queue counts images. One task forms batches and runs them:
    hands over calls that arrived together one by one, a few rounds of the loop apart, and a batcher that
    takes what is there at once gets batches of one;
 3. it takes up to `max_batch_images`, in order of arrival, leaving out callers that are gone;
-4. it runs the model on the event loop's own thread, and hands each caller its rows.
+4. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows.
 
-Running inline blocks the loop for one batch, a few milliseconds, and needs no hand-over between threads;
-docs/performance.md has the comparison.
+On a CPU it runs inline: that blocks the loop for one batch, a few milliseconds, and needs no hand-over
+between threads (docs/performance.md has the comparison). While a GPU computes, the loop has better to do.
 """
 
 import asyncio
 import math
+import os
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -84,7 +87,13 @@ class Batcher:
     """The queue in front of one model, and the task that empties it."""
 
     def __init__(
-        self, model: Predictor, metrics: BatchMetrics, *, max_batch_images: int, max_queue_images: int
+        self,
+        model: Predictor,
+        metrics: BatchMetrics,
+        *,
+        max_batch_images: int,
+        max_queue_images: int,
+        inline: bool = True,
     ) -> None:
         self._model = model
         self._metrics = metrics
@@ -95,7 +104,9 @@ class Batcher:
         self._inflight_images = 0
         self._arrival = asyncio.Event()
         self._closed = False
+        self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
+        self._thread = None if inline else ThreadPoolExecutor(1, "model")
         self._task = asyncio.create_task(self._run(), name="batcher")
 
     @property
@@ -113,13 +124,18 @@ class Batcher:
         """Whether the task that forms batches runs; false once closed, or after a defect."""
         return not self._task.done()
 
-    async def predict(self, images: bytes, count: int, *, remaining_seconds: float = math.inf) -> Answer:
-        """Queue `count` images of 784 bytes each and wait at most `remaining_seconds` for their digits.
+    def submit(
+        self, images: bytes, count: int, *, remaining_seconds: float = math.inf
+    ) -> asyncio.Future[Answer]:
+        """Queue `count` images of 784 bytes each, to be answered within `remaining_seconds`.
+
+        Cancelling the future takes them out again. The future may raise:
+            ExpiredError: `remaining_seconds` passed in the queue.
+            ModelFailedError: the model raised on these images.
 
         Raises:
             OverloadedError: the queue is full, or is too long for the images to be run in time.
-            ExpiredError: `remaining_seconds` passed in the queue.
-            ModelFailedError: the model raised on these images.
+            ExpiredError: there is no time left.
             UnavailableError: the batcher is closed.
 
         """
@@ -139,21 +155,24 @@ class Batcher:
                 f"{self._queued_images} images are queued, too many to answer within the call's deadline"
             )
         now = time.monotonic()
-        call = _Call(images, count, now, now + remaining_seconds, asyncio.get_running_loop().create_future())
+        call = _Call(images, count, now, now + remaining_seconds, self._loop.create_future())
+        call.future.add_done_callback(partial(self._left, count))
         self._queue.append(call)
         self._queued_images += count
         self._inflight_images += count
         self._arrival.set()
-        try:
-            return await call.future
-        finally:
-            self._inflight_images -= count
+        return call.future
+
+    def _left(self, count: int, _: asyncio.Future[Answer]) -> None:
+        self._inflight_images -= count
 
     async def close(self) -> None:
         """Refuse new calls, finish the queue, and end the task."""
         self._closed = True
         self._arrival.set()
         await self._task
+        if self._thread is not None:
+            self._thread.shutdown()
 
     async def _run(self) -> None:
         alone = True  # whether the last batch was a single call
@@ -167,7 +186,7 @@ class Batcher:
                 reason = await self._gather(1 if alone else QUIET_ROUNDS)
                 batch = self._take()
                 if batch:
-                    self._compute(batch, reason)
+                    await self._compute(batch, reason)
                     alone = len(batch) == 1
                     await asyncio.sleep(0)  # let the answers out before the next batch blocks the loop
         except Exception:
@@ -184,6 +203,8 @@ class Batcher:
             if seen >= self._max_batch_images:
                 return "full"
             await asyncio.sleep(0)
+            # gRPC's own threads bring the calls: on a busy core they run only if they are let in.
+            os.sched_yield()
             quiet = quiet + 1 if self._queued_images == seen else 0
         return "quiet"
 
@@ -210,33 +231,37 @@ class Batcher:
                 self._queue.popleft()
         return batch
 
-    def _compute(self, batch: list[_Slice], reason: str) -> None:
+    async def _compute(self, batch: list[_Slice], reason: str) -> None:
         started = time.monotonic()
         try:
-            probabilities = self._predict(batch)
+            probabilities = await self._predict(batch)
         except Exception:
             log.exception("model failed on a batch", calls=len(batch))
-            self._isolate(batch)
+            await self._isolate(batch)
             return
         seconds = time.monotonic() - started
         self._seconds_per_image += (seconds / len(probabilities) - self._seconds_per_image) / 8
         self._answer(batch, probabilities, started, seconds, reason)
 
-    def _isolate(self, batch: list[_Slice]) -> None:
+    async def _isolate(self, batch: list[_Slice]) -> None:
         """Run a failed batch again one call at a time: only the call that fails shall fail."""
         for part in batch:
             started = time.monotonic()
             try:
-                probabilities = self._predict([part])
+                probabilities = await self._predict([part])
             except Exception:
                 log.exception("model failed on a call", images=part.call.count)
+                self._metrics.failed()
                 self._fail([part.call], ModelFailedError("the model failed on this call's images"))
             else:
                 self._answer([part], probabilities, started, time.monotonic() - started, "retry")
 
-    def _predict(self, batch: list[_Slice]) -> NDArray[np.float32]:
+    async def _predict(self, batch: list[_Slice]) -> NDArray[np.float32]:
         content = batch[0].images() if len(batch) == 1 else b"".join([part.images() for part in batch])
-        return self._model.predict(np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES))
+        images = np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES)
+        if self._thread is None:
+            return self._model.predict(images)
+        return await self._loop.run_in_executor(self._thread, self._model.predict, images)
 
     def _answer(
         self,

@@ -4,6 +4,7 @@ Handlers are wrapped once, when a service is registered: an interceptor would do
 another coroutine and a new handler object for each call.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,15 +22,27 @@ from server.metrics import Metrics
 log = structlog.get_logger()
 
 Context = ServicerContext[Any, Any]
-UnaryHandler = Callable[[Any, Context], Awaitable[Message]]
+# A unary method takes one message and returns one. A method with streams on both sides takes an iterator
+# of messages, sends its answers with context.write, and returns nothing.
+Handler = Callable[[Any, Context], Awaitable[Message | None]]
+
+INTERNAL_MESSAGE = "internal error, the server's log has the details"
 
 
 def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metrics) -> grpc.GenericRpcHandler:
-    """Bind each method of `service` to the coroutine method of `servicer` that has its name."""
+    """Bind each method of `service` to the coroutine method of `servicer` that has its name.
+
+    A method is unary on both sides, or streams on both.
+    """
     handlers = {}
     for method in service.methods:
         request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-        handlers[method.name] = grpc.unary_unary_rpc_method_handler(
+        bind = (
+            grpc.stream_stream_rpc_method_handler
+            if method.client_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        handlers[method.name] = bind(
             observed(getattr(servicer, method.name), service.full_name, method.name, metrics),
             request_deserializer=request.FromString,
             response_serializer=response.SerializeToString,
@@ -37,14 +50,16 @@ def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metri
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def observed(handler: UnaryHandler, service: str, method: str, metrics: Metrics) -> UnaryHandler:
+def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> Handler:
     """Wrap `handler` so that it is timed and counted, and answers its errors with their status.
+
+    A stream is one call, from its opening to its end.
 
     The caller sees the message of a ServingError. Anything else is logged, and answered INTERNAL with a
     fixed message.
     """
 
-    async def call(request: Message, context: Context) -> Message:
+    async def call(request: Any, context: Context) -> Message | None:
         started = time.monotonic()
         code = "CANCELLED"  # unless something else happens first
         try:
@@ -58,7 +73,7 @@ def observed(handler: UnaryHandler, service: str, method: str, metrics: Metrics)
         except Exception:
             log.exception("call failed", method=method)
             code = grpc.StatusCode.INTERNAL.name
-            failure = grpc.StatusCode.INTERNAL, "internal error, the server's log has the details"
+            failure = grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE
         else:
             code = grpc.StatusCode.OK.name
             return response
@@ -69,3 +84,9 @@ def observed(handler: UnaryHandler, service: str, method: str, metrics: Metrics)
         raise AssertionError("abort always raises")
 
     return call
+
+
+def remaining_seconds(context: Context) -> float:
+    """Return how long the caller still waits; infinity where it set no deadline."""
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else remaining

@@ -72,11 +72,17 @@ class Metrics:
         self.batches = self._counter("batches", "Batches, by what released them", "release_reason")
         self._rejected = self._counter("rejected", "Calls refused by admission", "reason")
         self.predictions = self._counter("predictions", "Digits predicted", "model", "version", "digit")
+        self.failed_calls = self._counter(
+            "failed_calls", "Calls that the model failed on", "model", "version"
+        )
         self._model_info = self._gauge(
             "model_info", "1 for each version that serves",
             "model", "version", "sha256", "provider", "accuracy",
         )  # fmt: skip
         self._model_loads = self._counter("model_load", "Versions loaded or refused", "result")
+        self._problems = self._gauge(
+            "repository_problems", "Refused versions and labels, and whatever else is wrong on disk now"
+        )
         self._queue_images = self._gauge("queue_images", "Images waiting for the model")
         self._inflight_images = self._gauge("inflight_images", "Images accepted and not answered yet")
         for reason in ("full", "quiet", "retry"):
@@ -85,6 +91,7 @@ class Metrics:
             self._rejected.labels(reason)
         for result in ("loaded", "refused"):
             self._model_loads.labels(result)
+        self._infos: set[tuple[str, str, str, str, str]] = set()
         self._finished: dict[tuple[str, str, str], list[float]] = {}
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
@@ -113,10 +120,9 @@ class Metrics:
         """Count a call refused by admission."""
         self._rejected.labels(reason).inc()
 
-    def loaded(self, model: str, version: int, sha256: str, provider: str, accuracy: float) -> "BatchMetrics":
-        """Count a version that serves from now on, and return the metrics of its batches."""
+    def loaded(self, model: str, version: int) -> "BatchMetrics":
+        """Count a version that is about to serve, and return the metrics of its batches."""
         self._model_loads.labels("loaded").inc()
-        self._model_info.labels(model, str(version), sha256, provider, f"{accuracy:.4f}").set(1)
         return BatchMetrics(self, model, str(version))
 
     def watch(self, batchers: Sequence[Queue]) -> None:
@@ -124,9 +130,29 @@ class Metrics:
         self._queue_images.set_function(lambda: sum(batcher.queued_images for batcher in batchers))
         self._inflight_images.set_function(lambda: sum(batcher.inflight_images for batcher in batchers))
 
+    def serving(self, infos: set[tuple[str, str, str, str, str]]) -> None:
+        """Tell which versions serve, each as model, version, sha256, provider and accuracy."""
+        for gone in self._infos - infos:
+            self._model_info.remove(*gone)
+        for info in infos - self._infos:
+            self._model_info.labels(*info).set(1)
+        self._infos = infos
+
+    def forget(self, model: str, version: int) -> None:
+        """Drop the series of a version that is gone: there is a new one with every publication."""
+        for metric in (self.queue_duration, self.compute_duration, self.batch_images, self.confidence):
+            metric.remove(model, str(version))
+        self.failed_calls.remove(model, str(version))
+        for digit in range(10):
+            self.predictions.remove(model, str(version), str(digit))
+
     def refused(self) -> None:
         """Count a version that may not serve."""
         self._model_loads.labels("refused").inc()
+
+    def problems(self, count: int) -> None:
+        """Tell how much is wrong in the model repository."""
+        self._problems.set(count)
 
 
 class BatchMetrics:
@@ -138,6 +164,7 @@ class BatchMetrics:
         self._batch_images = metrics.batch_images.labels(model, version)
         self._confidence = metrics.confidence.labels(model, version)
         self._predictions = [metrics.predictions.labels(model, version, str(digit)) for digit in range(10)]
+        self.failed = metrics.failed_calls.labels(model, version).inc
         self._batches = metrics.batches
         self.rejected = metrics.rejected
 

@@ -1,32 +1,104 @@
-"""The model repository on disk: which versions of which models there are."""
+"""The model repository on disk: which versions of which models there are, and in what state."""
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.errors import StartError
+from server.labels import Label, parse_labels
+
+LABELS = "labels.json"
+# Far more than a label file can need; what is larger is something else.
+MAX_LABELS_BYTES = 64 * 1024
+
+# The files below a version's folder with their sizes and times: it changes when they do.
+Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
-def models(repository: Path) -> dict[str, list[int]]:
-    """List the versions of each model in `repository`, newest first.
+class RepositoryError(Exception):
+    """The repository cannot be read; the message says why."""
 
-    A model is a folder that holds at least one folder named by a positive integer; everything else,
-    unfinished work in folders that start with a dot among it, is ignored.
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """One model on disk."""
+
+    versions: dict[int, Fingerprint] = field(default_factory=dict)  # newest first
+    labels: dict[str, Label] | None = field(default_factory=dict)  # None: labels.json cannot be used
+    problems: tuple[str, ...] = ()
+
+
+def scan(repository: Path) -> dict[str, ModelFolder]:
+    """Look at everything in `repository`, and read nothing but its label files.
+
+    A model is a folder that holds folders named by positive integers; unfinished work, in folders that
+    start with a dot, is ignored.
 
     Raises:
-        StartError: the repository cannot be read.
+        RepositoryError: it cannot be read, or holds no model at all: a volume that is not mounted (yet, or
+            any more) is an empty folder.
 
     """
     try:
-        folders = sorted(entry for entry in repository.iterdir() if entry.is_dir())
-        found = {folder.name: _versions(folder) for folder in folders if not folder.name.startswith(".")}
-    except OSError as error:
-        raise StartError(f"model repository {repository} cannot be read: {error.strerror}") from None
-    return {name: versions for name, versions in found.items() if versions}
+        root = repository.resolve(strict=True)
+        found = {path.name: _model(path, root) for path in _folders(repository)}
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = error.strerror if isinstance(error, OSError) else "its links form a circle"
+        raise RepositoryError(f"model repository {repository} cannot be read: {reason}") from None
+    models = {name: model for name, model in found.items() if model.versions or model.problems}
+    if not models:
+        raise RepositoryError(f"model repository {repository} has no models")
+    return models
 
 
-def _versions(folder: Path) -> list[int]:
-    return sorted((int(entry.name) for entry in folder.iterdir() if _is_version(entry)), reverse=True)
+def _model(folder: Path, root: Path) -> ModelFolder:
+    versions: dict[int, Fingerprint] = {}
+    problems = []
+    for entry in _folders(folder):
+        if _is_version(entry.name):
+            versions[int(entry.name)] = fingerprint(entry)
+        elif (entry / "model.onnx").exists():
+            problems.append(f"folder {entry.name!r} is not named by a positive integer")
+    labels: dict[str, Label] | None = None
+    try:
+        labels = _labels(folder / LABELS, root)
+    except (OSError, ValueError) as error:
+        reason = f"labels.json cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        problems.append(reason)
+    return ModelFolder(dict(sorted(versions.items(), reverse=True)), labels, tuple(problems))
 
 
-def _is_version(entry: Path) -> bool:
-    name = entry.name
-    return name.isascii() and name.isdigit() and not name.startswith("0") and entry.is_dir()
+def fingerprint(folder: Path) -> Fingerprint:
+    """Return what changes when a file below `folder` does, without opening any."""
+    return tuple(sorted(_stats(folder)))
+
+
+def _stats(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)  # noqa: PTH118 - a thousand files every second or two
+            try:
+                stat = os.stat(path)  # noqa: PTH116 - likewise
+            except OSError as error:
+                yield path, -1, error.errno or 0, 0
+            else:
+                yield path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _labels(path: Path, root: Path) -> dict[str, Label]:
+    try:
+        if not path.resolve().is_relative_to(root):
+            raise ValueError("labels.json is a link that leads out of the repository")
+        if (size := path.stat().st_size) > MAX_LABELS_BYTES:
+            raise ValueError(f"labels.json has {size} bytes, expected at most {MAX_LABELS_BYTES}")
+        return parse_labels(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and not name.startswith("0")

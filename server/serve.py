@@ -6,20 +6,26 @@ import time
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.digits.v1 import prediction_pb2
 from server.calls import service_handler
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
+from server.health_service import Health
+from server.inference_service import INFERENCE_SERVICE, InferenceService
 from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics
 from server.models import Models
 from server.service import PredictionService
 from server.settings import Settings
+from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
+# The most that a pixel takes on the wire: FP32 of the Open Inference Protocol.
+PIXEL_BYTES = 4
 # What a request may weigh beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 # gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED.
@@ -39,55 +45,43 @@ async def serve(settings: Settings) -> None:
     started = time.monotonic()
     stop = _stop_signal()
     metrics = Metrics()
-    models = Models(settings.default_model, metrics)
-    statuses = Health()
+    statuses = Health(service.full_name for service in SERVICES)
+    models = Models(
+        settings.default_model, metrics, changed=lambda: statuses.update(models.ready, models.states)
+    )
+    watcher = Watcher(settings, models, metrics)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watcher.wake)
     endpoint = Endpoint(metrics, live=lambda: models.alive, ready=lambda: statuses.serving)
     with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
         # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
-        await statuses.set_all(serving=False)
         server, grpc_port = _grpc_server(settings, models, statuses, metrics)
         await server.start()
         try:
-            await models.load(settings)
-            statuses.names += models.names
-            await statuses.set_all(serving=True)
+            await watcher.start()
+            models.open()
             log.info(
                 "ready",
                 grpc_port=grpc_port,
                 metrics_port=metrics_port,
-                models=models.names,
+                models=list(models.states),
                 seconds=round(time.monotonic() - started, 2),
             )
             received = await stop
 
             # Stop: tell everyone, keep answering while they notice, finish what is in flight.
             log.info("draining", signal=received.name, inflight_images=models.inflight_images)
-            await statuses.set_all(serving=False)
+            statuses.drain()
+            await watcher.close()
             if received == signal.SIGTERM:
                 await asyncio.sleep(settings.drain_seconds)
             models.refuse()
             await asyncio.sleep(REFUSE_SECONDS)
         finally:
+            statuses.close()
             await server.stop(settings.grace_seconds)
             await models.close()
             metrics.flush()
     log.info("stopped")
-
-
-class Health:
-    """`grpc.health.v1` for the server as a whole, its services and its models."""
-
-    def __init__(self) -> None:
-        self.servicer = health.aio.HealthServicer()
-        self.names = [health.OVERALL_HEALTH, PREDICTION_SERVICE.full_name]
-        self.serving = False
-
-    async def set_all(self, *, serving: bool) -> None:
-        """Answer SERVING or NOT_SERVING for every name."""
-        self.serving = serving
-        status = health_pb2.HealthCheckResponse.ServingStatus.Value("SERVING" if serving else "NOT_SERVING")
-        for name in self.names:
-            await self.servicer.set(name, status)
 
 
 def _grpc_server(
@@ -97,17 +91,19 @@ def _grpc_server(
         options=[
             (
                 "grpc.max_receive_message_length",
-                settings.max_request_images * IMAGE_BYTES + MESSAGE_MARGIN_BYTES,
+                settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
             ),
             # Two servers must not share a port by accident.
             ("grpc.so_reuseport", 0),
         ]
     )
-    service = PredictionService(models, settings.max_request_images)
-    server.add_generic_rpc_handlers((service_handler(PREDICTION_SERVICE, service, metrics),))
-    health_pb2_grpc.add_HealthServicer_to_server(statuses.servicer, server)
+    prediction = PredictionService(models, settings.max_request_images)
+    inference = InferenceService(models, settings.max_request_images, ready=lambda: statuses.serving)
+    for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
+        server.add_generic_rpc_handlers((service_handler(service, servicer, metrics),))
+    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
     reflection.enable_server_reflection(
-        (PREDICTION_SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     try:
         return server, server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")

@@ -1,14 +1,36 @@
 """`digits.v1.PredictionService`: bytes to images, answers to messages."""
 
-import math
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
 
 import numpy as np
 
 from protos.digits.v1 import prediction_pb2 as pb
-from server.calls import Context
+from server.batcher import Answer
+from server.calls import Context, remaining_seconds
 from server.errors import InvalidRequestError
 from server.manifest import IMAGE_BYTES
 from server.models import Models
+from server.roster import Serving
+from server.streams import answer_in_order
+
+
+def _response(request: pb.PredictRequest, serving: Serving, answer: Answer) -> pb.PredictResponse:
+    response = pb.PredictResponse(
+        digits=answer.digits,
+        confidences=answer.confidences,
+        model=serving.model.name,
+        version=serving.model.version,
+        timing=pb.Timing(
+            queue_us=round(answer.queue_seconds * 1e6),
+            compute_us=round(answer.compute_seconds * 1e6),
+            batch_images=answer.batch_images,
+        ),
+    )
+    if request.include_probabilities:
+        response.probabilities.extend(np.concatenate(answer.probabilities).ravel().tolist())
+    return response
 
 
 class PredictionService:
@@ -20,31 +42,33 @@ class PredictionService:
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Answer N images, in order."""
+        serving, future = self._submit(request, context)
+        return _response(request, serving, await future)
+
+    async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: Context) -> None:
+        """Answer each request as Predict does, in order."""
+        serving: deque[Serving] = deque()  # of the requests under way
+
+        def begin(request: pb.PredictRequest) -> asyncio.Future[Answer]:
+            model, future = self._submit(request, context)
+            serving.append(model)
+            return future
+
+        def finish(request: pb.PredictRequest, answer: Answer) -> pb.PredictResponse:
+            return _response(request, serving.popleft(), answer)
+
+        await answer_in_order(requests, context, begin, finish)
+
+    def _submit(self, request: pb.PredictRequest, context: Context) -> tuple[Serving, asyncio.Future[Answer]]:
         images = request.images
         count = self._count(len(images))
         serving = self._models.find(request.model, request.version, request.label)
-        remaining = context.time_remaining()
-        answer = await serving.batcher.predict(
-            images, count, remaining_seconds=math.inf if remaining is None else remaining
-        )
-        response = pb.PredictResponse(
-            digits=answer.digits,
-            confidences=answer.confidences,
-            model=serving.model.name,
-            version=serving.model.version,
-            timing=pb.Timing(
-                queue_us=round(answer.queue_seconds * 1e6),
-                compute_us=round(answer.compute_seconds * 1e6),
-                batch_images=answer.batch_images,
-            ),
-        )
-        if request.include_probabilities:
-            response.probabilities.extend(np.concatenate(answer.probabilities).ravel().tolist())
-        return response
+        return serving, serving.batcher.submit(images, count, remaining_seconds=remaining_seconds(context))
 
     async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.Model:
-        """Describe the serving version of one model."""
-        return self._models.find(request.model).describe()
+        """Describe the version of a model that answers requests that leave the choice to the server."""
+        roster = self._models.roster(request.model)
+        return roster.describe_one(roster.settled())
 
     async def ListModels(self, _: pb.ListModelsRequest, __: Context) -> pb.ListModelsResponse:
         """Describe every version of every model."""

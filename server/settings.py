@@ -7,11 +7,20 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from server.policy import Policies
+
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
+
+
+def _check_policies(_: object, texts: tuple[str, ...]) -> None:
+    Policies.parse(texts)
+
+
+VersionPolicies = Annotated[tuple[str, ...], Parameter(validator=_check_policies)]
 
 
 @Parameter(name="*")
@@ -30,6 +39,13 @@ class Settings:
 
     model_repository: Path = SHIPPED_REPOSITORY
     """Folder of models to serve; the model that ships with the package by default."""
+
+    version_policy: VersionPolicies = ("latest:1",)
+    """Which versions to serve, beside those that labels point at: latest:N, all, or specific:V,V; MODEL=
+    before it makes it that model's own, and the setting may be given several times."""
+
+    repository_poll_seconds: Seconds = 2.0
+    """How often to look for new, changed and removed versions and labels; 0 looks only on SIGHUP."""
 
     default_model: str = "digits"
     """The model that answers a request that names none."""

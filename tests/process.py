@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -99,10 +99,17 @@ class RunningServer(ServerProcess):
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
+Server = TypeVar("Server", bound=RunningServer)
+
+
 @contextmanager
-def running(*arguments: object, env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+def running(
+    *arguments: object,
+    env: dict[str, str] | None = None,
+    kind: type[Server] = RunningServer,  # type: ignore[assignment]  # a default of a type variable's type
+) -> Iterator[Server]:
     """Run a server for the length of a block, and stop it as an orchestrator would."""
-    server = RunningServer(*arguments, env=env)
+    server = kind(*arguments, env=env)
     try:
         yield server
     finally:

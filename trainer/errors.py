@@ -15,3 +15,9 @@ class RecipeError(TrainerError):
 
 class ParityError(TrainerError):
     """The exported graph does not answer as the trained network does."""
+
+
+class GateRefused(TrainerError):  # noqa: N818  # a refusal is an answer, not an error
+    """A run does not meet a condition that publishing was given."""
+
+    exit_code = 3

@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.provenance import utc_now
 
 SCHEMA = 1
 GOLDEN_IMAGES_PER_DIGIT = 4
@@ -59,14 +60,13 @@ def choose_golden(
     return Golden(images[chosen], probabilities[chosen])
 
 
-def manifest_text(manifest: Manifest, *, model: str, version: int, created: str, folder: Path) -> str:
-    """Return manifest.json for the files that lie in `folder`."""
-    golden = manifest.golden
-    table: dict[str, Any] = {
+def manifest_table(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """Return manifest.json for a model in `folder`; its version is decided when it is published."""
+    return {
         "schema": SCHEMA,
-        "model": model,
-        "version": version,
-        "created": created,
+        "model": manifest.recipe,
+        "version": None,
+        "created": utc_now(),
         "recipe": manifest.recipe,
         "seed": manifest.seed,
         "parameters": manifest.parameters,
@@ -76,23 +76,31 @@ def manifest_text(manifest: Manifest, *, model: str, version: int, created: str,
         "inputs": [{"name": "images", "dtype": "uint8", "shape": [None, 784]}],
         "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [None, 10]}],
         "metrics": {"test_accuracy": manifest.test_accuracy, "test_images": manifest.data.test_images},
-        "files": _files(folder),
-        "golden": {
-            "images": base64.b64encode(golden.images.tobytes()).decode("ascii"),
-            "digits": golden.probabilities.argmax(axis=1).tolist(),
-            "probabilities": [[round(float(p), 7) for p in row] for row in golden.probabilities],
-            "tolerance": GOLDEN_TOLERANCE,
-        },
+        "files": {"model.onnx": _facts(folder / "model.onnx")},
+        "golden": golden_table(manifest.golden, GOLDEN_TOLERANCE),
     }
-    return json.dumps(table, indent=2) + "\n"
 
 
-def _files(folder: Path) -> dict[str, dict[str, str | int]]:
+def golden_table(golden: Golden, tolerance: float) -> dict[str, Any]:
+    """Return a golden set as the manifest writes it."""
     return {
-        path.relative_to(folder).as_posix(): {
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "bytes": path.stat().st_size,
-        }
+        "images": base64.b64encode(golden.images.tobytes()).decode("ascii"),
+        "digits": golden.probabilities.argmax(axis=1).tolist(),
+        "probabilities": [[round(float(p), 7) for p in row] for row in golden.probabilities],
+        "tolerance": tolerance,
+    }
+
+
+def as_version(table: dict[str, Any], model: str, version: int, folder: Path) -> dict[str, Any]:
+    """Return the manifest of a version whose files lie in `folder`."""
+    files = {
+        path.relative_to(folder).as_posix(): _facts(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "manifest.json"
     }
+    own = {key: value for key, value in table.items() if key != "fingerprint"}
+    return own | {"model": model, "version": version, "created": utc_now(), "files": files}
+
+
+def _facts(path: Path) -> dict[str, str | int]:
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}

@@ -34,3 +34,25 @@ class Observer:
 
     def epoch(self, epoch: Epoch) -> None:
         """Hear that one pass over the training images is complete."""
+
+
+class Several(Observer):
+    """Tells several observers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def loaded(self, dataset: Dataset, split: Split, epochs: int) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.loaded(dataset, split, epochs)
+
+    def step(self, epoch: int, step: int, steps: int) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.step(epoch, step, steps)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.epoch(epoch)

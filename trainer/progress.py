@@ -7,6 +7,7 @@ from typing import TextIO
 from trainer.data.dataset import Dataset, Split
 from trainer.observer import Epoch, Observer
 from trainer.recipe import Recipe
+from trainer.shapes import stages
 
 _REDRAW_SECONDS = 0.1
 _BAR = 24
@@ -15,16 +16,16 @@ _BAR = 24
 class Progress(Observer):
     """Writes a job's course to a stream as it happens."""
 
-    def __init__(self, recipe: Recipe, parameters: int, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, recipe: Recipe, stream: TextIO = sys.stdout) -> None:
         self._recipe = recipe
-        self._parameters = parameters
         self._stream = stream
         self._live = stream.isatty()
         self._drawn = 0.0
 
     def loaded(self, dataset: Dataset, split: Split, epochs: int) -> None:
         """Say what is trained on what."""
-        self._say(f"recipe  {self._recipe.name}: {self._recipe.summary} ({self._parameters:,} parameters)")
+        parameters = sum(stage.parameters for stage in stages(self._recipe.layers))
+        self._say(f"recipe  {self._recipe.name}: {self._recipe.summary} ({parameters:,} parameters)")
         self._say(
             f"data    {dataset.name}: {len(split.y_train):,} images to train on, "
             f"{len(split.y_validation):,} to validate, {len(dataset.y_test):,} held out for the test"

@@ -1,92 +1,94 @@
 """Add a version to a model repository so that a reader sees all of it or nothing."""
 
-import fcntl
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import TrainerError
-from trainer.manifest import Manifest, manifest_text
-from trainer.provenance import utc_now
+from trainer.gate import require_accuracy, require_no_worse
+from trainer.manifest import as_version
+from trainer.report.write import NOT_PUBLISHED
+from trainer.repository import labels, point, take_version, turn, version_manifest, versions
+from trainer.run import Run
 
 _UNFINISHED = ".publishing-"
-_LAST_VERSION = ".last-version"
+_STABLE = "stable"
 
 
-def publish(manifest: Manifest, model_path: Path, report: Path, repository: Path, model: str) -> Path:
-    """Copy a model and its report into the repository as the next version; return the version's folder.
+@dataclass(frozen=True)
+class Gates:
+    """What a run must meet to be published; where a version is labelled stable it must be no worse."""
+
+    min_accuracy: float = 0.0
+    no_worse_than_stable: bool = False
+
+
+def publish(
+    run: Run, repository: Path, model: str | None = None, label: str | None = None, gates: Gates | None = None
+) -> Path:
+    """Copy a finished run's model and report into the repository as the next version; return its folder.
 
     The copy is made in a sibling folder that starts with a dot, synced to disk and renamed into place.
-    Publishers of one model take turns, and a number once taken is never given again, not even after a
-    crash. Raises TrainerError when the repository cannot be written.
+    Publishers of one model take turns, and a number once taken is never given again. `model` is the
+    recipe's name if not given. Raises GateRefused, and TrainerError when the repository cannot be written.
     """
-    folder = repository / model
+    table = run.read_manifest()
+    folder = repository / (model or table["recipe"])
+    gates = gates or Gates()
+    require_accuracy(table, gates.min_accuracy)
+    stable = labels(folder).get(_STABLE)
+    if gates.no_worse_than_stable and stable is not None:
+        require_no_worse(run.report, table, folder, stable)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _turn(folder) as last_version:
-            _remove_unfinished(folder)
-            version = _next_version(folder, last_version)
-            temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
-            try:
-                _copy(temporary, model_path, report)
-                text = manifest_text(
-                    manifest, model=model, version=version, created=utc_now(), folder=temporary
-                )
-                (temporary / "manifest.json").write_text(text, encoding="utf-8")
-                temporary.chmod(0o755)
-                _sync_tree(temporary)
-                temporary.rename(folder / str(version))
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-            _sync(folder)
+        with turn(folder):
+            version = _add(run, folder)
+        if label:
+            point(folder, label, version)
     except OSError as error:
         raise TrainerError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
     return folder / str(version)
 
 
-@contextmanager
-def _turn(folder: Path) -> Iterator[int]:
-    """Hold the model's lock, which ends with the process, and give the highest version ever taken."""
-    descriptor = os.open(folder / _LAST_VERSION, os.O_RDWR | os.O_CREAT, 0o644)
+def published_version(run: Run, repository: Path) -> Path | None:
+    """Return the version folder that already holds this run's model, if there is one."""
+    table = run.read_manifest()
+    folder = repository / str(table["recipe"])
+    for version in reversed(versions(folder)):
+        if (
+            version_manifest(folder, version).get("files", {}).get("model.onnx")
+            == table["files"]["model.onnx"]
+        ):
+            return folder / str(version)
+    return None
+
+
+def _add(run: Run, folder: Path) -> int:
+    for left in folder.glob(_UNFINISHED + "*"):  # a killed publisher's; holding the lock, nobody is at work
+        shutil.rmtree(left, ignore_errors=True)
+    version = take_version(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        text = os.read(descriptor, 32).strip()
-        yield int(text) if text.isdigit() else 0
-    finally:
-        os.close(descriptor)
-
-
-def _next_version(folder: Path, last_version: int) -> int:
-    """Take the next number and write it down before it is used."""
-    there = [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()]
-    version = max([last_version, *there]) + 1
-    path = folder / _LAST_VERSION
-    with path.open("r+", encoding="ascii") as file:
-        file.write(f"{version}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return version
-
-
-def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed publisher left; holding the lock, nobody else is at work."""
-    for entry in folder.glob(_UNFINISHED + "*"):
-        shutil.rmtree(entry, ignore_errors=True)
-
-
-def _copy(target: Path, model_path: Path, report: Path) -> None:
-    shutil.copyfile(model_path, target / "model.onnx")
-    shutil.copytree(report, target / "report", copy_function=shutil.copyfile)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
+        shutil.copyfile(run.model, temporary / "model.onnx")
+        if run.integer_model.exists():
+            shutil.copyfile(run.integer_model, temporary / run.integer_model.name)
+        if run.report.is_dir():
+            left_out = shutil.ignore_patterns(*NOT_PUBLISHED)
+            shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)
+        table = as_version(run.read_manifest(), folder.name, version, temporary)
+        (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        temporary.chmod(0o755)
+        for path in (*temporary.rglob("*"), temporary):
+            _sync(path)
+        temporary.rename(folder / str(version))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     _sync(folder)
+    return version
 
 
 def _sync(path: Path) -> None:

@@ -1,12 +1,13 @@
 """A recipe: everything that decides what is trained, read from TOML."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
 from trainer.errors import RecipeError
+from trainer.keras_json import read_architecture
 from trainer.layers import Layer
 from trainer.optimizers import Adam, Optimizer
 from trainer.schema import Count, NotNegative, Range, Share, read
@@ -154,3 +155,10 @@ def parse_recipe(text: str, name: str, where: str) -> Recipe:
     recipe = read(Recipe, {"name": name, **table}, where)
     check_shapes(recipe.layers, where)
     return recipe
+
+
+def with_architecture(recipe: Recipe, path: Path) -> Recipe:
+    """Return the recipe with the layers of a Keras architecture file in place of its own."""
+    layers = read_architecture(path)
+    check_shapes(layers, str(path))
+    return replace(recipe, layers=layers, name=path.stem, summary=f"{path.name}, fitted as {recipe.name}")

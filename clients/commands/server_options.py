@@ -32,14 +32,18 @@ class ServerOptions:
     """Bearer token; better given in the environment than seen in the list of processes."""
     compression: Literal["none", "deflate", "gzip"] = "none"
     """Compress what is sent."""
+    protocol: Literal["digits", "open-inference"] = "digits"
+    """Speak our own protocol, or the Open Inference Protocol of Triton, KServe and others."""
 
-    def connection(self) -> Connection:
+    def connection(self, *, attempts: int = Connection.attempts) -> Connection:
         """Build the connection that these options describe."""
         secure = self.tls or self.tls_ca or self.tls_certificate or self.tls_key
         return Connection(
             address=self.server,
             timeout_seconds=self.timeout_seconds,
+            attempts=attempts,
             tls=Tls(ca=self.tls_ca, certificate=self.tls_certificate, key=self.tls_key) if secure else None,
             token=self.token,
             compression=self.compression,
+            protocol=self.protocol,
         )

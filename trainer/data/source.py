@@ -3,10 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainer.data.dataset import Dataset
-from trainer.data.folder import load_archive, load_files, load_folder
+from trainer.data.folder import load_archive, load_files, load_folder, read_values
 from trainer.data.mnist import MNIST_NAME, MNIST_SHA256, load_mnist
 from trainer.data.sample import load_sample
+from trainer.data.values import pair
 from trainer.errors import TrainerError
 
 EXPECTED = "sample, mnist, a folder, an npz file, or X_train,y_train,X_test,y_test"
@@ -25,6 +29,18 @@ def load_data(source: str) -> Dataset:
     dataset = _load_paths([Path(part) for part in source.split(",")], source)
     # The same images are the same data, whatever the folder is called.
     return replace(dataset, name=MNIST_NAME) if dataset.sha256 == MNIST_SHA256 else dataset
+
+
+def load_test_images(source: str) -> tuple[str, NDArray[np.uint8], NDArray[np.int64]]:
+    """Return name, images [n, 784] and digits [n] of a data set's test part.
+
+    `source` may also be two files, X_test,y_test. Raises TrainerError.
+    """
+    paths = [Path(part) for part in source.split(",")]
+    if len(paths) == len(("x_test", "y_test")):
+        return paths[0].name, *pair(*(read_values(path) for path in paths))
+    dataset = load_data(source)
+    return dataset.name, dataset.x_test, dataset.y_test
 
 
 def _load_paths(paths: list[Path], source: str) -> Dataset:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_POINTS = 160
+_MAX_POINTS = 250
+# A curve of an accurate model is all in its corner: rates are told apart down to this.
+_FINEST = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,8 @@ def _curves(digit: int, own: NDArray[np.bool_], probability: NDArray[np.float32]
         return Curves(digit, nothing, nothing, float("nan"), nothing, nothing, float("nan"))
     false_positive, true_positive, _ = roc_curve(own, probability)
     precision, recall, _ = precision_recall_curve(own, probability)
-    roc = _thinned(false_positive, true_positive)
-    pr = _thinned(recall[::-1], precision[::-1])
+    roc = _thinned(false_positive, true_positive, np.log(false_positive + _FINEST))
+    pr = _thinned(recall[::-1], precision[::-1], np.log(1 + _FINEST - recall[::-1]))
     return Curves(
         digit=digit,
         false_positive_rate=roc[0],
@@ -57,12 +59,12 @@ def _curves(digit: int, own: NDArray[np.bool_], probability: NDArray[np.float32]
 
 
 def _thinned(
-    x: NDArray[np.float64], y: NDArray[np.float64]
+    x: NDArray[np.float64], y: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Keep as many points as a drawing shows, more of them where the curve bends."""
+    """Keep as many points as a drawing shows, evenly along the curve where `scale` takes the place of x."""
     if len(x) <= _MAX_POINTS:
         return x, y
-    walked = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + 20 * np.abs(np.diff(y)))])
+    walked = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(scale)) + 100 * np.abs(np.diff(y)))])
     kept = np.searchsorted(walked, np.linspace(0, walked[-1], _MAX_POINTS))
     kept = np.unique(np.concatenate([[0], np.minimum(kept, len(x) - 1), [len(x) - 1]]))
     return x[kept], y[kept]

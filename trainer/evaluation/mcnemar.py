@@ -45,6 +45,16 @@ def mcnemar(digits: NDArray[np.int64], first: NDArray[np.int64], second: NDArray
     )
 
 
+def compare_mistakes(images: int, first: set[int], second: set[int]) -> McNemar:
+    """Compare two models by which of the same images each got wrong."""
+    digits = np.zeros(images, dtype=np.int64)
+    answers = []
+    for wrong in (first, second):
+        answers.append(digits.copy())
+        answers[-1][sorted(wrong)] = 1
+    return mcnemar(digits, *answers)
+
+
 def _coin_p_value(heads: int, tails: int) -> float:
     """Return how likely a fair coin falls as unevenly as this, either way."""
     n = heads + tails

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/digits/v1/prediction.proto\x12\tdigits.v1\"n\n\x0ePredictRequest\x12\x0e\n\x06images\x18\x01 \x01(\x0c\x12\x1d\n\x15include_probabilities\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05label\x18\x05 \x01(\t\"\x90\x01\n\x0fPredictResponse\x12\x0e\n\x06\x64igits\x18\x01 \x03(\r\x12\x13\n\x0b\x63onfidences\x18\x02 \x03(\x02\x12\x15\n\rprobabilities\x18\x03 \x03(\x02\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12!\n\x06timing\x18\x06 \x01(\x0b\x32\x11.digits.v1.Timing\"D\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\ncompute_us\x18\x02 \x01(\r\x12\x14\n\x0c\x62\x61tch_images\x18\x03 \x01(\r\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.digits.v1.Model\"\x8d\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.digits.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x06 \x01(\x01\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x0e\n\x06recipe\x18\x08 \x01(\t\x12\x0f\n\x07\x63reated\x18\t \x01(\t\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_SERVING\x10\x01\x12\x11\n\rSTATE_REFUSED\x10\x02\x12\x13\n\x0fSTATE_AVAILABLE\x10\x03\x32\xda\x01\n\x11PredictionService\x12@\n\x07Predict\x12\x19.digits.v1.PredictRequest\x1a\x1a.digits.v1.PredictResponse\x12\x38\n\x08GetModel\x12\x1a.digits.v1.GetModelRequest\x1a\x10.digits.v1.Model\x12I\n\nListModels\x12\x1c.digits.v1.ListModelsRequest\x1a\x1d.digits.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/digits/v1/prediction.proto\x12\tdigits.v1\"n\n\x0ePredictRequest\x12\x0e\n\x06images\x18\x01 \x01(\x0c\x12\x1d\n\x15include_probabilities\x18\x02 \x01(\x08\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\r\n\x05label\x18\x05 \x01(\t\"\x90\x01\n\x0fPredictResponse\x12\x0e\n\x06\x64igits\x18\x01 \x03(\r\x12\x13\n\x0b\x63onfidences\x18\x02 \x03(\x02\x12\x15\n\rprobabilities\x18\x03 \x03(\x02\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12!\n\x06timing\x18\x06 \x01(\x0b\x32\x11.digits.v1.Timing\"D\n\x06Timing\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\ncompute_us\x18\x02 \x01(\r\x12\x14\n\x0c\x62\x61tch_images\x18\x03 \x01(\r\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.digits.v1.Model\"\xac\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.digits.v1.Model.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x06 \x01(\x01\x12\x10\n\x08provider\x18\x07 \x01(\t\x12\x0e\n\x06recipe\x18\x08 \x01(\t\x12\x0f\n\x07\x63reated\x18\t \x01(\t\x12\x0e\n\x06labels\x18\n \x03(\t\x12\r\n\x05share\x18\x0b \x01(\x01\"Y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_SERVING\x10\x01\x12\x11\n\rSTATE_REFUSED\x10\x02\x12\x13\n\x0fSTATE_AVAILABLE\x10\x03\x32\xa6\x02\n\x11PredictionService\x12@\n\x07Predict\x12\x19.digits.v1.PredictRequest\x1a\x1a.digits.v1.PredictResponse\x12J\n\rPredictStream\x12\x19.digits.v1.PredictRequest\x1a\x1a.digits.v1.PredictResponse(\x01\x30\x01\x12\x38\n\x08GetModel\x12\x1a.digits.v1.GetModelRequest\x1a\x10.digits.v1.Model\x12I\n\nListModels\x12\x1c.digits.v1.ListModelsRequest\x1a\x1d.digits.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,9 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=432
   _globals['_LISTMODELSRESPONSE']._serialized_end=486
   _globals['_MODEL']._serialized_start=489
-  _globals['_MODEL']._serialized_end=758
-  _globals['_MODEL_STATE']._serialized_start=669
-  _globals['_MODEL_STATE']._serialized_end=758
-  _globals['_PREDICTIONSERVICE']._serialized_start=761
-  _globals['_PREDICTIONSERVICE']._serialized_end=979
+  _globals['_MODEL']._serialized_end=789
+  _globals['_MODEL_STATE']._serialized_start=700
+  _globals['_MODEL_STATE']._serialized_end=789
+  _globals['_PREDICTIONSERVICE']._serialized_start=792
+  _globals['_PREDICTIONSERVICE']._serialized_end=1086
 # @@protoc_insertion_point(module_scope)

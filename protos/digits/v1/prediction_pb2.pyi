@@ -64,7 +64,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "reason", "sha256", "accuracy", "provider", "recipe", "created")
+    __slots__ = ("name", "version", "state", "reason", "sha256", "accuracy", "provider", "recipe", "created", "labels", "share")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -84,6 +84,8 @@ class Model(_message.Message):
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: Model.State
@@ -93,4 +95,6 @@ class Model(_message.Message):
     provider: str
     recipe: str
     created: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., sha256: _Optional[str] = ..., accuracy: _Optional[float] = ..., provider: _Optional[str] = ..., recipe: _Optional[str] = ..., created: _Optional[str] = ...) -> None: ...
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    share: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., sha256: _Optional[str] = ..., accuracy: _Optional[float] = ..., provider: _Optional[str] = ..., recipe: _Optional[str] = ..., created: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ...) -> None: ...

@@ -41,6 +41,11 @@ class PredictionServiceStub:
                 request_serializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
                 response_deserializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictStream = channel.stream_stream(
+                '/digits.v1.PredictionService/PredictStream',
+                request_serializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
+                response_deserializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/digits.v1.PredictionService/GetModel',
                 request_serializer=protos_dot_digits_dot_v1_dot_prediction__pb2.GetModelRequest.SerializeToString,
@@ -68,6 +73,15 @@ class PredictionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictStream(self, request_iterator, context):
+        """The same for an endless stream: one answer for each request, in order, many under way at a time. A caller
+        that does not read its answers holds back its own requests. The first request that fails ends the stream
+        with its status; the answers to those before it come first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """What one model is: its serving version, provenance and accuracy.
         """
@@ -87,6 +101,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Predict': grpc.unary_unary_rpc_method_handler(
                     servicer.Predict,
+                    request_deserializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.FromString,
+                    response_serializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.SerializeToString,
+            ),
+            'PredictStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PredictStream,
                     request_deserializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.FromString,
                     response_serializer=protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.SerializeToString,
             ),
@@ -128,6 +147,33 @@ class PredictionService:
             request,
             target,
             '/digits.v1.PredictionService/Predict',
+            protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
+            protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/digits.v1.PredictionService/PredictStream',
             protos_dot_digits_dot_v1_dot_prediction__pb2.PredictRequest.SerializeToString,
             protos_dot_digits_dot_v1_dot_prediction__pb2.PredictResponse.FromString,
             options,

@@ -60,6 +60,28 @@ def test_concurrent_callers_share_batches_and_get_their_own_answers(server: Runn
     assert max(each.timing.batch_images for each in responses) > 1
 
 
+def test_stream_answers_in_order_and_batches_its_own_requests(server: RunningServer) -> None:
+    requests = [prediction_pb2.PredictRequest(images=image.tobytes()) for image in IMAGES]
+    responses = list(server.stub.PredictStream(iter(requests), timeout=WAIT_SECONDS))
+    assert [each.digits[0] for each in responses] == linear_answers(2, IMAGES).argmax(axis=1).tolist()
+    assert max(each.timing.batch_images for each in responses) > 1
+
+
+def test_stream_ends_with_the_first_request_that_fails_after_the_answers_before_it(
+    server: RunningServer,
+) -> None:
+    good = prediction_pb2.PredictRequest(images=IMAGES[0].tobytes())
+    bad = prediction_pb2.PredictRequest(images=b"short")
+    responses = []
+
+    def read() -> None:
+        for response in server.stub.PredictStream(iter([good, good, bad, good]), timeout=WAIT_SECONDS):
+            responses.append(response)  # noqa: PERF402 - what came before the error is the point
+
+    assert failure(read) == ("INVALID_ARGUMENT", "images has 5 bytes, expected a multiple of 784 (28 x 28)")
+    assert len(responses) == 2
+
+
 def test_model_and_version_may_be_named(server: RunningServer) -> None:
     image = IMAGES[0].tobytes()
     assert server.predict(image, model="other").version == 1
@@ -97,7 +119,7 @@ def test_request_that_can_never_succeed_says_what_was_expected(
 
 
 def test_message_over_the_limit_is_refused_unread(server: RunningServer) -> None:
-    code, message = failure(lambda: server.predict(bytes(1000 * 784)))
+    code, message = failure(lambda: server.predict(bytes(2000 * 784)))
     assert code == "RESOURCE_EXHAUSTED"
     assert "larger than max" in message
 
@@ -123,7 +145,9 @@ def test_get_model_tells_the_provenance_of_what_serves(server: RunningServer) ->
     assert (model.accuracy, model.created, len(model.sha256)) == (0.5, "2026-01-02T03:04:05Z", 64)
 
 
-@pytest.mark.parametrize("name", ["", "digits.v1.PredictionService", "digits", "other"])
+@pytest.mark.parametrize(
+    "name", ["", "digits.v1.PredictionService", "inference.GRPCInferenceService", "digits", "other"]
+)
 def test_health_says_serving_for_the_server_its_service_and_each_model(
     server: RunningServer, name: str
 ) -> None:
@@ -136,7 +160,12 @@ def test_reflection_describes_the_service(server: RunningServer) -> None:
     request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService")
     (response,) = stub.ServerReflectionInfo(iter([request]))
     file = FileDescriptorProto.FromString(response.file_descriptor_response.file_descriptor_proto[0])
-    assert [method.name for method in file.service[0].method] == ["Predict", "GetModel", "ListModels"]
+    assert [method.name for method in file.service[0].method] == [
+        "Predict",
+        "PredictStream",
+        "GetModel",
+        "ListModels",
+    ]
 
 
 def test_metrics_count_exactly_what_was_asked(publish: Publish, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_run_without_a_repository_publishes_nothing(tmp_path: Path) -> None:
         (["train", "--data", "nowhere"], 1, "--data nowhere: no such file or folder, expected"),
         (["train", "--recipe", "nonesuch", "--data", "sample"], 2, "nonesuch: no such recipe or file"),
         (["train"], 2, "--data"),
-        (["train", "--data", "sample", "--epochs", "0"], 2, "expected at least 1"),
+        (["train", "--data", "sample", "--epochs", "0"], 2, 'Invalid value "0" for --epochs'),
         (["train", "--data", "sample", "--epoch", "1"], 2, "--epoch"),
         (["trian"], 2, "trian"),
     ],

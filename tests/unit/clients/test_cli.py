@@ -261,6 +261,21 @@ def test_metadata_tells_what_the_server_knows(fake: FakeServer, capsys: Captured
     assert "model 'none' is not known" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "complaint"),
+    [("load", 1, "pip install 'digit-serving[load]'"), ("predikt", 2, "digit-client: ")],
+)
+def test_command_whose_extra_is_missing_says_which(command: str, code: int, complaint: str) -> None:
+    script = (
+        "import sys; sys.modules['hdrh'] = None; "  # as if it were not installed
+        f"from clients.cli import main; sys.exit(main(['{command}']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_reader_that_has_seen_enough_is_no_error(
     fake: FakeServer, digit_images: Digits, idx_file: Callable[..., Path]
 ) -> None:

@@ -42,15 +42,18 @@ async def batching(
     metrics: Metrics | None = None,
     max_batch_images: int = 8,
     max_queue_images: int = 1000,
+    inline: bool = True,
 ) -> AsyncIterator[Batcher]:
-    recorder = (metrics or Metrics()).loaded("digits", 1, "sha", "cpu", 0.99)
-    batcher = Batcher(model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images)
+    recorder = (metrics or Metrics()).loaded("digits", 1)
+    batcher = Batcher(
+        model, recorder, max_batch_images=max_batch_images, max_queue_images=max_queue_images, inline=inline
+    )
     yield batcher
     await batcher.close()
 
 
 async def digits(batcher: Batcher, *pixels: int, **limits: float) -> list[int]:
-    return (await batcher.predict(images(*pixels), len(pixels), **limits)).digits
+    return (await batcher.submit(images(*pixels), len(pixels), **limits)).digits
 
 
 async def test_concurrent_callers_share_a_batch() -> None:
@@ -63,7 +66,7 @@ async def test_concurrent_callers_share_a_batch() -> None:
 async def test_large_call_is_split_and_reassembled_in_order() -> None:
     model = FirstPixelModel()
     async with batching(model, max_batch_images=4) as batcher:
-        answer = await batcher.predict(images(*range(10)), 10)
+        answer = await batcher.submit(images(*range(10)), 10)
     assert answer.digits == list(range(10))
     assert answer.confidences == pytest.approx([0.91] * 10)
     assert np.concatenate(answer.probabilities).shape == (10, 10)
@@ -173,9 +176,9 @@ call = st.tuples(
 
 
 @settings(deadline=None, max_examples=150)
-@given(calls=st.lists(call, max_size=12), cap=st.integers(1, 16))
+@given(calls=st.lists(call, max_size=12), cap=st.integers(1, 16), inline=st.booleans())
 def test_every_caller_gets_its_own_rows_or_one_clear_error(
-    event_loop_runner: Callable[..., None], calls: list[tuple[list[int], bool, int]], cap: int
+    event_loop_runner: Callable[..., None], calls: list[tuple[list[int], bool, int]], cap: int, inline: bool
 ) -> None:
     async def one(batcher: Batcher, pixels: list[int], cancelled: bool, rounds: int) -> object:
         for _ in range(rounds):
@@ -187,7 +190,7 @@ def test_every_caller_gets_its_own_rows_or_one_clear_error(
         return (await asyncio.gather(task, return_exceptions=True))[0]
 
     async def scenario() -> None:
-        async with batching(FirstPixelModel(), max_batch_images=cap) as batcher:
+        async with batching(FirstPixelModel(), max_batch_images=cap, inline=inline) as batcher:
             results = await asyncio.gather(*(one(batcher, *each) for each in calls))
         assert batcher.queued_images == batcher.inflight_images == 0
         for (pixels, cancelled, _), result in zip(calls, results, strict=True):

@@ -17,7 +17,7 @@ Publish = Callable[..., Path]
 
 
 def load(folder: Path) -> Model:
-    return Model.load(folder, threads=1, warm_batch_images=2)
+    return Model.load(folder, root=folder.parent.parent, threads=1, warm_batch_images=2)
 
 
 def refusal(folder: Path) -> str:

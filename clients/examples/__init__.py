@@ -1,0 +1,1 @@
+"""Ten lines each, to copy from. The tests run them."""

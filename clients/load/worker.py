@@ -1,0 +1,141 @@
+"""One process that puts load on a server."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection as Pipe
+from typing import Any
+
+import grpc
+
+from clients.load.plan import Plan
+from clients.load.record import Recorder
+from clients.protocols import WIRES
+from clients.wire import Question, serialize
+
+_REPORT_SECONDS = 1.0
+# An open loop does not wait for answers, but nothing is unbounded.
+_MAX_IN_FLIGHT = 10_000
+_PAUSE_SECONDS = 0.02
+
+
+def work(plan: Plan, pipe: Pipe) -> None:
+    """Say that we are ready, wait for the word, drive the load.
+
+    Sends a Snapshot each second, and at the end the seconds until the last answer.
+    """
+    driver = _Driver(plan)
+    pipe.send("ready")
+    pipe.recv()
+    ended = threading.Event()
+    reporter = threading.Thread(target=_report, args=(driver.recorder, pipe, ended), daemon=True)
+    reporter.start()
+    if plan.rate is None:
+        driver.closed_loop()
+    else:
+        driver.open_loop()
+    seconds = driver.drain()
+    ended.set()
+    reporter.join()
+    pipe.send(seconds)
+
+
+def _report(recorder: Recorder, pipe: Pipe, ended: threading.Event) -> None:
+    last = time.perf_counter()
+    done = False
+    while not done:
+        done = ended.wait(_REPORT_SECONDS)
+        now = time.perf_counter()
+        pipe.send(recorder.take(now - last))
+        last = now
+
+
+class _Driver:
+    """Send calls by a plan and write down how they end."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.recorder = Recorder()
+        self._plan = plan
+        self._channels = [plan.connection.open() for _ in range(plan.connections)]
+        # The same bytes again and again: a call costs gRPC's own work here and nothing else.
+        self._wire = WIRES[plan.connection.protocol]
+        self._request = serialize(self._wire.request(Question(model=plan.model), plan.images()))
+        stubs: list[Any] = [
+            channel.unary_unary(self._wire.method, _as_it_is, self._wire.response.FromString)
+            for channel in self._channels
+        ]
+        self._stubs = itertools.cycle(stubs)
+        self._flying = 0
+        self._landed = threading.Condition()
+        self._start = self._last = time.perf_counter()
+
+    def open_loop(self) -> None:
+        """Send each call when it is due, whatever became of those before."""
+        due_seconds = self._plan.due_seconds()
+        self._start = time.perf_counter()
+        for due in (due_seconds + self._start).tolist():
+            wait = due - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+            if self._flying >= _MAX_IN_FLIGHT:
+                self.recorder.failed("NOT_SENT")
+            else:
+                self._send(due)
+
+    def closed_loop(self) -> None:
+        """Keep `in_flight` calls travelling."""
+        self._start = time.perf_counter()
+        end = self._start + self._plan.seconds
+
+        def again() -> None:
+            now = time.perf_counter()
+            if now < end:
+                self._send(now, again)
+
+        for _ in range(self._plan.in_flight):
+            again()
+        time.sleep(self._plan.seconds)
+
+    def drain(self) -> float:
+        """Wait for the calls that still travel, no longer than their deadline; seconds since the start."""
+        with self._landed:
+            self._landed.wait_for(lambda: self._flying == 0, self._plan.connection.timeout_seconds + 1)
+        for channel in self._channels:
+            channel.close()
+        return self._last - self._start
+
+    def _send(self, due: float, then: Callable[[], None] | None = None) -> None:
+        connection = self._plan.connection
+        sent = time.perf_counter()
+        with self._landed:
+            self._flying += 1
+        call = next(self._stubs).future(
+            self._request, timeout=connection.timeout_seconds, metadata=connection.metadata
+        )
+
+        def landed(call: Any) -> None:
+            self._last = now = time.perf_counter()
+            if due - self._start >= self._plan.warmup_seconds:
+                self._write_down(call, due, sent, now)
+            if then and call.code() is grpc.StatusCode.OK:
+                then()
+            elif then:  # a server that is gone fails calls as quickly as they are made
+                threading.Timer(_PAUSE_SECONDS, then).start()
+            with self._landed:
+                self._flying -= 1
+                self._landed.notify_all()
+
+        call.add_done_callback(landed)
+
+    def _write_down(self, call: Any, due: float, sent: float, now: float) -> None:
+        if call.code() is not grpc.StatusCode.OK:
+            self.recorder.failed(call.code().name)
+        elif self._wire.answers(call.result()) != self._plan.images_per_call:
+            self.recorder.failed("WRONG_ANSWER")
+        else:
+            self.recorder.answered(due, sent, now)
+
+
+def _as_it_is(message: bytes) -> bytes:
+    return message

@@ -1,0 +1,149 @@
+"""Keeps what answers in step with what the repository holds."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from server import repository
+from server.batcher import Batcher
+from server.errors import StartError
+from server.metrics import Metrics
+from server.model import Model
+from server.models import Models
+from server.policy import Policies
+from server.repository import ModelFolder, RepositoryError
+from server.rollout import Rollout
+from server.roster import Serving
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Watcher:
+    """Looks at the repository every now and then, and at once when told to."""
+
+    def __init__(self, settings: Settings, models: Models, metrics: Metrics) -> None:
+        self._settings = settings
+        self._models = models
+        self._metrics = metrics
+        self._policies = Policies.parse(settings.version_policy)
+        self._rollouts: dict[str, Rollout] = {}
+        self._problems: set[str] = set()
+        self._woken = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Look at the repository now, and give what was refused another chance."""
+        self._woken.set()
+
+    async def start(self) -> None:
+        """Load what should serve, and follow the repository from then on.
+
+        Raises:
+            StartError: the repository cannot be read, or no version of the default model may serve.
+
+        """
+        root, default = self._settings.model_repository, self._settings.default_model
+        try:
+            found = await asyncio.to_thread(repository.scan, root)
+        except RepositoryError as error:
+            raise StartError(str(error)) from None
+        if default not in found:
+            raise StartError(f"model repository {root} has no model {default!r}, it has {', '.join(found)}")
+        problems = await self._settle(found)
+        if not self._models.serves(default):
+            reasons = "; ".join(problem.partition(": ")[2] for problem in problems[default])
+            raise StartError(f"no version of model {default!r} in {root} may serve: {reasons}")
+        self._following = asyncio.create_task(self._follow(), name="watcher")
+
+    async def close(self) -> None:
+        """Follow the repository no more, and let the versions that go finish their calls."""
+        if self._following:
+            self._following.cancel()
+        await asyncio.gather(*self._closing)
+
+    async def _follow(self) -> None:
+        """Look again and again; what serves keeps serving while the repository cannot be read."""
+        while True:
+            await self._pause()
+            try:
+                found = await asyncio.to_thread(repository.scan, self._settings.model_repository)
+                await self._settle(found)
+            except RepositoryError as error:
+                self._report([str(error)])
+            except Exception:
+                log.exception("watching the repository failed")  # and must not end
+
+    async def _pause(self) -> None:
+        seconds = self._settings.repository_poll_seconds
+        try:
+            async with asyncio.timeout(seconds or None):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+        for rollout in self._rollouts.values():
+            rollout.forget_refusals()
+
+    async def _settle(self, found: dict[str, ModelFolder]) -> dict[str, list[str]]:
+        """Bring every model in line with what is on disk; return what is wrong with each."""
+        self._models.announce(found)
+        problems: dict[str, list[str]] = {}
+        for name in sorted(found.keys() | self._rollouts.keys()):
+            if name not in self._rollouts:
+                self._rollouts[name] = self._rollout(name)
+            roster, unused, wrong = await self._rollouts[name].settle(found.get(name, ModelFolder()))
+            self._models.replace(roster)
+            for serving in unused:
+                self._closing.add(task := asyncio.create_task(self._release(serving)))
+                task.add_done_callback(self._closing.discard)
+            problems[name] = [f"model {name!r}: {problem}" for problem in wrong]
+        self._report([problem for each in problems.values() for problem in each])
+        return problems
+
+    def _report(self, problems: list[str]) -> None:
+        """Log each problem once, for as long as it lasts."""
+        for problem in problems:
+            if problem not in self._problems:
+                log.warning("repository problem", problem=problem)
+        self._problems = set(problems)
+        self._metrics.problems(len(self._problems))
+
+    def _rollout(self, name: str) -> Rollout:
+        async def load(version: int) -> Serving:
+            return await self._load(self._settings.model_repository, name, version)
+
+        return Rollout(name, self._policies.of(name), load)
+
+    async def _load(self, root: Path, name: str, version: int) -> Serving:
+        settings = self._settings
+        try:
+            model = await asyncio.to_thread(
+                Model.load,
+                root / name / str(version),
+                root=root,
+                threads=settings.model_threads,
+                warm_batch_images=settings.max_batch_images,
+            )
+        except Exception:
+            self._metrics.refused()
+            raise
+        accuracy = model.manifest.test_accuracy
+        batcher = Batcher(
+            model,
+            self._metrics.loaded(name, version),
+            max_batch_images=settings.max_batch_images,
+            max_queue_images=settings.max_queue_images,
+        )
+        log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
+        return Serving(model, batcher)
+
+    async def _release(self, serving: Serving) -> None:
+        """Let a version that gets no new calls finish those that it has, and go."""
+        await serving.batcher.close()
+        name, version = serving.model.name, serving.model.version
+        if not self._models.serves(name, version):
+            self._metrics.forget(name, version)
+        log.info("version released", model=name, version=version, sha256=serving.model.sha256)

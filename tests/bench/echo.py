@@ -1,0 +1,51 @@
+"""A bare grpc.aio server: what any Python handler pays before it does a thing.
+
+`python -m tests.bench.echo` prints its port; it runs until it is terminated.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import uvloop
+
+from protos.digits.v1 import prediction_pb2 as pb
+
+ANSWER = pb.PredictResponse(digits=[7], confidences=[0.5], model="digits", version=1)
+
+
+async def predict(_: pb.PredictRequest, __: Any) -> pb.PredictResponse:
+    """Answer without a look at the images."""
+    return ANSWER
+
+
+async def predict_stream(
+    requests: AsyncIterator[pb.PredictRequest], _: Any
+) -> AsyncIterator[pb.PredictResponse]:
+    """Answer each message as it comes."""
+    async for _request in requests:
+        yield ANSWER
+
+
+async def main() -> None:
+    """Serve on a free port."""
+    messages = {
+        "request_deserializer": pb.PredictRequest.FromString,
+        "response_serializer": pb.PredictResponse.SerializeToString,
+    }
+    handlers = {
+        "Predict": grpc.unary_unary_rpc_method_handler(predict, **messages),
+        "PredictStream": grpc.stream_stream_rpc_method_handler(predict_stream, **messages),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("digits.v1.PredictionService", handlers),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

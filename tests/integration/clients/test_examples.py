@@ -1,0 +1,66 @@
+"""The examples do what they say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.process import RunningServer
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A picture of a 1."""
+    path: Path = tmp_path_factory.mktemp("pictures") / "one.png"
+    page = np.full((200, 150), 230, np.uint8)
+    page[30:170, 70:84] = 20
+    Image.fromarray(page).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def code(one: str) -> str:
+    """A picture of 111."""
+    path = Path(one).with_name("code.png")
+    Image.fromarray(np.hstack([np.asarray(Image.open(one))] * 3)).save(path)
+    return str(path)
+
+
+def example(
+    name: str, *arguments: str, server: str, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", f"clients.examples.{name}", *arguments]
+    environment = os.environ | {"DIGITS_SERVER": server}
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, env=environment)
+
+
+def test_pictures(server: RunningServer, one: str) -> None:
+    assert example("pictures", one, one, server=server.address).stdout.decode().count(f"{one}: 1 (") == 2
+
+
+def test_zip_code(server: RunningServer, code: str) -> None:
+    assert example("zip_code", code, server=server.address).stdout == b"111\n"
+
+
+def test_endless(server: RunningServer) -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[4:24, 13:16] = 255
+    ended = example("endless", server=server.address, stdin=image.tobytes() * 700)
+    assert ended.stdout == b"1\n" * 700
+
+
+def test_many_tasks(server: RunningServer) -> None:
+    out = example("many_tasks", server=server.address).stdout.decode()
+    assert out.startswith("1000 answers, up to ")
+    assert int(out.split()[4]) > 1
+
+
+def test_careful(server: RunningServer, one: str) -> None:
+    assert example("careful", one, server=server.address).stdout == b"1\n"
+    gone = example("careful", one, server="127.0.0.1:1")
+    assert gone.returncode == 1
+    assert gone.stderr.startswith(b"no digit: no server answers at 127.0.0.1:1")

@@ -1,0 +1,166 @@
+"""The page in a real browser: digits drawn with real pointer events, read by the real server."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="NOT RUN: the `web` extra is not installed")
+pytest.importorskip("selenium", reason="NOT RUN: selenium is not installed")
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.integration.clients.web_process import serving_page
+from tests.process import RunningServer
+
+Points = list[tuple[float, float]]
+WAIT_SECONDS = 20
+
+
+def loop(middle: tuple[float, float], size: tuple[float, float], start: float, turn: float) -> Points:
+    """Go round an ellipse from an angle, 0 is to the right and 90 below, by so many degrees."""
+    angles = np.radians(np.linspace(start, start + turn, 13))
+    return [(middle[0] + size[0] * np.cos(a), middle[1] + size[1] * np.sin(a)) for a in angles.tolist()]
+
+
+# As a person might draw them, on a board of 1 x 1.
+STROKES: dict[int, list[Points]] = {
+    0: [loop((0.5, 0.5), (0.2, 0.32), -90, 360)],
+    1: [[(0.52, 0.18), (0.51, 0.5), (0.49, 0.84)]],
+    2: [[*loop((0.48, 0.34), (0.18, 0.15), -170, 190), (0.5, 0.6), (0.3, 0.8), (0.52, 0.8), (0.74, 0.79)]],
+    3: [[*loop((0.47, 0.33), (0.18, 0.16), -150, 230), *loop((0.47, 0.66), (0.22, 0.18), -80, 230)]],
+    4: [[(0.36, 0.2), (0.3, 0.38), (0.28, 0.54), (0.5, 0.54), (0.72, 0.53)], [(0.62, 0.3), (0.61, 0.86)]],
+    5: [[(0.66, 0.2), (0.38, 0.2), (0.36, 0.46), *loop((0.48, 0.62), (0.21, 0.19), -110, 240)]],
+    6: [[(0.6, 0.16), (0.44, 0.36), (0.34, 0.6), *loop((0.5, 0.66), (0.17, 0.17), 180, -360)]],
+    7: [[(0.28, 0.22), (0.5, 0.21), (0.72, 0.22), (0.6, 0.45), (0.46, 0.85)]],
+    8: [[*loop((0.5, 0.34), (0.15, 0.15), 90, -360), *loop((0.5, 0.67), (0.19, 0.18), -90, 360)]],
+    9: [[*loop((0.48, 0.36), (0.17, 0.17), 0, -360), (0.65, 0.36), (0.63, 0.6), (0.56, 0.85)]],
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[WebDriver]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("NOT RUN: chromium and chromedriver are needed (Debian: chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1100,900")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def url(server: RunningServer) -> Iterator[str]:
+    with serving_page(server.address) as url:
+        yield url
+
+
+@pytest.fixture
+def page(browser: WebDriver, url: str) -> Iterator[WebDriver]:
+    browser.get(url)
+    shows(browser, "status", "is ready")
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def shows(page: WebDriver, element: str, text: str) -> None:
+    """Wait until an element shows a text."""
+    WebDriverWait(page, WAIT_SECONDS, 0.05).until(
+        lambda page: text in page.find_element(By.ID, element).text, f"{element} does not show {text!r}"
+    )
+
+
+def draw(page: WebDriver, strokes: list[Points], kind: str = "mouse") -> None:
+    box = page.find_element(By.ID, "board").rect
+    for stroke in strokes:
+        places = [(int(box["x"] + x * box["width"]), int(box["y"] + y * box["height"])) for x, y in stroke]
+        actions = ActionBuilder(page, mouse=PointerInput(kind, kind), duration=5)
+        actions.pointer_action.move_to_location(*places[0]).pointer_down()
+        for place in places[1:]:
+            actions.pointer_action.move_to_location(*place)
+        actions.pointer_action.pointer_up()
+        actions.perform()
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_drawn_digit_is_read(page: WebDriver, digit: int) -> None:
+    draw(page, STROKES[digit], kind="touch" if digit % 2 else "mouse")
+    shows(page, "digit", str(digit))
+    shows(page, "timing", "digits version")
+    best = page.find_element(By.CSS_SELECTOR, "#bars li.best")
+    assert best.text.startswith(str(digit))
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_example_is_read(page: WebDriver, digit: int) -> None:
+    page.find_element(By.CSS_SELECTOR, f"#gallery button:nth-child({digit + 1})").click()
+    shows(page, "digit", str(digit))
+
+
+def test_network_saw_the_drawing_in_the_middle(page: WebDriver) -> None:
+    draw(page, [[(0.1, 0.1), (0.1, 0.3)]])  # in a corner
+    shows(page, "digit", "1")
+    columns = page.execute_script(
+        "const data = document.getElementById('seen').getContext('2d').getImageData(0, 0, 28, 28).data;"
+        "return Array.from({length: 784}, (_, i) => data[4 * i] > 128 ? i % 28 : -1).filter((x) => x >= 0)"
+    )
+    assert 12 <= np.mean(columns) <= 15
+
+
+def test_undo_and_escape_take_back(page: WebDriver) -> None:
+    draw(page, STROKES[4])
+    shows(page, "digit", "4")
+    page.find_element(By.ID, "undo").click()
+    draw(page, STROKES[4][1:])
+    shows(page, "digit", "4")
+    ActionChains(page).send_keys(Keys.ESCAPE).perform()
+    shows(page, "digit", "?")
+    shows(page, "confidence", "Nothing drawn yet")
+
+
+def test_keyboard_alone_draws_and_is_told_the_answer(page: WebDriver) -> None:
+    board = page.find_element(By.ID, "board")
+    board.send_keys(Keys.SPACE, *[Keys.ARROW_DOWN] * 10, Keys.SPACE)
+    shows(page, "digit", "1")
+    said = page.find_element(By.ID, "spoken").get_attribute("textContent")
+    assert said.startswith("1, ")
+    ActionChains(page).send_keys("7").perform()
+    shows(page, "digit", "7")
+
+
+def test_picture_is_read_from_a_file(page: WebDriver, tmp_path: Path) -> None:
+    photo = np.full((300, 500, 3), 210, np.uint8)
+    photo[60:240, 240:262] = (30, 40, 120)
+    Image.fromarray(photo).save(tmp_path / "one.jpg")
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "one.jpg"))
+    shows(page, "digit", "1")
+    (tmp_path / "notes.png").write_text("no picture")
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "notes.png"))
+    shows(page, "problem", "notes.png is not a picture")
+
+
+def test_phone_has_no_sideways_scrolling(page: WebDriver) -> None:
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.execute_script(overflow) == 0
+        draw(page, STROKES[7], kind="touch")
+        shows(page, "digit", "7")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

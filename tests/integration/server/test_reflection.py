@@ -1,0 +1,91 @@
+"""A client that has nothing but the server's address: all it knows of the services is what they tell."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from tests.conftest import Publish, linear_answers
+from tests.process import WAIT_SECONDS, RunningServer, running
+
+IMAGE = np.random.default_rng(7).integers(0, 256, (1, 784), np.uint8)
+
+
+class ReflectionClient:
+    """Calls unary methods by name."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self.database = ProtoReflectionDescriptorDatabase(channel)
+        self._pool = DescriptorPool(self.database)
+
+    def call(self, service: str, method: str, /, **fields: Any) -> dict[str, Any]:
+        descriptor = self._pool.FindServiceByName(service).methods_by_name[method]
+        request = GetMessageClass(descriptor.input_type)(**fields)
+        response = GetMessageClass(descriptor.output_type)
+        multi = self._channel.unary_unary(
+            f"/{service}/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        answer: dict[str, Any] = MessageToDict(
+            multi(request, timeout=WAIT_SECONDS), preserving_proto_field_name=True
+        )
+        return answer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[RunningServer]:
+    repository = tmp_path_factory.mktemp("repository")
+    publish(repository)
+    with running("--model-repository", repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> ReflectionClient:
+    return ReflectionClient(server.channel)
+
+
+def test_every_service_is_listed(client: ReflectionClient) -> None:
+    assert set(client.database.get_services()) == {
+        "digits.v1.PredictionService",
+        "inference.GRPCInferenceService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+def test_predict_can_be_called_by_what_reflection_tells(client: ReflectionClient) -> None:
+    answer = client.call("digits.v1.PredictionService", "Predict", images=IMAGE.tobytes())
+    assert answer["digits"] == [linear_answers(1, IMAGE).argmax()]
+
+
+def test_infer_can_be_called_by_what_reflection_tells(client: ReflectionClient) -> None:
+    answer = client.call(
+        "inference.GRPCInferenceService",
+        "ModelInfer",
+        model_name="digits",
+        inputs=[{"name": "images", "datatype": "UINT8", "shape": [1, 784]}],
+        raw_input_contents=[IMAGE.tobytes()],
+        outputs=[{"name": "probabilities", "parameters": {"classification": {"int64_param": 1}}}],
+    )
+    assert (answer["model_version"], answer["outputs"][0]["datatype"]) == ("1", "BYTES")
+
+
+def test_health_can_be_asked_by_what_reflection_tells(client: ReflectionClient) -> None:
+    assert client.call("grpc.health.v1.Health", "Check", service="digits") == {"status": "SERVING"}
+
+
+def test_metadata_tells_the_provenance_of_the_version(client: ReflectionClient) -> None:
+    answer = client.call("inference.GRPCInferenceService", "ModelMetadata", name="digits")
+    properties = answer["properties"]
+    assert len(properties["sha256"]) == 64
+    assert (properties["accuracy"], properties["provider"], properties["version"]) == ("0.5", "cpu", "1")
+    assert (properties["recipe"], properties["created"]) == ("linear", "2026-01-02T03:04:05Z")

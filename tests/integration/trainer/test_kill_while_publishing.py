@@ -1,0 +1,83 @@
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
+from trainer.publish import publish
+from trainer.repository import versions
+from trainer.run import Run
+
+KILLS = 20
+
+PUBLISH_FOR_EVER = """
+import sys
+from pathlib import Path
+from trainer.publish import publish
+from trainer.run import Run
+run, repository = Run(Path(sys.argv[1])), Path(sys.argv[2])
+print("ready", flush=True)
+while True:
+    print(publish(run, repository, label="stable").name, flush=True)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run(tmp_path / "run")
+    run.report.mkdir(parents=True)
+    run.model.write_bytes(os.urandom(300_000))
+    (run.report / "metrics.json").write_text("{}")
+    images = np.zeros((10, 784), np.uint8)
+    golden = choose_golden(images, np.arange(10), np.eye(10, dtype=np.float32))
+    data = DataFacts("sample", "0" * 64, 3600, 400, 1000)
+    manifest = Manifest("digits", 1, 30_634, data, {}, None, 0.99, golden)
+    run.finish(manifest_table(manifest, run.folder), "fingerprint")
+    return run
+
+
+def verify(folder: Path) -> None:
+    """Every version is whole, and the label points at one of them."""
+    for version in versions(folder):
+        manifest = json.loads((folder / str(version) / "manifest.json").read_text())
+        assert manifest["version"] == version
+        for name, facts in manifest["files"].items():
+            content = (folder / str(version) / name).read_bytes()
+            assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    if (folder / "labels.json").exists():
+        assert json.loads((folder / "labels.json").read_text())["stable"] in versions(folder)
+
+
+def test_publisher_killed_at_any_moment_leaves_a_readable_repository(run: Run, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    rng = random.Random(1)  # noqa: S311  # moments, not secrets
+    announced: list[int] = []
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PUBLISH_FOR_EVER, str(run.folder), str(repository)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        # A moment of its own each time: after so many versions, and somewhere within the next.
+        lines = [process.stdout.readline() for _ in range(rng.randrange(3))]
+        for _ in range(rng.randrange(20_000)):
+            pass
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate()
+        announced += [int(line) for line in (*lines, *rest.splitlines())]
+        verify(repository / "digits")
+    assert len(announced) == len(set(announced))
+    assert set(announced) <= set(versions(repository / "digits"))
+
+    last = publish(run, repository)
+    assert int(last.name) > max(announced)
+    assert [entry for entry in last.parent.iterdir() if entry.name.startswith(".publishing")] == []

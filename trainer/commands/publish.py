@@ -1,0 +1,101 @@
+"""`digit-trainer publish`, `promote` and `rollback`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from trainer.errors import TrainerError
+from trainer.publish import Gates
+from trainer.publish import publish as add
+from trainer.repository import labels, point, point_back
+from trainer.run import Run
+
+Accuracy = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+
+
+def publish(  # noqa: PLR0913  # each is a flag
+    run: Path,
+    /,
+    *,
+    repository: Path,
+    model: str | None = None,
+    label: str | None = None,
+    min_accuracy: Accuracy = 0.0,
+    no_worse_than_stable: bool = False,
+) -> int:
+    """Add a finished run to a model repository as the next version; exit 3 if a gate refuses it.
+
+    Parameters
+    ----------
+    run
+        Run directory of `train`.
+    repository
+        Model repository to publish into.
+    model
+        Name to publish under; the recipe's if not given.
+    label
+        Label that then points at the new version, such as canary.
+    min_accuracy
+        Refuse a run with a lower accuracy on the test images, 0-1.
+    no_worse_than_stable
+        Refuse a run that is significantly worse (McNemar's test) than the version labelled stable.
+
+    """
+    gates = Gates(min_accuracy, no_worse_than_stable)
+    print(f"model   {add(Run(run), repository, model, label, gates)}")
+    if label:
+        print(f"label   {label}")
+    return 0
+
+
+def promote(
+    *,
+    repository: Path,
+    model: str = "digits",
+    version: int | None = None,
+    from_label: str = "canary",
+    label: str = "stable",
+) -> int:
+    """Make a label point at a version: stable at the one labelled canary, if nothing else is said.
+
+    Parameters
+    ----------
+    repository
+        Model repository.
+    model
+        Name of the model.
+    version
+        Version to point at, instead of a label's.
+    from_label
+        Label whose version to point at.
+    label
+        Label to move.
+
+    """
+    folder = repository / model
+    if version is None:
+        version = labels(folder).get(from_label)
+        if version is None:
+            raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
+    before = point(folder, label, version)
+    print(f"{label}  {model} {version}" + (f" (was {before})" if before else ""))
+    return 0
+
+
+def rollback(*, repository: Path, model: str = "digits", label: str = "stable") -> int:
+    """Make a label point where it pointed before it was last moved.
+
+    Parameters
+    ----------
+    repository
+        Model repository.
+    model
+        Name of the model.
+    label
+        Label to move back.
+
+    """
+    left, now = point_back(repository / model, label)
+    print(f"{label}  {model} {now} (was {left})")
+    return 0

@@ -1,0 +1,126 @@
+"""A model repository as the trainer sees it: versions, and the labels that point at them."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoint import write_durably
+from trainer.errors import TrainerError
+
+_LOCK = ".lock"
+_LAST_VERSION = ".last-version"
+_LABEL_HISTORY = ".label-history.jsonl"
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Hold a model's lock; it ends with the process, however that ends."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def versions(folder: Path) -> list[int]:
+    """Return the versions of a model that are there, smallest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def take_version(folder: Path) -> int:
+    """Return a number that no version ever had; the caller holds the lock.
+
+    It is written down before it is used, so a publisher that dies leaves a gap, never a second use.
+    """
+    try:
+        last = int((folder / _LAST_VERSION).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        last = 0
+    version = max([last, *versions(folder), *labels(folder).values()]) + 1
+    write_durably(folder / _LAST_VERSION, f"{version}\n".encode())
+    return version
+
+
+def version_manifest(folder: Path, version: int) -> dict[str, Any]:
+    """Return a version's manifest. Raises TrainerError."""
+    path = folder / str(version) / "manifest.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        there = ", ".join(map(str, versions(folder))) or "none"
+        raise TrainerError(f"{path}: {error.strerror}; versions there are: {there}") from error
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"{path}: damaged manifest: {error}") from error
+
+
+def labels(folder: Path) -> dict[str, int]:
+    """Return the model's labels. Raises TrainerError when labels.json is damaged."""
+    path = folder / "labels.json"
+    if not path.exists():
+        return {}
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return {str(label): int(version) for label, version in table.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TrainerError(f"{path}: damaged, expected label to version: {error}") from error
+
+
+def point(folder: Path, label: str, version: int) -> int | None:
+    """Make a label point at a version that is there; return the one it pointed at. Takes the lock."""
+    version_manifest(folder, version)
+    with turn(folder):
+        return _point(folder, label, version)
+
+
+def point_back(folder: Path, label: str) -> tuple[int, int]:
+    """Make a label point where it pointed before; return the version left and the one gone back to.
+
+    Raises TrainerError when there is no earlier version, or it is gone.
+    """
+    with turn(folder):
+        now = labels(folder).get(label)
+        if now is None:
+            raise TrainerError(f"{folder}: no label {label}, {_known(folder)}")
+        moves = [move for move in _moves(folder) if move["label"] == label]
+        earlier: list[int] = []
+        for move in moves:  # walk the moves as a stack: going back takes the last one off
+            if earlier and move.get("back"):
+                earlier.pop()
+            elif move["from"] is not None:
+                earlier.append(move["from"])
+        if not earlier:
+            raise TrainerError(f"{folder}: label {label} never pointed at another version than {now}")
+        version_manifest(folder, earlier[-1])
+        _point(folder, label, earlier[-1], back=True)
+        return now, earlier[-1]
+
+
+def _point(folder: Path, label: str, version: int, *, back: bool = False) -> int | None:
+    table = labels(folder)
+    before = table.get(label)
+    if before == version:
+        return before
+    move = {"label": label, "from": before, "to": version, **({"back": True} if back else {})}
+    lines = [json.dumps(entry) for entry in (*_moves(folder), move)]
+    write_durably(folder / _LABEL_HISTORY, ("\n".join(lines) + "\n").encode())
+    text = json.dumps(table | {label: version}, indent=2, sort_keys=True) + "\n"
+    write_durably(folder / "labels.json", text.encode())
+    return before
+
+
+def _moves(folder: Path) -> list[dict[str, Any]]:
+    path = folder / _LABEL_HISTORY
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _known(folder: Path) -> str:
+    return "labels there are: " + (", ".join(sorted(labels(folder))) or "none")
