@@ -100,7 +100,6 @@ def closed_loop(
     inflight: int,
     calls: int,
     connections: int = 1,
-    cores: tuple[int, ...] = (LOAD_CORE,),
 ) -> Load:
     """Drive `calls` calls with h2load, `inflight` at a time on each connection."""
     message = prediction_pb2.PredictRequest(images=random_images(images_per_call)).SerializeToString()
@@ -114,7 +113,8 @@ def closed_loop(
             *("--header", "content-type: application/grpc", "--header", "te: trailers"),
             f"http://127.0.0.1:{port}{PREDICT}",
         ]
-        with pinned(*cores):
+        # Several connections are for several workers, which have all the cores.
+        with pinned(*(CORES if connections > 1 else [LOAD_CORE])):
             output = subprocess.run(
                 [str(word) for word in command], check=True, capture_output=True, text=True
             ).stdout
