@@ -3,11 +3,13 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
 from clients.load.plan import Plan
 from clients.load.record import Recorder
@@ -17,6 +19,8 @@ from clients.wire import Question, serialize
 _REPORT_SECONDS = 1.0
 # An open loop does not wait for answers, but nothing is unbounded.
 _MAX_IN_FLIGHT = 10_000
+_MAX_BYTES_IN_FLIGHT = 64 * 2**20
+_HOPELESS_SECONDS = 1.0  # what is not sent so long after the end of the run never will be
 _PAUSE_SECONDS = 0.02
 
 
@@ -67,6 +71,7 @@ class _Driver:
         ]
         self._stubs = itertools.cycle(stubs)
         self._flying = 0
+        self._most_flying = max(64, min(_MAX_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT // len(self._request)))
         self._landed = threading.Condition()
         self._start = self._last = time.perf_counter()
 
@@ -74,14 +79,18 @@ class _Driver:
         """Send each call when it is due, whatever became of those before."""
         due_seconds = self._plan.due_seconds()
         self._start = time.perf_counter()
-        for due in (due_seconds + self._start).tolist():
-            wait = due - time.perf_counter()
-            if wait > 0:
-                time.sleep(wait)
-            if self._flying >= _MAX_IN_FLIGHT:
-                self.recorder.failed("NOT_SENT")
+        hopeless = self._start + self._plan.seconds + _HOPELESS_SECONDS
+        for number, due in enumerate(_one_by_one(due_seconds)):
+            now = time.perf_counter()
+            if now > hopeless:
+                self.recorder.failed("NOT_SENT", len(due_seconds) - number)
+                break
+            if self._start + due > now:
+                time.sleep(self._start + due - now)
+            if self._flying < self._most_flying:
+                self._send(self._start + due)
             else:
-                self._send(due)
+                self.recorder.failed("NOT_SENT")
 
     def closed_loop(self) -> None:
         """Keep `in_flight` calls travelling."""
@@ -139,3 +148,9 @@ class _Driver:
 
 def _as_it_is(message: bytes) -> bytes:
     return message
+
+
+def _one_by_one(values: NDArray[np.float64]) -> Iterator[float]:
+    """Yield Python's own floats without making all of them at once."""
+    for start in range(0, len(values), 4096):
+        yield from values[start : start + 4096].tolist()

@@ -91,6 +91,17 @@ def test_failed_and_wrong_answers_are_counted_by_reason(fake: FakeServer) -> Non
     assert run(plan).tally.failed == {"WRONG_ANSWER": 2, "RESOURCE_EXHAUSTED": 1}
 
 
+def test_hopeless_rate_ends_in_time_and_counts_every_call(fake: FakeServer) -> None:
+    plan = Plan(
+        connection=Connection(address=fake.address, attempts=1),
+        rate=500_000, images_per_call=64, seconds=1, warmup_seconds=0, arrivals="constant",
+    )  # fmt: skip
+    result = run(plan)
+    assert not result.kept_up
+    assert result.tally.failed["NOT_SENT"] > 0
+    assert result.tally.ok + result.tally.failed.total() == 500_000
+
+
 def pretended(plan: Plan, *, p99_ms: float = 1.0, late_ms: float = 0.1, failed: str = "") -> Result:
     recorder = Recorder()
     recorder.answered(due=0, sent=late_ms / 1e3, now=p99_ms / 1e3)
