@@ -48,6 +48,8 @@ class LoadOptions:
     """How many connections to share the calls out to."""
     processes: Annotated[int, _COUNT] = 1
     """How many processes to make the load with."""
+    stream: bool = False
+    """Put all requests of a connection on one bidirectional stream."""
     model: str = ""
     """Ask this model; by default the server chooses."""
     find_capacity: bool = False
@@ -76,6 +78,7 @@ class LoadOptions:
             warmup_seconds=self.warmup_seconds,
             connections=self.connections,
             processes=self.processes,
+            stream=self.stream,
             model=self.model,
         )
 
@@ -144,8 +147,9 @@ def report(result: Result) -> str:
     length = f"{plan.seconds:g} s ({plan.warmup_seconds:g} s of warm-up not counted)"
     rates = f"{result.calls_per_second:,.1f} calls/s, {result.images_per_second:,.1f} images/s"
     latencies = "  ".join(f"p{p:g} {tally.latency_ms(p):.2f}" for p in PERCENTILES)
+    request = "message on a stream" if plan.stream else "call"
     lines = [
-        f"{_load_in_words(plan)}, {images} a call, {length}",
+        f"{_load_in_words(plan)}, {images} a {request}, {length}",
         "",
         f"answered    {tally.ok:,} calls, {rates}",
         "failed      " + (", ".join(f"{n:,} {reason}" for reason, n in tally.failed.most_common()) or "none"),
