@@ -76,6 +76,14 @@ serve: setup  ## Serve REPOSITORY, or the shipped model where there is none
 predict: setup  ## Ask the server on this machine what the digits in FILES are
 	$(BIN)/digit-client predict $(FILES)
 
+.PHONY: web
+web: setup  ## Serve a page to draw digits on, for the server on this machine
+	$(BIN)/digit-client web
+
+.PHONY: load
+load: setup  ## Put load on the server on this machine for ten seconds
+	$(BIN)/digit-client load
+
 # --- Proof ----------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -89,7 +97,7 @@ e2e: setup  ## Run only the end-to-end tests
 .PHONY: test-server-only
 test-server-only: .venv-server/.ready  ## Prove that server and clients need nothing of the trainer
 	! .venv-server/bin/python -c 'import tensorflow' 2>/dev/null
-	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients
+	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients tests/integration/clients
 
 .PHONY: lint
 lint: setup  ## Check style and types
