@@ -35,11 +35,13 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for target in "dev --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
-	              "server-test --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
-	              "server --constraint requirements/dev.txt --extra server"; do \
+	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
+	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
+	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
+	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
+	              "policy --group policy"; do \
 	  set -- $$target; name=$$1; shift; \
-	  build/uv/bin/uv pip compile pyproject.toml "$$@" --universal --python-version 3.11 \
+	  build/uv/bin/uv pip compile "$$@" --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet \
 	    --output-file requirements/$$name.txt; \
 	done
@@ -78,6 +80,14 @@ serve: setup  ## Serve REPOSITORY, or the shipped model where there is none
 predict: setup  ## Ask the server on this machine what the digits in FILES are
 	$(BIN)/digit-client predict $(FILES)
 
+.PHONY: web
+web: setup  ## Serve a page to draw digits on, for the server on this machine
+	$(BIN)/digit-client web
+
+.PHONY: load
+load: setup  ## Put load on the server on this machine for ten seconds
+	$(BIN)/digit-client load
+
 # --- Proof ----------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -91,7 +101,7 @@ e2e: setup  ## Run only the end-to-end tests
 .PHONY: test-server-only
 test-server-only: .venv-server/.ready  ## Prove that server and clients need nothing of the trainer
 	! .venv-server/bin/python -c 'import tensorflow' 2>/dev/null
-	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients
+	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients tests/integration/clients
 
 .PHONY: lint
 lint: setup  ## Check style and types
@@ -104,9 +114,32 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 
 .PHONY: bench
 bench: setup  ## Measure the server against raw ONNX Runtime
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench.run
+
+# --- Deployment -----------------------------------------------------------------------------------
+
+# The base image; its Python is that of .venv.
+export BASE ?= python:$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim-bookworm
+
+.PHONY: image
+image: setup  ## Build the container images with docker, podman or buildah
+	deploy/containers/build server trainer
+
+.PHONY: image-test
+image-test: setup  ## Build the images and run them as Kubernetes would
+	deploy/containers/test
+
+.venv-policy/.ready: requirements/policy.txt
+	$(PYTHON) -m venv .venv-policy
+	.venv-policy/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@
+
+.PHONY: manifests
+manifests: setup .venv-policy/.ready  ## Build every Kubernetes manifest and check it
+	$(BIN)/python -m pytest tests/unit/deploy
+	deploy/lint
 
 .PHONY: clean
 clean:  ## Remove what the other targets made
-	rm -rf .venv .venv-server build dist repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-server .venv-policy build dist repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,98 @@
+"""What kustomize makes of deploy/: every overlay with every set of components that it may be given."""
+
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+COMPONENTS = sorted(folder.name for folder in (DEPLOY / "components").iterdir())
+OVERLAYS = sorted(folder.name for folder in (DEPLOY / "overlays").iterdir())
+# A component that only means something beside another one.
+NEEDS = {"training": "model-repository"}
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The base or an overlay, and components on top of it."""
+
+    root: Path
+    components: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "+".join((self.root.name, *self.components))
+
+    @property
+    def resources(self) -> list[Resource]:
+        return _build(self)
+
+    def of_kind(self, *kinds: str) -> list[Resource]:
+        return [resource for resource in self.resources if resource["kind"] in kinds]
+
+    def settings(self) -> dict[str, str]:
+        """The ConfigMap that the server takes its environment from."""
+        (configmap,) = self.of_kind("ConfigMap")
+        data: dict[str, str] = configmap["data"]
+        return data
+
+    def pods(self) -> Iterator[tuple[str, Resource]]:
+        """Every pod template: the kind that holds it, metadata and spec."""
+        for resource in self.of_kind("Deployment", "Job", "CronJob"):
+            spec = resource["spec"]
+            spec = spec["jobTemplate"]["spec"] if resource["kind"] == "CronJob" else spec
+            yield resource["kind"], spec["template"]
+
+
+def variants() -> list[Variant]:
+    """List everything that a user may build."""
+    roots = [DEPLOY / "base", *(DEPLOY / "overlays" / name for name in OVERLAYS)]
+    found = []
+    for root in roots:
+        taken = {Path(each).name for each in _kustomization(root).get("components", [])}
+        free = [name for name in COMPONENTS if name not in taken]
+        for count in range(len(free) + 1):
+            for chosen in itertools.combinations(free, count):
+                present = taken | set(chosen)
+                if all(NEEDS[name] in present for name in chosen if name in NEEDS):
+                    # What is needed comes first: kustomize applies components in order.
+                    found.append(Variant(root, tuple(sorted(chosen, key=lambda name: name in NEEDS))))
+    return found
+
+
+def _kustomization(root: Path) -> Resource:
+    content: Resource = yaml.safe_load((root / "kustomization.yaml").read_text())
+    return content
+
+
+@cache
+def _build(variant: Variant) -> list[Resource]:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("NOT RUN: kubectl is not on this machine; it builds the manifests that this test reads")
+    with TemporaryDirectory() as folder:
+        # kustomize takes folders only by relative path.
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(variant.root, Path(folder).resolve())],
+            "components": [
+                os.path.relpath(DEPLOY / "components" / name, Path(folder).resolve())
+                for name in variant.components
+            ],
+        }
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        built = subprocess.run([kubectl, "kustomize", folder], check=False, capture_output=True, text=True)
+    assert built.returncode == 0, f"{variant}: {built.stderr}"
+    return list(yaml.safe_load_all(built.stdout))

@@ -1,0 +1,113 @@
+"""What every manifest must have, beside what the schemas and the linter ask for."""
+
+from typing import Any
+
+from tests.unit.deploy.manifests import DEPLOY, Resource, Variant
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return bool(selector) and selector.items() <= labels.items()
+
+
+def server_labels(variant: Variant) -> dict[str, str]:
+    (labels,) = [pod["metadata"]["labels"] for kind, pod in variant.pods() if kind == "Deployment"]
+    found: dict[str, str] = labels
+    return found
+
+
+def test_every_pod_meets_the_restricted_pod_security_standard(variant: Variant) -> None:
+    for _, pod in variant.pods():
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 65532
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for each in [*spec.get("initContainers", []), *spec["containers"]]:
+            context = each["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert {"cpu", "memory"} <= set(each["resources"]["requests"])
+            assert {"cpu", "memory"} <= set(each["resources"]["limits"])
+
+
+def test_no_trainer_pod_is_taken_for_a_server(variant: Variant) -> None:
+    selector = server_labels(variant)
+    for kind, pod in variant.pods():
+        assert selects(selector, pod["metadata"]["labels"]) is (kind == "Deployment")
+
+
+def test_services_budget_policy_and_spread_select_the_servers(variant: Variant) -> None:
+    labels = server_labels(variant)
+    (deployment,) = variant.of_kind("Deployment")
+    selectors = [service["spec"]["selector"] for service in variant.of_kind("Service")]
+    selectors += [
+        budget["spec"]["selector"]["matchLabels"] for budget in variant.of_kind("PodDisruptionBudget")
+    ]
+    selectors += [
+        constraint["labelSelector"]["matchLabels"]
+        for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    ]
+    assert len(selectors) == 5
+    assert all(selects(selector, labels) for selector in selectors)
+
+
+def test_every_pod_has_a_network_policy(variant: Variant) -> None:
+    policies = [policy["spec"] for policy in variant.of_kind("NetworkPolicy")]
+    for _, pod in variant.pods():
+        labels = pod["metadata"]["labels"]
+        (policy,) = [each for each in policies if selects(each["podSelector"]["matchLabels"], labels)]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert "egress" not in policy  # nothing may leave
+
+
+def test_a_rollout_never_lowers_capacity(variant: Variant) -> None:
+    (deployment,) = variant.of_kind("Deployment")
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_the_autoscaler_alone_owns_the_number_of_pods(variant: Variant) -> None:
+    (deployment,), (autoscaler,) = variant.of_kind("Deployment"), variant.of_kind("HorizontalPodAutoscaler")
+    target = autoscaler["spec"]["scaleTargetRef"]
+    assert "replicas" not in deployment["spec"]
+    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
+    assert autoscaler["spec"]["minReplicas"] <= autoscaler["spec"]["maxReplicas"]
+
+
+def test_volumes_and_references_name_what_is_there(variant: Variant) -> None:
+    claims = {claim["metadata"]["name"] for claim in variant.of_kind("PersistentVolumeClaim")}
+    accounts = {account["metadata"]["name"] for account in variant.of_kind("ServiceAccount")}
+    for _, pod in variant.pods():
+        spec = pod["spec"]
+        assert spec["serviceAccountName"] in accounts
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        wanted = {
+            volume["persistentVolumeClaim"]["claimName"]
+            for volume in volumes.values()
+            if "persistentVolumeClaim" in volume
+        }
+        assert wanted <= claims
+        for each in spec["containers"]:
+            assert {mount["name"] for mount in each.get("volumeMounts", [])} == set(volumes)
+
+
+def test_prometheus_scrapes_each_pod_once(variant: Variant) -> None:
+    for monitor in variant.of_kind("ServiceMonitor"):
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        (endpoint,) = monitor["spec"]["endpoints"]
+        selected = [
+            service["metadata"]["name"]
+            for service in variant.of_kind("Service")
+            if selects(selector, service["metadata"]["labels"]) and endpoint["port"] in ports(service)
+        ]
+        assert selected == ["digits"]
+
+
+def ports(service: Resource) -> list[Any]:
+    return [port["name"] for port in service["spec"]["ports"]]
+
+
+def test_one_resource_a_file() -> None:
+    for path in DEPLOY.rglob("*.yaml"):
+        assert "\n---" not in path.read_text(), path

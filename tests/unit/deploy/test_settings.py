@@ -1,0 +1,124 @@
+"""What the manifests and images tell the programs is what the programs understand."""
+
+import os
+import re
+from dataclasses import fields
+
+import pytest
+import yaml
+
+from server.cli import app as server_app
+from server.serve import REFUSE_SECONDS
+from server.settings import Settings
+from tests.unit.deploy.manifests import DEPLOY, ROOT, Resource, Variant
+from trainer.cli import app as trainer_app
+
+SETTINGS = {f"DIGITS_{field.name.upper()}": field.default for field in fields(Settings)}
+CONTAINERFILE = (DEPLOY / "containers" / "Containerfile").read_text()
+IMAGE_ENVIRONMENT = dict(re.findall(r"(DIGITS_\w+)=(\S+)", CONTAINERFILE))
+
+
+def parsed(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Settings:
+    """Read settings as digit-server does."""
+    for name in [name for name in os.environ if name.startswith("DIGITS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _, bound, _ = server_app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+    settings: Settings = bound.arguments.get("settings", Settings())
+    return settings
+
+
+def container(pod: Resource, name: str) -> Resource:
+    (found,) = [each for each in pod["spec"]["containers"] if each["name"] == name]
+    result: Resource = found
+    return result
+
+
+def test_image_settings_exist_and_listen_on_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(IMAGE_ENVIRONMENT) <= set(SETTINGS)
+    assert parsed(IMAGE_ENVIRONMENT, monkeypatch).host == "0.0.0.0"  # noqa: S104 - a container's own network
+
+
+def test_every_setting_exists_and_has_a_value_that_it_may_have(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, pod in variant.pods():
+        if kind == "Deployment":
+            server = container(pod, "server")
+            own = {each["name"]: each["value"] for each in server.get("env", [])}
+            environment = variant.settings() | own
+            assert set(environment) <= set(SETTINGS)
+            parsed(environment, monkeypatch, *server.get("args", []))
+
+
+def test_every_trainer_command_line_exists(variant: Variant) -> None:
+    for kind, pod in variant.pods():
+        if kind != "Deployment":
+            for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+                trainer_app.parse_args(each["args"], exit_on_error=False, print_error=False)
+
+
+def test_a_pod_may_take_longer_to_stop_than_the_server_does(
+    variant: Variant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = parsed(variant.settings(), monkeypatch)
+    for kind, pod in variant.pods():
+        if kind == "Deployment":
+            needed = settings.drain_seconds + REFUSE_SECONDS + settings.grace_seconds
+            assert pod["spec"]["terminationGracePeriodSeconds"] > needed
+
+
+def test_ports_are_the_servers(variant: Variant) -> None:
+    ports = {"grpc": Settings().grpc_port, "metrics": Settings().metrics_port}
+    for kind, pod in variant.pods():
+        if kind == "Deployment":
+            server = container(pod, "server")
+            assert {port["name"]: port["containerPort"] for port in server["ports"]} == ports
+            for probe in ("startupProbe", "readinessProbe"):
+                assert server[probe]["grpc"] == {"port": ports["grpc"]}
+    for service in variant.of_kind("Service"):
+        for port in service["spec"]["ports"]:
+            assert port["port"] == ports[port["name"]]
+
+
+def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
+    for _, pod in variant.pods():
+        assert pod["spec"]["enableServiceLinks"] is False
+
+
+def test_liveness_asks_a_page_that_the_server_has(variant: Variant) -> None:
+    pages = re.findall(r'case "(/\w+)"', (ROOT / "server" / "endpoint.py").read_text())
+    for kind, pod in variant.pods():
+        if kind == "Deployment":
+            probe = container(pod, "server")["livenessProbe"]["httpGet"]
+            assert probe["path"] in pages
+            assert probe["port"] == "metrics"
+
+
+def test_exit_codes_that_end_a_job_are_those_the_trainer_documents(variant: Variant) -> None:
+    assert "0 done, 1 bad data, 2 usage, 3 a gate refused" in (ROOT / "trainer" / "cli.py").read_text()
+    for cronjob in variant.of_kind("CronJob"):
+        rules = cronjob["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+        (codes,) = [rule["onExitCodes"]["values"] for rule in rules if rule["action"] == "FailJob"]
+        assert codes == [1, 2, 3]
+
+
+def test_images_are_those_of_this_version(variant: Variant) -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
+    for _, pod in variant.pods():
+        for each in pod["spec"]["containers"]:
+            name, _, tag = each["image"].partition(":")
+            assert f"AS {name.removeprefix('digit-')}\n" in CONTAINERFILE
+            assert tag == version
+
+
+def test_each_setting_is_written_once() -> None:
+    base = dict(line.split("=") for line in (DEPLOY / "base" / "settings.env").read_text().splitlines())
+    assert not set(base) & set(IMAGE_ENVIRONMENT)
+    for path in DEPLOY.rglob("kustomization.yaml"):
+        for generator in yaml.safe_load(path.read_text()).get("configMapGenerator", []):
+            for literal in generator.get("literals", []):
+                name, _, value = literal.partition("=")
+                assert value != base.get(name), f"{path} repeats {literal}"
