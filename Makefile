@@ -10,7 +10,7 @@ export DIGITS_DATA_DIR ?= $(wildcard ../shared/data/mnist)
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- Set-up ---------------------------------------------------------------------------------------
 
