@@ -51,6 +51,10 @@ protos: setup  ## Generate the Python beside the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
 	  protos/digits/v1/prediction.proto protos/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
+	# Every library that speaks this protocol has messages of these names: a pool of our own lets one process
+	# use two of them.
+	sed -i.old 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' protos/inference_pb2.py
+	rm protos/inference_pb2.py.old
 
 # --- The main jobs --------------------------------------------------------------------------------
 
