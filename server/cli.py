@@ -20,13 +20,16 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     # Imported here so that --help does not wait for ONNX Runtime.
     import uvloop  # noqa: PLC0415
 
+    from server import cpus  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
     from server.log import configure  # noqa: PLC0415
     from server.serve import serve as run  # noqa: PLC0415
+    from server.supervisor import supervise  # noqa: PLC0415
 
     configure(settings.log_format)
     try:
-        uvloop.run(run(settings))
+        workers = cpus.available() if settings.workers == "auto" else settings.workers
+        uvloop.run(run(settings) if workers == 1 else supervise(settings, workers))
     except StartError as error:
         print(f"digit-server: {error}", file=sys.stderr)
         return 1

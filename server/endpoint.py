@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from server.errors import StartError
-from server.metrics import Metrics
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -33,18 +32,25 @@ class _Handler(WSGIRequestHandler):
 class Endpoint:
     """A WSGI application with three paths."""
 
-    def __init__(self, metrics: Metrics, live: Callable[[], bool], ready: Callable[[], bool]) -> None:
-        self._metrics = metrics
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        live: Callable[[], bool],
+        ready: Callable[[], bool],
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._refresh = refresh
         self._live = live
         self._ready = ready
         self._loop = asyncio.get_running_loop()
-        self._exposition = make_wsgi_app(metrics.registry)
+        self._exposition = make_wsgi_app(registry)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one HTTP request."""
         match environ["PATH_INFO"]:
             case "/metrics":
-                self._on_loop(self._metrics.flush)
+                self._on_loop(self._refresh)
                 page: Iterable[bytes] = self._exposition(environ, start_response)
                 return page
             case "/livez":

@@ -12,9 +12,9 @@ from server import tensors
 from server.calls import INTERNAL_MESSAGE, Context, remaining_seconds
 from server.errors import NotFoundError, ServingError, UnavailableError
 from server.manifest import CLASSES, IMAGE_BYTES
-from server.model import INPUT, OUTPUT
 from server.models import Models
 from server.roster import Roster, Serving
+from server.session import INPUT, OUTPUT
 from server.streams import answer_in_order
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]

@@ -10,7 +10,8 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.process_collector import ProcessCollector
 
 DURATION_BUCKETS = (
@@ -92,13 +93,22 @@ class Metrics:
         for result in ("loaded", "refused"):
             self._model_loads.labels(result)
         self._infos: set[tuple[str, str, str, str, str]] = set()
+        self._batchers: Sequence[Queue] = ()
         self._finished: dict[tuple[str, str, str], list[float]] = {}
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"digits_{name}", help_, labels, registry=self.registry)
 
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
-        return Gauge(f"digits_{name}", help_, labels, registry=self.registry)
+        # The mode matters where several workers' metrics are joined.
+        same_everywhere = name in {"model_info", "repository_problems"}
+        return Gauge(
+            f"digits_{name}",
+            help_,
+            labels,
+            registry=self.registry,
+            multiprocess_mode="livemax" if same_everywhere else "livesum",
+        )
 
     def _histogram(self, name: str, help_: str, buckets: Sequence[float], *labels: str) -> BatchedHistogram:
         return BatchedHistogram(f"digits_{name}", help_, labels, buckets=buckets, registry=self.registry)
@@ -110,7 +120,9 @@ class Metrics:
         self._finished.setdefault((service, method, code), []).append(seconds)
 
     def flush(self) -> None:
-        """Move finished calls into the counters and histograms."""
+        """Move finished calls into the counters and histograms, and look at the queues."""
+        self._queue_images.set(sum(batcher.queued_images for batcher in self._batchers))
+        self._inflight_images.set(sum(batcher.inflight_images for batcher in self._batchers))
         finished, self._finished = self._finished, {}
         for (service, method, code), seconds in finished.items():
             self._requests.labels(service, method, code).inc(len(seconds))
@@ -126,14 +138,14 @@ class Metrics:
         return BatchMetrics(self, model, str(version))
 
     def watch(self, batchers: Sequence[Queue]) -> None:
-        """Read the queues of `batchers` at each scrape."""
-        self._queue_images.set_function(lambda: sum(batcher.queued_images for batcher in batchers))
-        self._inflight_images.set_function(lambda: sum(batcher.inflight_images for batcher in batchers))
+        """Read the queues of `batchers` at each flush."""
+        self._batchers = batchers
 
     def serving(self, infos: set[tuple[str, str, str, str, str]]) -> None:
         """Tell which versions serve, each as model, version, sha256, provider and accuracy."""
         for gone in self._infos - infos:
-            self._model_info.remove(*gone)
+            self._model_info.labels(*gone).set(0)
+            self._remove(self._model_info, gone)
         for info in infos - self._infos:
             self._model_info.labels(*info).set(1)
         self._infos = infos
@@ -141,10 +153,16 @@ class Metrics:
     def forget(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone: there is a new one with every publication."""
         for metric in (self.queue_duration, self.compute_duration, self.batch_images, self.confidence):
-            metric.remove(model, str(version))
-        self.failed_calls.remove(model, str(version))
+            self._remove(metric, (model, str(version)))
+        self._remove(self.failed_calls, (model, str(version)))
         for digit in range(10):
-            self.predictions.remove(model, str(version), str(digit))
+            self._remove(self.predictions, (model, str(version), str(digit)))
+
+    @staticmethod
+    def _remove(metric: MetricWrapperBase, labels: Sequence[str]) -> None:
+        # What is joined with other workers' cannot be taken back; the library would only warn.
+        if values.ValueClass is values.MutexValue:
+            metric.remove(*labels)
 
     def refused(self) -> None:
         """Count a version that may not serve."""

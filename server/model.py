@@ -1,23 +1,27 @@
 """A model version loaded into ONNX Runtime."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+import structlog
 from numpy.typing import NDArray
 
-from server.manifest import CLASSES, IMAGE_BYTES, Manifest, RefusedError
+from server import cpus
+from server.calibration import best_batch, measure
+from server.manifest import IMAGE_BYTES, Manifest, RefusedError
+from server.session import Runtime, Session, first_line
 
 GRAPH = "model.onnx"
 # Several hundred times the shipped model, and still loaded in seconds beside one that serves.
 MAX_GRAPH_BYTES = 256 * 1024 * 1024
-INPUT, OUTPUT = "images", "probabilities"
-SIGNATURE = (
-    f"input {INPUT} tensor(uint8) [N, {IMAGE_BYTES}]",
-    f"output {OUTPUT} tensor(float) [N, {CLASSES}]",
-)
+# The largest batch that is tried: past it a CPU's caches overflow, while a GPU only begins to be busy.
+LARGEST_CPU_BATCH, LARGEST_GPU_BATCH = 256, 4096
+# More threads must be worth the cores that they take from others.
+WORTH_THREADS = 1.3
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,14 @@ class Model:
     """A session that is verified, warm and ready to answer."""
 
     manifest: Manifest
-    sha256: str
-    provider: str
-    session: ort.InferenceSession
+    session: Session
+    max_batch_images: int
 
     @classmethod
-    def load(cls, folder: Path, *, root: Path, threads: int, warm_batch_images: int) -> "Model":
+    def load(cls, folder: Path, *, root: Path, runtime: Runtime, max_batch_images: int) -> "Model":
         """Load the version in `folder`, and prove that it answers as it did when it was published.
+
+        Threads of 0 and a `max_batch_images` of 0 are measured.
 
         Raises:
             RefusedError: a file is missing, is outside of `root` or differs from the manifest, the graph has other tensors
@@ -47,10 +52,10 @@ class Model:
                 f"expected {folder.parent.name}/{folder.name}"
             )
         graph = _verified_files(folder, manifest)
-        session = _session(graph, folder, threads)
-        model = cls(manifest, manifest.files[GRAPH].sha256, "cpu", session)
+        session, batch_images = _tuned(manifest, graph, folder, runtime, max_batch_images)
+        model = cls(manifest, session, batch_images)
         model._check_golden()
-        model._warm(warm_batch_images)
+        model._warm()
         return model
 
     @property
@@ -63,10 +68,24 @@ class Model:
         """The version's number, which is its folder's name."""
         return self.manifest.version
 
+    @property
+    def sha256(self) -> str:
+        """The graph's SHA-256, hexadecimal."""
+        return self.manifest.files[GRAPH].sha256
+
+    @property
+    def provider(self) -> str:
+        """What it runs on."""
+        return self.session.runtime.provider
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute one batch."""
+        return self.session.runtime.threads
+
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out."""
-        probabilities: NDArray[np.float32] = self.session.run([OUTPUT], {INPUT: images})[0]
-        return probabilities
+        return self.session.run(images)
 
     def _check_golden(self) -> None:
         golden = self.manifest.golden
@@ -89,10 +108,10 @@ class Model:
                 f"golden probabilities differ by up to {difference:.2g}, expected at most {golden.tolerance:.2g}"
             )
 
-    def _warm(self, batch_images: int) -> None:
+    def _warm(self) -> None:
         """Run every batch size in use once, so that no caller pays for the first."""
-        images = np.zeros((batch_images, IMAGE_BYTES), np.uint8)
-        for count in range(1, batch_images + 1):
+        images = np.zeros((self.max_batch_images, IMAGE_BYTES), np.uint8)
+        for count in range(1, self.max_batch_images + 1):
             self._try(images[:count])
 
     def _try(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -100,7 +119,7 @@ class Model:
             return self.predict(images)
         except Exception as error:  # noqa: BLE001 - as many types as for loading
             raise RefusedError(
-                f"{GRAPH} cannot be run on {len(images)} images: {_first_line(error)}"
+                f"{GRAPH} cannot be run on {len(images)} images: {first_line(error)}"
             ) from None
 
 
@@ -136,32 +155,32 @@ def _verified_files(folder: Path, manifest: Manifest) -> bytes:
     return graph
 
 
-def _session(graph: bytes, folder: Path, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads burn the core that the event loop needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    # Weights beside the graph may only come from the version's folder, not from the working directory.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    try:
-        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types for a bad graph
-        raise RefusedError(f"model.onnx cannot be loaded: {_first_line(error)}") from None
-    actual = tuple(
-        f"{kind} {tensor.name} {tensor.type} [{', '.join(_dimension(d) for d in tensor.shape)}]"
-        for kind, tensors in (("input", session.get_inputs()), ("output", session.get_outputs()))
-        for tensor in tensors
-    )
-    if actual != SIGNATURE:
-        raise RefusedError(f"model.onnx has {'; '.join(actual)}; expected {'; '.join(SIGNATURE)}")
-    return session
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _dimension(size: int | str | None) -> str:
-    return str(size) if isinstance(size, int) else "N"
+def _tuned(
+    manifest: Manifest, graph: bytes, folder: Path, runtime: Runtime, max_batch_images: int
+) -> tuple[Session, int]:
+    """Open the session, measuring what is not set; return it and the largest batch to run."""
+    counts = [runtime.threads] if runtime.threads else sorted({1, cpus.available()})
+    sessions = [Session.open(graph, folder, replace(runtime, threads=count)) for count in counts]
+    if len(sessions) == 1 and max_batch_images:
+        return sessions[0], max_batch_images
+    largest = LARGEST_CPU_BATCH if runtime.provider == "cpu" else LARGEST_GPU_BATCH
+    chosen, chosen_batch, chosen_rate = sessions[0], 0, 0.0
+    for session in sessions:
+        try:
+            table = measure(session.run, max_batch_images or largest)
+        except Exception as error:  # noqa: BLE001 - as many types as for opening
+            raise RefusedError(f"{GRAPH} cannot be run: {first_line(error)}") from None
+        rates = {each.batch_images: round(each.images_per_second) for each in table}
+        batch = max_batch_images or best_batch(table)
+        log.info(
+            "model measured",
+            model=manifest.model,
+            version=manifest.version,
+            threads=session.runtime.threads,
+            images_per_second=rates,
+            best_batch_images=batch,
+        )
+        rate = max(each.images_per_second for each in table if each.batch_images <= batch)
+        if rate > WORTH_THREADS * chosen_rate:
+            chosen, chosen_batch, chosen_rate = session, batch, rate
+    return chosen, chosen_batch

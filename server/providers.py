@@ -1,12 +1,9 @@
 """ONNX Runtime's execution providers, by the names that operators use."""
 
-from typing import Literal
-
 import onnxruntime as ort
 
 from server.errors import StartError
-
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+from server.settings import Provider
 
 # The names of ONNX Runtime, and the extra of this project whose build has it; best first.
 # TensorRT is never chosen by itself: it compiles for minutes before the first answer.

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 
 import grpc
 import structlog
@@ -20,6 +21,7 @@ from server.metrics import Metrics
 from server.models import Models
 from server.service import PredictionService
 from server.settings import Settings
+from server.signals import stop_signal
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
@@ -36,42 +38,77 @@ log = structlog.get_logger()
 
 
 async def serve(settings: Settings) -> None:
-    """Run a server until SIGTERM or SIGINT.
+    """Run a server in this process until SIGTERM or SIGINT.
 
     Raises:
         StartError: a port is taken, or the repository has nothing that may serve.
 
     """
     started = time.monotonic()
-    stop = _stop_signal()
-    metrics = Metrics()
-    statuses = Health(service.full_name for service in SERVICES)
-    models = Models(
-        settings.default_model, metrics, changed=lambda: statuses.update(models.ready, models.states)
+    answering = Answering(settings)
+    endpoint = Endpoint(
+        answering.metrics.registry,
+        live=lambda: answering.models.alive,
+        ready=lambda: answering.statuses.serving,
+        refresh=answering.metrics.flush,
     )
-    watcher = Watcher(settings, models, metrics)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, watcher.wake)
-    endpoint = Endpoint(metrics, live=lambda: models.alive, ready=lambda: statuses.serving)
     with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
-        # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
-        server, grpc_port = _grpc_server(settings, models, statuses, metrics)
-        await server.start()
-        try:
-            await watcher.start()
-            models.open()
+
+        def ready(grpc_port: int) -> None:
             log.info(
                 "ready",
                 grpc_port=grpc_port,
                 metrics_port=metrics_port,
-                models=list(models.states),
+                models=list(answering.models.states),
                 seconds=round(time.monotonic() - started, 2),
             )
+
+        await answering.run(stop_signal(), ready)
+    log.info("stopped")
+
+
+class Answering:
+    """A process that answers calls: by itself, or as one of several workers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self.statuses = Health(service.full_name for service in SERVICES)
+        self.models = Models(settings.default_model, self.metrics, changed=self._models_changed)
+        self._watcher = Watcher(settings, self.models, self.metrics)
+
+    def _models_changed(self) -> None:
+        self.statuses.update(self.models.ready, self.models.states)
+
+    async def run(
+        self,
+        stop: asyncio.Future[signal.Signals],
+        ready: Callable[[int], None],
+        *,
+        shared_port: int | None = None,
+    ) -> None:
+        """Start, call `ready` with the gRPC port, answer until `stop`, stop.
+
+        Raises:
+            StartError: the port is taken, or the repository has nothing that may serve.
+
+        """
+        settings, models, statuses = self._settings, self.models, self.statuses
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._watcher.wake)
+
+        # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
+        server, grpc_port = self._listen(shared_port)
+        await server.start()
+        try:
+            await self._watcher.start()
+            models.open()
+            ready(grpc_port)
             received = await stop
 
             # Stop: tell everyone, keep answering while they notice, finish what is in flight.
             log.info("draining", signal=received.name, inflight_images=models.inflight_images)
             statuses.drain()
-            await watcher.close()
+            await self._watcher.close()
             if received == signal.SIGTERM:
                 await asyncio.sleep(settings.drain_seconds)
             models.refuse()
@@ -80,50 +117,35 @@ async def serve(settings: Settings) -> None:
             statuses.close()
             await server.stop(settings.grace_seconds)
             await models.close()
-            metrics.flush()
-    log.info("stopped")
+            self.metrics.flush()
 
-
-def _grpc_server(
-    settings: Settings, models: Models, statuses: Health, metrics: Metrics
-) -> tuple[grpc.aio.Server, int]:
-    server = grpc.aio.server(
-        options=[
-            (
-                "grpc.max_receive_message_length",
-                settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
-            ),
-            # Two servers must not share a port by accident.
-            ("grpc.so_reuseport", 0),
-        ]
-    )
-    prediction = PredictionService(models, settings.max_request_images)
-    inference = InferenceService(models, settings.max_request_images, ready=lambda: statuses.serving)
-    for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
-        server.add_generic_rpc_handlers((service_handler(service, servicer, metrics),))
-    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    reflection.enable_server_reflection(
-        (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
-    try:
-        return server, server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
-    except RuntimeError:
-        raise StartError(
-            f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
-        ) from None
-
-
-def _stop_signal() -> asyncio.Future[signal.Signals]:
-    """Return a future of the first SIGTERM or SIGINT; a second one ends the process at once."""
-    loop = asyncio.get_running_loop()
-    stop: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def received(signum: signal.Signals) -> None:
-        stop.set_result(signum)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, received, signum)
-    return stop
+    def _listen(self, shared_port: int | None) -> tuple[grpc.aio.Server, int]:
+        settings = self._settings
+        port = settings.grpc_port if shared_port is None else shared_port
+        server = grpc.aio.server(
+            options=[
+                (
+                    "grpc.max_receive_message_length",
+                    settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
+                ),
+                # Two servers must not share a port by accident; workers of one do.
+                ("grpc.so_reuseport", int(shared_port is not None)),
+            ]
+        )
+        prediction = PredictionService(self.models, settings.max_request_images)
+        inference = InferenceService(
+            self.models, settings.max_request_images, ready=lambda: self.statuses.serving
+        )
+        for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
+            server.add_generic_rpc_handlers((service_handler(service, servicer, self.metrics),))
+        health_pb2_grpc.add_HealthServicer_to_server(self.statuses, server)
+        reflection.enable_server_reflection(
+            (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME),
+            server,
+        )
+        try:
+            return server, server.add_insecure_port(f"{settings.host}:{port}")
+        except RuntimeError:
+            raise StartError(
+                f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
+            ) from None

@@ -1,6 +1,6 @@
 """Everything about the server that an operator may set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +11,17 @@ from server.policy import Policies
 
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
 
+
+def _check_workers(_type: object, workers: int | str) -> None:
+    if isinstance(workers, int) and workers < 1:
+        raise ValueError("Must be >= 1, or auto.")
+
+
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+CountOrMeasured = Annotated[int, Parameter(validator=Number(gte=0))]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 
 
@@ -47,20 +56,29 @@ class Settings:
     repository_poll_seconds: Seconds = 2.0
     """How often to look for new, changed and removed versions and labels; 0 looks only on SIGHUP."""
 
+    workers: Workers = 1
+    """Processes that share the port: a number, or auto for one for each CPU that this container may use."""
+
     default_model: str = "digits"
     """The model that answers a request that names none."""
 
-    max_batch_images: Count = 64
-    """Most images in one run of the model; larger requests are split."""
+    provider: Provider = "auto"
+    """What runs the model; auto is the best that the installed ONNX Runtime has."""
+
+    provider_options: dict[str, str] = field(default_factory=dict)
+    """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1."""
+
+    model_threads: CountOrMeasured = 1
+    """Threads that compute one batch; 0 measures whether more than one are worth it."""
+
+    max_batch_images: CountOrMeasured = 0
+    """Most images in one run of the model, larger requests are split; 0 measures the best at the start."""
 
     max_queue_images: Count = 16384
     """Most images waiting for the model; past it, calls are refused."""
 
     max_request_images: Count = 4096
     """Most images in one call."""
-
-    model_threads: Count = 1
-    """Threads that ONNX Runtime computes one batch with."""
 
     drain_seconds: Seconds = 5.0
     """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it."""

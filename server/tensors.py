@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from protos import inference_pb2 as pb
 from server.errors import InvalidRequestError
 from server.manifest import CLASSES, IMAGE_BYTES
-from server.model import INPUT, OUTPUT
+from server.session import INPUT, OUTPUT
 
 # What follows N in the shape of an input: the graph's own, and what image libraries make.
 IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from server import repository
+from server import providers, repository
 from server.batcher import Batcher
 from server.errors import StartError
 from server.metrics import Metrics
@@ -15,6 +15,7 @@ from server.policy import Policies
 from server.repository import ModelFolder, RepositoryError
 from server.rollout import Rollout
 from server.roster import Serving
+from server.session import Runtime
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -29,6 +30,11 @@ class Watcher:
         self._metrics = metrics
         self._policies = Policies.parse(settings.version_policy)
         self._rollouts: dict[str, Rollout] = {}
+        self._runtime = Runtime(
+            providers.choose(settings.provider), settings.provider_options, settings.model_threads
+        )
+        self._runtimes: dict[str, Runtime] = {}
+        self._batches: dict[str, int] = {}
         self._problems: set[str] = set()
         self._woken = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -124,18 +130,21 @@ class Watcher:
                 Model.load,
                 root / name / str(version),
                 root=root,
-                threads=settings.model_threads,
-                warm_batch_images=settings.max_batch_images,
+                runtime=self._runtimes.get(name, self._runtime),
+                max_batch_images=self._batches.get(name, settings.max_batch_images),
             )
         except Exception:
             self._metrics.refused()
             raise
+        # Later versions of a model take what the first one measured: they load while others serve.
+        self._runtimes[name], self._batches[name] = model.session.runtime, model.max_batch_images
         accuracy = model.manifest.test_accuracy
         batcher = Batcher(
             model,
             self._metrics.loaded(name, version),
-            max_batch_images=settings.max_batch_images,
+            max_batch_images=model.max_batch_images,
             max_queue_images=settings.max_queue_images,
+            inline=model.provider == "cpu",
         )
         log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
         return Serving(model, batcher)

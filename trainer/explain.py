@@ -37,7 +37,7 @@ def _row(index: int, stage: Stage) -> tuple[str, ...]:
         str(index),
         _title(stage),
         _shape(stage.output_shape),
-        _shape(field) if field else "all",
+        _shape(field) if field else "",
         f"{stage.parameters:,}" if stage.parameters else "",
         f"{stage.multiply_adds:,}" if stage.multiply_adds else "",
     )

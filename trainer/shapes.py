@@ -37,7 +37,7 @@ class Stage:
     """A layer with what goes in and out of it, for one image.
 
     `parameters` are trainable numbers. `receptive_field` is the square of pixels that one output sees,
-    None once outputs see the whole image or the image has no two dimensions.
+    None where the image is laid out as one row.
     """
 
     layer: Layer

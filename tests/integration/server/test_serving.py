@@ -43,7 +43,7 @@ def test_images_get_their_digits_and_confidences_in_order(server: RunningServer)
     assert not response.probabilities
     assert (response.model, response.version) == ("digits", 2)
     assert response.timing.compute_us > 0
-    assert 1 <= response.timing.batch_images <= 64
+    assert 1 <= response.timing.batch_images <= 256
 
 
 def test_probabilities_come_when_asked_for(server: RunningServer) -> None:

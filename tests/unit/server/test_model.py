@@ -12,12 +12,13 @@ from onnx import TensorProto, helper
 
 from server.manifest import RefusedError
 from server.model import Model
+from server.session import Runtime
 
 Publish = Callable[..., Path]
 
 
 def load(folder: Path) -> Model:
-    return Model.load(folder, root=folder.parent.parent, threads=1, warm_batch_images=2)
+    return Model.load(folder, root=folder.parent.parent, runtime=Runtime(), max_batch_images=2)
 
 
 def refusal(folder: Path) -> str:

@@ -1,0 +1,209 @@
+"""Several worker processes that share one port, kept running by one that serves nothing itself.
+
+The kernel spreads connections over the workers (SO_REUSEPORT). A worker reads its job from standard input,
+which then stays open: its end tells the worker that the supervisor is gone. It writes one line to standard
+output when it is ready.
+"""
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import structlog
+
+from server.endpoint import Endpoint, listening
+from server.errors import StartError
+from server.joined_metrics import JoinedMetrics
+from server.settings import Settings
+from server.signals import stop_signal
+
+FIRST_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 10.0
+# A worker that ran for so long starts again without a pause.
+STEADY_SECONDS = 60.0
+# What a worker may take beyond its drain and grace before it is killed.
+STOP_MARGIN_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told."""
+
+    settings: Settings
+    slot: int
+    grpc_port: int
+
+
+async def supervise(settings: Settings, count: int) -> None:
+    """Run `count` workers until SIGTERM or SIGINT, and stop them in order.
+
+    Raises:
+        StartError: a port is taken, or a worker cannot start.
+
+    """
+    started = time.monotonic()
+    stop = stop_signal()
+    with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved_port(settings) as grpc_port:
+        metrics = JoinedMetrics(Path(folder))
+        workers = [Worker(Job(settings, slot, grpc_port), metrics) for slot in range(count)]
+        endpoint = Endpoint(
+            metrics.registry,
+            live=lambda: all(not worker.task.done() for worker in workers),
+            ready=lambda: any(worker.ready.is_set() for worker in workers) and not stop.done(),
+        )
+        with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _send_all, workers, signal.SIGHUP)
+            try:
+                await _first_start(workers, stop)
+                if not stop.done():
+                    log.info(
+                        "ready",
+                        grpc_port=grpc_port,
+                        metrics_port=metrics_port,
+                        workers=count,
+                        seconds=round(time.monotonic() - started, 2),
+                    )
+                received = await stop
+                log.info("stopping workers", signal=received.name, workers=count)
+            finally:
+                await _stop(workers, stop, settings)
+    log.info("stopped")
+
+
+class Worker:
+    """One place for a worker process, and the task that keeps it filled."""
+
+    def __init__(self, job: Job, metrics: JoinedMetrics) -> None:
+        self._job = job
+        self._metrics = metrics
+        self._process: Process | None = None
+        self._stopping = False
+        self.ready = asyncio.Event()
+        self.task = asyncio.create_task(self._keep_running(), name=f"worker-{job.slot}")
+
+    def send(self, signum: signal.Signals) -> None:
+        """Pass a signal on to the process, if there is one."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signum)
+
+    def stop(self, signum: signal.Signals) -> None:
+        """Stop the process, and do not start another."""
+        self._stopping = True
+        self.send(signum)
+        if self._process is None:
+            self.task.cancel()
+
+    async def _keep_running(self) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            started = time.monotonic()
+            was_ready, code = await self._run()
+            if self._stopping:
+                return
+            if not was_ready and not self._metrics.had(self._job.slot):
+                raise StartError(
+                    f"worker {self._job.slot} did not start (exit code {code}), its log says why"
+                )
+            if time.monotonic() - started > STEADY_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            log.error("worker died", worker=self._job.slot, exit_code=code, restart_in_seconds=backoff)
+            self._metrics.restarted()
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+
+    async def _run(self) -> tuple[bool, int]:
+        """Run one process to its end; return whether it became ready, and its exit code."""
+        slot = self._job.slot
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server.worker"),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics.folder)},
+            # A terminal's Ctrl-C is for the supervisor alone.
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - asked for above
+        assert self._process.stdout is not None  # noqa: S101 - likewise
+        self._process.stdin.write(pickle.dumps(self._job))
+        was_ready = bool(await self._process.stdout.readline())
+        if was_ready:
+            self._metrics.started(slot, self._process.pid)
+            self.ready.set()
+            log.info("worker ready", worker=slot, pid=self._process.pid)
+        code = await self._process.wait()
+        self.ready.clear()
+        self._metrics.ended(slot)
+        self._process = None
+        return was_ready, code
+
+
+async def _first_start(workers: list[Worker], stop: asyncio.Future[signal.Signals]) -> None:
+    """Wait until every worker is ready, or the first one fails, or a signal comes."""
+    tasks = [worker.task for worker in workers]
+    all_ready = asyncio.create_task(_all_ready(workers))
+    ends: list[asyncio.Future[Any]] = [all_ready, stop, *tasks]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    all_ready.cancel()
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+async def _all_ready(workers: list[Worker]) -> None:
+    for worker in workers:
+        await worker.ready.wait()
+
+
+def _send_all(workers: list[Worker], signum: signal.Signals) -> None:
+    for worker in workers:
+        worker.send(signum)
+
+
+async def _stop(workers: list[Worker], stop: asyncio.Future[signal.Signals], settings: Settings) -> None:
+    for worker in workers:
+        worker.stop(stop.result() if stop.done() else signal.SIGINT)
+    seconds = settings.drain_seconds + settings.grace_seconds + STOP_MARGIN_SECONDS
+    _, late = await asyncio.wait([worker.task for worker in workers], timeout=seconds)
+    if late:
+        log.error("workers killed", workers=len(late), after_seconds=seconds)
+        _send_all(workers, signal.SIGKILL)
+        await asyncio.wait(late)
+
+
+@contextmanager
+def reserved_port(settings: Settings) -> Iterator[int]:
+    """Hold the gRPC port for the workers of this server and no other; yield its number.
+
+    Raises:
+        StartError: somebody has it.
+
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as alone, socket.socket(family) as shared:
+        try:
+            # Without SO_REUSEPORT first: another server's workers would share theirs with ours.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((settings.host, settings.grpc_port))
+            port: int = alone.getsockname()[1]
+            alone.close()
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            shared.bind((settings.host, port))
+        except OSError:
+            raise StartError(
+                f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
+            ) from None
+        yield port

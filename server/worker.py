@@ -1,0 +1,52 @@
+"""One of several processes that serve the same port; `server.supervisor` starts it."""
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+
+import uvloop
+from prometheus_client import values
+
+from server.errors import StartError
+from server.log import configure
+from server.serve import Answering
+from server.signals import stop_signal
+from server.supervisor import Job
+
+
+def main() -> int:
+    """Serve the job on standard input until a signal, or the end of standard input."""
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor
+    configure(job.settings.log_format)
+    # Metrics go to files named by the place, so that the next process in it goes on with them.
+    values.ValueClass = values.MultiProcessValue(lambda: job.slot)  # type: ignore[no-untyped-call]
+    try:
+        uvloop.run(work(job))
+    except StartError as error:
+        print(f"digit-server: worker {job.slot}: {error}", file=sys.stderr)  # noqa: T201 - why it ended
+        return 1
+    return 0
+
+
+async def work(job: Job) -> None:
+    """Answer calls on the shared port, for as long as the supervisor lives."""
+    stop = stop_signal()
+
+    def supervisor_gone() -> None:
+        if stop.done():
+            os._exit(1)  # nobody waits for the end of this stop any more
+        stop.set_result(signal.SIGINT)
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+
+    asyncio.get_running_loop().add_reader(sys.stdin, supervisor_gone)
+    await Answering(job.settings).run(
+        stop,
+        lambda _: print(flush=True),  # noqa: T201 - what the supervisor waits for
+        shared_port=job.grpc_port,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
