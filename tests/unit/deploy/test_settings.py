@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from server.cli import app as server_app
+from server.endpoint import LOOP_ANSWER_SECONDS
 from server.serve import REFUSE_SECONDS
 from server.settings import Settings
 from tests.unit.deploy.manifests import DEPLOY, ROOT, Resource, Variant
@@ -87,13 +88,17 @@ def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
         assert pod["spec"]["enableServiceLinks"] is False
 
 
-def test_liveness_asks_a_page_that_the_server_has(variant: Variant) -> None:
+def test_liveness_asks_what_the_server_answers(variant: Variant) -> None:
     pages = re.findall(r'case "(/\w+)"', (ROOT / "server" / "endpoint.py").read_text())
     for kind, pod in variant.pods():
         if kind == "Deployment":
-            probe = container(pod, "server")["livenessProbe"]["httpGet"]
-            assert probe["path"] in pages
-            assert probe["port"] == "metrics"
+            probe = container(pod, "server")["livenessProbe"]
+            if "grpc" in probe:
+                assert probe["grpc"] == {"port": Settings().grpc_port}
+            else:
+                assert probe["httpGet"]["path"] in pages
+                assert probe["httpGet"]["port"] == "metrics"
+                assert probe["timeoutSeconds"] > LOOP_ANSWER_SECONDS
 
 
 def test_exit_codes_that_end_a_job_are_those_the_trainer_documents(variant: Variant) -> None:
