@@ -10,7 +10,7 @@ export DIGITS_DATA_DIR ?= $(wildcard ../shared/data/mnist)
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- Set-up ---------------------------------------------------------------------------------------
 
@@ -76,6 +76,14 @@ serve: setup  ## Serve REPOSITORY, or the shipped model where there is none
 predict: setup  ## Ask the server on this machine what the digits in FILES are
 	$(BIN)/digit-client predict $(FILES)
 
+.PHONY: web
+web: setup  ## Serve a page to draw digits on, for the server on this machine
+	$(BIN)/digit-client web
+
+.PHONY: load
+load: setup  ## Put load on the server on this machine for ten seconds
+	$(BIN)/digit-client load
+
 # --- Proof ----------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -89,7 +97,7 @@ e2e: setup  ## Run only the end-to-end tests
 .PHONY: test-server-only
 test-server-only: .venv-server/.ready  ## Prove that server and clients need nothing of the trainer
 	! .venv-server/bin/python -c 'import tensorflow' 2>/dev/null
-	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients
+	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients tests/integration/clients
 
 .PHONY: lint
 lint: setup  ## Check style and types
@@ -102,7 +110,7 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 
 .PHONY: bench
 bench: setup  ## Measure the server against raw ONNX Runtime
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench.run
 
 # --- Deployment -----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import os
 import sys
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from clients.errors import DigitsError
 
@@ -15,17 +15,39 @@ app = App(
     name="digit-client",
     help="Ask a digit server what the handwritten digits in your pictures are.",
     version=lambda: version("digit-serving"),
+    # A flag is given or not; --no-flag and defaults that say nothing only fill the help.
+    default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
 )
-# Named by path: a command's module, and with it grpc and numpy, is imported when it runs.
-app.command("clients.commands.predict:predict", name="predict", help="Predict the digits in pictures.")
-app.command(
-    "clients.commands.evaluate:evaluate", name="evaluate", help="Measure accuracy on labelled images."
-)
-app.command("clients.commands.status:health", name="health", help="Ask whether the server is ready.")
-app.command("clients.commands.status:models", name="models", help="List the models that the server has.")
-app.command("clients.commands.status:metadata", name="metadata", help="Tell all about one model.")
-app.command("clients.commands.load:app", name="load", help="Put load on a server: how fast is it, honestly?")
-app.command("clients.commands.web:web", name="web", help="Serve a page to draw digits on.")
+# Named by path: a command's module, and with it grpc and numpy, is imported when it runs. So the help is here.
+_COMMANDS = {
+    "predict": (
+        "clients.commands.predict:predict",
+        """Predict the digits in pictures.
+
+        Takes pictures (PNG, JPEG, WebP, BMP, TIFF, ...), folders of them, patterns, - for a picture on stdin, and
+        files of many 28x28 images: IDX, .npy, .npz, and tables of 784 columns (.tsv, .csv, .tabular). What cannot
+        be read is reported at the end, the rest is answered, and the exit code is 1.""",
+    ),
+    "evaluate": (
+        "clients.commands.evaluate:evaluate",
+        """Measure accuracy on labelled images.
+
+        DATA is a folder with MNIST's test files, a .npz of images and labels, or images (IDX, .npy, table) with
+        LABELS beside them. Tells how many digits are right, which are confused, and how many images a second.""",
+    ),
+    "models": ("clients.commands.status:models", "List the models that the server has."),
+    "metadata": ("clients.commands.status:metadata", "Tell all about one model."),
+    "health": (
+        "clients.commands.status:health",
+        """Ask whether the server is ready.
+
+        SERVICE is a service or a model of it; the exit code is 1 where it is not ready.""",
+    ),
+    "load": ("clients.commands.load:app", "Put load on a server: how fast is it, honestly?"),
+    "web": ("clients.commands.web:web", "Serve a page to draw digits on, until Ctrl-C."),
+}
+for _place, (_name, (_path, _help)) in enumerate(_COMMANDS.items()):
+    app.command(_path, name=_name, help=_help, sort_key=_place)
 app.register_install_completion_command()
 
 

@@ -56,7 +56,11 @@ class Coalescer(Generic[F]):
             if self._flying == self._calls_in_flight or not (group := self._take()):
                 return
             self._flying += 1
-        call = self._send(group[0].question, np.concatenate([ask.images for ask in group]))
+        try:
+            call = self._send(group[0].question, np.concatenate([ask.images for ask in group]))
+        except Exception as error:  # noqa: BLE001 - a closed channel; everybody who waits must be told
+            call = self._new_future()
+            call.set_exception(error)
         call.add_done_callback(lambda done: self._land(done, group))
 
     def _take(self) -> list[_Ask[F]]:

@@ -83,6 +83,7 @@ def answers(response: inference_pb2.ModelInferResponse) -> int:
 
 OPEN_INFERENCE_WIRE = Wire(
     "/inference.GRPCInferenceService/ModelInfer",
+    "",
     inference_pb2.ModelInferResponse,
     request,
     predictions,

@@ -5,7 +5,7 @@ with FakeServer() as fake, Client(fake.address) as client:
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -74,6 +74,13 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         if self.failures:
             context.abort(*self.failures.popleft())
         return self.answer(request)
+
+    def PredictStream(  # noqa: N802 - the method's name on the wire
+        self, requests: Iterator[prediction_pb2.PredictRequest], context: grpc.ServicerContext
+    ) -> Iterator[prediction_pb2.PredictResponse]:
+        """Answer each request in order; the first that fails ends the stream."""
+        for request in requests:
+            yield self.Predict(request, context)
 
     def GetModel(  # noqa: N802 - the method's name on the wire
         self, request: prediction_pb2.GetModelRequest, context: grpc.ServicerContext

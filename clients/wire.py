@@ -18,6 +18,7 @@ from protos.digits.v1 import prediction_pb2
 
 PREDICT = "/digits.v1.PredictionService/Predict"
 GET_MODEL = "/digits.v1.PredictionService/GetModel"
+PREDICT_STREAM = "/digits.v1.PredictionService/PredictStream"
 LIST_MODELS = "/digits.v1.PredictionService/ListModels"
 DIGITS = 10
 
@@ -42,10 +43,12 @@ class Wire:
 
     `request` takes a Question and images, uint8 (n, 784); `predictions` takes the response, the
     Question, n, the seconds that the call took and the server's address, and raises ServerError
-    (DATA_LOSS) where the server lies; `answers` counts the digits in a response.
+    (DATA_LOSS) where the server lies; `answers` counts the digits in a response. `stream_method`
+    answers many requests in order; empty where the protocol has none.
     """
 
     method: str
+    stream_method: str
     response: type[Any]
     request: Callable[[Question, NDArray[np.uint8]], Any]
     predictions: Callable[..., list[Prediction]]
@@ -136,5 +139,10 @@ def _problem(response: prediction_pb2.PredictResponse, question: Question, image
 
 
 DIGITS_WIRE = Wire(
-    PREDICT, prediction_pb2.PredictResponse, request, predictions, lambda response: len(response.digits)
+    PREDICT,
+    PREDICT_STREAM,
+    prediction_pb2.PredictResponse,
+    request,
+    predictions,
+    lambda response: len(response.digits),
 )

@@ -12,6 +12,9 @@ from server.manifest import IMAGE_BYTES
 RUNS = 7
 # Throughput this close to the best is as good; the larger batch spares more of the work around the model.
 GOOD_ENOUGH = 0.95
+# A smaller cap than this never pays: the work around a batch is shared by few, and a busy machine makes long
+# batches look worse than they are.
+SMALLEST_CAP_IMAGES = 32
 # A batch blocks everything else for as long as it takes.
 MAX_BATCH_SECONDS = 0.025
 
@@ -45,10 +48,14 @@ def measure(predict: Callable[[NDArray[np.uint8]], object], largest: int) -> lis
 
 
 def best_batch(table: list[Measured]) -> int:
-    """Return the largest batch whose throughput is as good as the best of those that are quick enough."""
+    """Return the largest batch whose throughput is as good as the best of those that are quick enough.
+
+    It is at least SMALLEST_CAP_IMAGES, if such a batch is quick enough.
+    """
     quick = [each for each in table if each.seconds <= MAX_BATCH_SECONDS] or table[:1]
-    enough = GOOD_ENOUGH * max(each.images_per_second for each in quick)
-    return max(each.batch_images for each in quick if each.images_per_second >= enough)
+    candidates = [each for each in quick if each.batch_images >= SMALLEST_CAP_IMAGES] or quick[-1:]
+    enough = GOOD_ENOUGH * max(each.images_per_second for each in candidates)
+    return max(each.batch_images for each in candidates if each.images_per_second >= enough)
 
 
 def _seconds(predict: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8]) -> float:

@@ -31,8 +31,10 @@ DEFAULTS = {
 class ServerProcess:
     """`digit-server` with JSON logs; its events are read as they are written."""
 
+    module = "server.cli"
+
     def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "server.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", self.module, *map(str, arguments)]
         environment = os.environ | DEFAULTS | (env or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []

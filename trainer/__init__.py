@@ -1,1 +1,6 @@
 """Offline: labelled images in, a verified ONNX model in a model repository out."""
+
+import os
+
+# ONNX Runtime's Linux builds report home unless told not to before the first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def publish(
     recipe's name if not given. Raises GateRefused, and TrainerError when the repository cannot be written.
     """
     table = run.read_manifest()
-    folder = repository / (model or table["recipe"])
+    folder = repository / _checked_name(model or str(table["recipe"]))
     gates = gates or Gates()
     require_accuracy(table, gates.min_accuracy)
     stable = labels(folder).get(_STABLE)
@@ -64,6 +65,12 @@ def published_version(run: Run, repository: Path) -> Path | None:
         ):
             return folder / str(version)
     return None
+
+
+def _checked_name(model: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", model):
+        raise TrainerError(f"model name {model!r}: expected letters, digits, and _ . - after the first")
+    return model
 
 
 def _add(run: Run, folder: Path) -> int:

@@ -48,9 +48,11 @@ class LoadOptions:
     """How many connections to share the calls out to."""
     processes: Annotated[int, _COUNT] = 1
     """How many processes to make the load with."""
+    stream: bool = False
+    """Put all requests of a connection on one bidirectional stream."""
     model: str = ""
     """Ask this model; by default the server chooses."""
-    find_capacity: Annotated[bool, Parameter(negative=())] = False
+    find_capacity: bool = False
     """Search for the highest rate that keeps p99 within --p99-ms without a failure."""
     p99_ms: Annotated[float, _POSITIVE] = 50.0
     """What p99 must stay within, for --find-capacity."""
@@ -76,6 +78,7 @@ class LoadOptions:
             warmup_seconds=self.warmup_seconds,
             connections=self.connections,
             processes=self.processes,
+            stream=self.stream,
             model=self.model,
         )
 
@@ -144,8 +147,9 @@ def report(result: Result) -> str:
     length = f"{plan.seconds:g} s ({plan.warmup_seconds:g} s of warm-up not counted)"
     rates = f"{result.calls_per_second:,.1f} calls/s, {result.images_per_second:,.1f} images/s"
     latencies = "  ".join(f"p{p:g} {tally.latency_ms(p):.2f}" for p in PERCENTILES)
+    request = "message on a stream" if plan.stream else "call"
     lines = [
-        f"{_load_in_words(plan)}, {images} a call, {length}",
+        f"{_load_in_words(plan)}, {images} a {request}, {length}",
         "",
         f"answered    {tally.ok:,} calls, {rates}",
         "failed      " + (", ".join(f"{n:,} {reason}" for reason, n in tally.failed.most_common()) or "none"),
@@ -185,7 +189,7 @@ def _capacity(plan: Plan, options: LoadOptions) -> int:
         sys.stdout.write(table.row(cells))
         sys.stdout.flush()
 
-    best = find_capacity(plan, options.p99_ms, show)
+    best = find_capacity(plan, options.p99_ms, run, show)
     if best is None:
         sys.stdout.write(f"\nNo rate keeps p99 within {options.p99_ms:g} ms.\n")
         return 1

@@ -15,8 +15,6 @@ from clients.commands.server_options import ServerOptions
 from clients.commands.sources import STDIN, Reading, answered, expand, first, read_all, read_many
 from clients.idx import read_images
 
-Flag = Parameter(negative=())
-
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +25,15 @@ class PredictOptions:
     """Read images from this IDX file, plain or gzip, whatever its name."""
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
-    several: Annotated[bool, Flag] = False
+    several: bool = False
     """Find every digit in each picture, as in a zip code, and read them from left to right."""
-    raw: Annotated[bool, Flag] = False
+    raw: bool = False
     """Do not look for the digit: scale each whole picture to 28x28, white on black."""
     output: Annotated[Output, Parameter(name=["--output", "-o"])] = "table"
     """How to print the answers; json is one object a line, plain is digits only."""
-    show: Annotated[bool, Flag] = False
+    show: bool = False
     """Draw what the network saw beside each answer."""
-    explain: Annotated[bool, Flag] = False
+    explain: bool = False
     """Also show the probability of every digit, and what was done to the picture."""
 
     @property
@@ -50,7 +48,7 @@ _PREDICT, _MODEL, _SERVER = PredictOptions(), ModelOptions(), ServerOptions()
 
 
 def predict(
-    *files: Annotated[str, Parameter(allow_leading_hyphen=True)],  # "-" is stdin
+    *files: Annotated[str, Parameter(allow_leading_hyphen=True, help="What to read.")],  # "-" is stdin
     options: PredictOptions = _PREDICT,
     model: ModelOptions = _MODEL,
     server: ServerOptions = _SERVER,
@@ -77,7 +75,7 @@ def predict(
     try:
         with Client(server.connection()) as client:
             answers = answered(client, first(items, options.count), question)
-            for item, prediction in watched(answers, total):
+            for item, prediction in watched(answers, total, printing=True):
                 printer.print(item, prediction)
         printer.end()
     finally:

@@ -8,9 +8,13 @@ T = TypeVar("T")
 _WORTH_A_BAR = 2000  # images; fewer are answered before a person looks
 
 
-def watched(things: Iterable[T], total: int | None) -> Iterator[T]:
-    """Pass `things` on, counting them on stderr where that is a terminal and stdout is not."""
-    if not sys.stderr.isatty() or sys.stdout.isatty() or (total is not None and total < _WORTH_A_BAR):
+def watched(things: Iterable[T], total: int | None, *, printing: bool = False) -> Iterator[T]:
+    """Pass `things` on, counting them on stderr where that is a terminal.
+
+    `printing` says that each is printed as it comes: on the same terminal that is progress enough.
+    """
+    seen = printing and sys.stdout.isatty()
+    if seen or not sys.stderr.isatty() or (total is not None and total < _WORTH_A_BAR):
         yield from things
         return
     # 40 ms that short commands need not wait for.

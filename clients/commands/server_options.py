@@ -20,7 +20,7 @@ class ServerOptions:
     """Address of the server, HOST:PORT."""
     timeout_seconds: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 10.0
     """How long to wait for each answer, retries included."""
-    tls: Annotated[bool, Parameter(negative=())] = False
+    tls: bool = False
     """Encrypt the connection; implied by the next three."""
     tls_ca: Annotated[Path | None, Parameter(env_var="DIGITS_TLS_CA")] = None
     """PEM file of the authorities to trust, in place of the system's."""
@@ -28,7 +28,7 @@ class ServerOptions:
     """PEM file of your own certificate, where the server wants to know its callers."""
     tls_key: Annotated[Path | None, Parameter(env_var="DIGITS_TLS_KEY")] = None
     """PEM file of your certificate's key."""
-    token: Annotated[str, Parameter(env_var="DIGITS_TOKEN", show_default=False)] = ""
+    token: Annotated[str, Parameter(env_var="DIGITS_TOKEN")] = ""
     """Bearer token; better given in the environment than seen in the list of processes."""
     compression: Literal["none", "deflate", "gzip"] = "none"
     """Compress what is sent."""

@@ -24,7 +24,7 @@ class WebOptions:
     """Address to listen on; 0.0.0.0 lets other machines, such as your phone, draw too."""
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = 8080
     """Port to listen on; 0 takes any free one."""
-    open: Annotated[bool, Parameter(negative=())] = False
+    open: bool = False
     """Open the page in your browser."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from clients.load.plan import Plan
-from clients.load.run import Result, run
+from clients.load.run import Result
 
 _FIRST_RATE = 50.0
 _CLOSE_ENOUGH = 1.05
@@ -25,8 +25,12 @@ class Trial:
         return self.verdict == "ok"
 
 
-def find_capacity(plan: Plan, p99_ms: float, watch: Callable[[Trial], None]) -> Trial | None:
+def find_capacity(
+    plan: Plan, p99_ms: float, run: Callable[[Plan], Result], watch: Callable[[Trial], None]
+) -> Trial | None:
     """Search for the highest rate, calls a second, whose p99 stays within `p99_ms` without failures.
+
+    `run` tries a plan, `watch` is told of every trial.
 
     Doubles the rate until the promise breaks, then halves the difference until it is below 5 %.
     Returns the best trial that kept it, None where not even the lowest rate did.
@@ -35,7 +39,7 @@ def find_capacity(plan: Plan, p99_ms: float, watch: Callable[[Trial], None]) -> 
     broken: float | None = None
     rate = plan.rate or _FIRST_RATE
     while rate <= _MOST_RATE:
-        trial = _try(plan, rate, p99_ms)
+        trial = _judged(run(replace(plan, rate=rate, end_rate=None)), rate, p99_ms)
         watch(trial)
         if trial.ok:
             best = trial
@@ -54,8 +58,7 @@ def find_capacity(plan: Plan, p99_ms: float, watch: Callable[[Trial], None]) -> 
     return best
 
 
-def _try(plan: Plan, rate: float, p99_ms: float) -> Trial:
-    result = run(replace(plan, rate=rate, end_rate=None))
+def _judged(result: Result, rate: float, p99_ms: float) -> Trial:
     p99 = result.tally.latency_ms(99)
     if failed := result.tally.failed:
         verdict = ", ".join(f"{count:,} {reason}" for reason, count in failed.most_common())

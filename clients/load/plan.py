@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clients.connection import Connection
 from clients.errors import InputError
 from clients.images import PIXELS
+from clients.protocols import WIRES
 
 Arrivals = Literal["constant", "poisson"]
 _MAX_CALLS = 20_000_000
@@ -22,7 +23,8 @@ class Plan:
     Open loop where `rate` (calls a second) is given: calls are due at times that do not depend on
     the answers, evenly spaced or as a Poisson process, and latency counts from when a call was due.
     `end_rate` makes the rate grow or fall to it in a straight line. Closed loop otherwise:
-    `in_flight` calls travel at any time, and the next leaves when one comes back.
+    `in_flight` calls travel at any time, and the next leaves when one comes back. With `stream`
+    requests share one bidirectional stream a connection.
     """
 
     connection: Connection
@@ -35,6 +37,7 @@ class Plan:
     warmup_seconds: float = 1.0
     connections: int = 1
     processes: int = 1
+    stream: bool = False
     model: str = ""
     seed: int = 0
 
@@ -47,6 +50,8 @@ class Plan:
             raise InputError(
                 f"{self.rate * self.seconds:,.0f} calls in one run, expected at most {_MAX_CALLS:,}"
             )
+        if self.stream and not WIRES[self.connection.protocol].stream_method:
+            raise InputError(f"the {self.connection.protocol} protocol has no stream that answers in order")
         if self.rate is None and self.end_rate is not None:
             raise InputError("an end rate needs a rate to start from")
 

@@ -71,10 +71,10 @@ class Recorder:
             self._latency.record_value(max(1, round((now - due) * 1e6)))
             self._lateness.record_value(max(1, round((sent - due) * 1e6)))
 
-    def failed(self, reason: str) -> None:
-        """Write down a call that failed, or could not be sent."""
+    def failed(self, reason: str, calls: int = 1) -> None:
+        """Write down calls that failed, or could not be sent."""
         with self._lock:
-            self._failed[reason] += 1
+            self._failed[reason] += calls
 
     def take(self, seconds: float) -> Snapshot:
         """Hand over what happened since the last time, and start afresh."""

@@ -3,20 +3,21 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
-from typing import Any
 
-import grpc
+import numpy as np
+from numpy.typing import NDArray
 
+from clients.load.lanes import open_lane, request_bytes
 from clients.load.plan import Plan
 from clients.load.record import Recorder
-from clients.protocols import WIRES
-from clients.wire import Question, serialize
 
 _REPORT_SECONDS = 1.0
 # An open loop does not wait for answers, but nothing is unbounded.
 _MAX_IN_FLIGHT = 10_000
+_MAX_BYTES_IN_FLIGHT = 64 * 2**20
+_HOPELESS_SECONDS = 1.0  # what is not sent so long after the end of the run never will be
 _PAUSE_SECONDS = 0.02
 
 
@@ -57,16 +58,10 @@ class _Driver:
     def __init__(self, plan: Plan) -> None:
         self.recorder = Recorder()
         self._plan = plan
-        self._channels = [plan.connection.open() for _ in range(plan.connections)]
-        # The same bytes again and again: a call costs gRPC's own work here and nothing else.
-        self._wire = WIRES[plan.connection.protocol]
-        self._request = serialize(self._wire.request(Question(model=plan.model), plan.images()))
-        stubs: list[Any] = [
-            channel.unary_unary(self._wire.method, _as_it_is, self._wire.response.FromString)
-            for channel in self._channels
-        ]
-        self._stubs = itertools.cycle(stubs)
+        self._lanes = [open_lane(plan) for _ in range(plan.connections)]
+        self._next_lane = itertools.cycle(self._lanes)
         self._flying = 0
+        self._most_flying = max(64, min(_MAX_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT // len(request_bytes(plan))))
         self._landed = threading.Condition()
         self._start = self._last = time.perf_counter()
 
@@ -74,14 +69,18 @@ class _Driver:
         """Send each call when it is due, whatever became of those before."""
         due_seconds = self._plan.due_seconds()
         self._start = time.perf_counter()
-        for due in (due_seconds + self._start).tolist():
-            wait = due - time.perf_counter()
-            if wait > 0:
-                time.sleep(wait)
-            if self._flying >= _MAX_IN_FLIGHT:
-                self.recorder.failed("NOT_SENT")
+        hopeless = self._start + self._plan.seconds + _HOPELESS_SECONDS
+        for number, due in enumerate(_one_by_one(due_seconds)):
+            now = time.perf_counter()
+            if now > hopeless:
+                self.recorder.failed("NOT_SENT", len(due_seconds) - number)
+                break
+            if self._start + due > now:
+                time.sleep(self._start + due - now)
+            if self._flying < self._most_flying:
+                self._send(self._start + due)
             else:
-                self._send(due)
+                self.recorder.failed("NOT_SENT")
 
     def closed_loop(self) -> None:
         """Keep `in_flight` calls travelling."""
@@ -101,24 +100,23 @@ class _Driver:
         """Wait for the calls that still travel, no longer than their deadline; seconds since the start."""
         with self._landed:
             self._landed.wait_for(lambda: self._flying == 0, self._plan.connection.timeout_seconds + 1)
-        for channel in self._channels:
-            channel.close()
+        for lane in self._lanes:
+            lane.close()
         return self._last - self._start
 
     def _send(self, due: float, then: Callable[[], None] | None = None) -> None:
-        connection = self._plan.connection
         sent = time.perf_counter()
         with self._landed:
             self._flying += 1
-        call = next(self._stubs).future(
-            self._request, timeout=connection.timeout_seconds, metadata=connection.metadata
-        )
 
-        def landed(call: Any) -> None:
+        def landed(problem: str | None) -> None:
             self._last = now = time.perf_counter()
             if due - self._start >= self._plan.warmup_seconds:
-                self._write_down(call, due, sent, now)
-            if then and call.code() is grpc.StatusCode.OK:
+                if problem is None:
+                    self.recorder.answered(due, sent, now)
+                else:
+                    self.recorder.failed(problem)
+            if then and problem is None:
                 then()
             elif then:  # a server that is gone fails calls as quickly as they are made
                 threading.Timer(_PAUSE_SECONDS, then).start()
@@ -126,16 +124,10 @@ class _Driver:
                 self._flying -= 1
                 self._landed.notify_all()
 
-        call.add_done_callback(landed)
-
-    def _write_down(self, call: Any, due: float, sent: float, now: float) -> None:
-        if call.code() is not grpc.StatusCode.OK:
-            self.recorder.failed(call.code().name)
-        elif self._wire.answers(call.result()) != self._plan.images_per_call:
-            self.recorder.failed("WRONG_ANSWER")
-        else:
-            self.recorder.answered(due, sent, now)
+        next(self._next_lane).send(landed)
 
 
-def _as_it_is(message: bytes) -> bytes:
-    return message
+def _one_by_one(values: NDArray[np.float64]) -> Iterator[float]:
+    """Yield Python's own floats without making all of them at once."""
+    for start in range(0, len(values), 4096):
+        yield from values[start : start + 4096].tolist()

@@ -1,9 +1,8 @@
-"""Programs under measurement, each pinned to one core, the load generator on the other."""
+"""Programs under measurement, each pinned to one core, the load on the other."""
 
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,24 +20,32 @@ from tests.process import RunningServer
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 PREDICT = "/digits.v1.PredictionService/Predict"
+BIN = Path(sys.executable).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of the load generator saw; latencies are in seconds."""
+    """What one run of a load generator saw; latencies are in milliseconds."""
 
     calls_per_second: float
-    p50: float
-    p90: float
-    p99: float
-    p999: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p999_ms: float
+    refused: int = 0
+
+
+class UnobservedServer(RunningServer):
+    """Our server without metrics, timing, counting and validation."""
+
+    module = "tests.bench.unobserved"
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Start the processes of this block on one core."""
+def pinned(*cores: int) -> Iterator[None]:
+    """Start the processes of this block on these cores."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -46,16 +53,33 @@ def pinned(core: int) -> Iterator[None]:
 
 
 @contextmanager
-def server(*arguments: object, core: int = SERVER_CORE) -> Iterator[RunningServer]:
-    """Run our server on one core."""
-    with pinned(core):
-        running = RunningServer(*arguments)
+def server(
+    *arguments: object, cores: tuple[int, ...] = (SERVER_CORE,), kind: type[RunningServer] = RunningServer
+) -> Iterator[RunningServer]:
+    """Run our server on some cores."""
+    with pinned(*cores):
+        running = kind(*arguments)
     try:
         yield running
     finally:
         running.channel.close()
         running.process.terminate()
         running.wait()
+
+
+@contextmanager
+def echo() -> Iterator[int]:
+    """Run the bare grpc.aio server on the server's core; yield its port."""
+    with pinned(SERVER_CORE):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.echo"], stdout=subprocess.PIPE, text=True
+        )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def resident_mb(process: subprocess.Popen[str]) -> float:
@@ -69,53 +93,64 @@ def random_images(count: int) -> bytes:
     return np.random.default_rng(0).integers(0, 256, count * 784, np.uint8).tobytes()
 
 
-def load(port: int, images_per_call: int, *, inflight: int, calls: int, path: str = PREDICT) -> Load:
-    """Drive `calls` calls through one connection with h2load, `inflight` at a time."""
+def closed_loop(
+    port: int,
+    images_per_call: int,
+    *,
+    inflight: int,
+    calls: int,
+    connections: int = 1,
+) -> Load:
+    """Drive `calls` calls with h2load, `inflight` at a time on each connection."""
     message = prediction_pb2.PredictRequest(images=random_images(images_per_call)).SerializeToString()
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder, "body"), Path(folder, "log")
         body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
         command = [
-            *("h2load", "--requests", calls, "--clients", 1, "--max-concurrent-streams", inflight),
-            *("--threads", 1, "--data", body, "--log-file", log),
+            *("h2load", "--requests", calls, "--clients", connections, "--max-concurrent-streams", inflight),
+            *("--threads", 1, "--data", body, "--log-file", log, "--window-bits", 20),
+            *("--connection-window-bits", 20),
             *("--header", "content-type: application/grpc", "--header", "te: trailers"),
-            f"http://127.0.0.1:{port}{path}",
+            f"http://127.0.0.1:{port}{PREDICT}",
         ]
-        with pinned(LOAD_CORE):
+        # Several connections are for several workers, which have all the cores.
+        with pinned(*(CORES if connections > 1 else [LOAD_CORE])):
             output = subprocess.run(
                 [str(word) for word in command], check=True, capture_output=True, text=True
             ).stdout
         # A line a call: start (us since the epoch), HTTP status, duration (us).
-        seconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e6
+        milliseconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e3
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", output)
-    if rate is None or f"{calls} succeeded" not in output or len(seconds) != calls:
+    if rate is None or f"{calls} succeeded" not in output or len(milliseconds) != calls:
         raise RuntimeError(f"h2load did not complete {calls} calls:\n{output}")
-    return Load(float(rate[1]), *np.percentile(seconds, [50, 90, 99, 99.9]).tolist())
+    return Load(float(rate[1]), *np.percentile(milliseconds, [50, 90, 99, 99.9]).tolist())
 
 
-def raw_images_per_second(model: Path, batch_images: int, seconds: float = 2.0) -> float:
-    """Measure ONNX Runtime alone, one thread, on the server's core."""
-    code = (
-        "import sys, time, numpy as np; from pathlib import Path; from server.model import _session\n"
-        "model, batch, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])\n"
-        "session = _session(model.read_bytes(), 1)\n"
-        "images = np.random.default_rng(0).integers(0, 256, (batch, 784), np.uint8)\n"
-        "run = lambda: session.run(['probabilities'], {'images': images})\n"
-        "[run() for _ in range(20)]; runs = 0; start = time.monotonic()\n"
-        "while time.monotonic() - start < seconds: run(); runs += 1\n"
-        "print(runs * batch / (time.monotonic() - start))\n"
-    )
-    with pinned(SERVER_CORE):
-        command = [sys.executable, "-c", code, str(model), str(batch_images), str(seconds)]
+def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int = 1) -> Load:
+    """Send calls at `rate` a second as a Poisson process; latency counts from when a call was due."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder, "result.json")
+        command = [
+            *(BIN / "digit-client", "load", "--server", address, "--rate", rate, "--seconds", seconds + 1),
+            *("--images-per-call", images_per_call, "--json", result),
+        ]
+        with pinned(LOAD_CORE):
+            subprocess.run([str(word) for word in command], check=False, capture_output=True)
+        content = json.loads(result.read_text())
+    latency = content["latency_ms"]
+    percentiles = (latency[name] for name in ("p50", "p90", "p99", "p99.9"))
+    return Load(content["calls_per_second"], *percentiles, refused=sum(content["failed"].values()))
+
+
+def stream(port: int, messages: int) -> float:
+    """Return the messages a second of one bidirectional stream."""
+    command = [sys.executable, "-m", "tests.bench.stream_load", str(port), str(messages)]
+    with pinned(LOAD_CORE):
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Return the median of each figure over the rounds."""
-    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write results where a later run can be compared with them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+def raw_images_per_second(model: Path, batch_images: int, seconds: float = 1.5) -> float:
+    """Measure ONNX Runtime alone, one thread, on the server's core."""
+    command = [sys.executable, "-m", "tests.bench.raw", str(model), str(batch_images), str(seconds)]
+    with pinned(SERVER_CORE):
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

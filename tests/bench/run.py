@@ -1,62 +1,173 @@
-"""Our server against ONNX Runtime alone, in one run on one core: `make bench`.
+"""Our server against ONNX Runtime alone and a bare grpc.aio echo, on one core: `make bench`.
 
-Rounds alternate between what is compared, so that a machine whose speed drifts does not decide. Ratios
-carry over to other machines; absolute figures do not.
+Rounds alternate between what is compared, so that a machine whose speed drifts does not decide; the table
+holds medians. Ratios carry over to other machines; absolute figures do not. Fails if a call failed.
 """
 
+import json
+import statistics
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import matplotlib as mpl
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
 from server.settings import SHIPPED_REPOSITORY
-from tests.bench.processes import load, medians, raw_images_per_second, resident_mb, server, write_json
+from tests.bench import processes as bench
+from tests.process import RunningServer
 
-ROUNDS = 3
-RESULTS = Path("build/bench/results.json")
+RESULTS = Path("build/bench")
+BATCHES = (1, 16, 32, 64, 128)
+Figures = dict[str, float]
+
+app = App(help=__doc__)
+console = Console()
 
 
-def main() -> int:
-    """Measure, print a table, write RESULTS."""
-    model = next((SHIPPED_REPOSITORY / "digits").glob("*/model.onnx"))
-    rounds = []
-    for _ in range(ROUNDS):
-        figures = {"raw_images_per_second": raw_images_per_second(model, 64)}
-        with server() as running:
-            figures["start_seconds"] = running.start_seconds
-            figures["resident_mb_at_start"] = resident_mb(running.process)
-            calls = {64: 1000, 1: 10_000}
-            for images, inflight in ((64, 8), (1, 64), (1, 1)):
-                result = load(
-                    running.grpc_port,
-                    images,
-                    inflight=inflight,
-                    calls=calls[images] // (64 // inflight if images == 1 else 1),
-                )
-                key = f"{images}_images_{inflight}_in_flight"
-                figures[f"{key}_images_per_second"] = result.calls_per_second * images
-                figures[f"{key}_p50_ms"] = result.p50 * 1e3
-                figures[f"{key}_p99_ms"] = result.p99 * 1e3
-            figures["resident_mb_at_end"] = resident_mb(running.process)
-            if failed := running.metric("digits_requests_total") - running.metric(
-                "digits_requests_total", code="OK"
-            ):
-                raise RuntimeError(f"{failed:.0f} calls failed")
-        rounds.append(figures)
-    result = medians(rounds)
-    result["64_images_of_raw"] = (
-        result["64_images_8_in_flight_images_per_second"] / result["raw_images_per_second"]
+@app.default
+def main(
+    *, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3, soak_images: int = 500_000
+) -> int:
+    """Measure `rounds` times, print a table, write JSON and a plot."""
+    model = max((SHIPPED_REPOSITORY / "digits").glob("*/model.onnx"), key=lambda path: int(path.parent.name))
+    measured = []
+    for number in range(1, rounds + 1):
+        console.print(f"round {number} of {rounds}", style="dim")
+        measured.append(one_round(model))
+    figures = {name: statistics.median(each[name] for each in measured) for name in measured[0]}
+    console.print("memory and two workers", style="dim")
+    figures |= memory(soak_images) | two_workers()
+    show(figures)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "results.json").write_text(
+        json.dumps({"rounds": measured, "medians": figures}, indent=2) + "\n"
     )
-    table = Table(title=f"One core, medians of {ROUNDS} rounds")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in result.items():
-        table.add_row(name.replace("_", " "), f"{value:,.2f}")
-    Console().print(table)
-    write_json(RESULTS, result)
+    plot(figures, RESULTS / "results.svg")
+    console.print(f"written to {RESULTS}/results.json and results.svg")
     return 0
 
 
+def one_round(model: Path) -> Figures:
+    """Measure everything once."""
+    figures: Figures = {
+        f"raw ONNX Runtime, batch {size}, images/s": bench.raw_images_per_second(model, size)
+        for size in BATCHES
+    }
+    best = max(figures.values())
+    figures["raw ONNX Runtime, best batch, images/s"] = best
+    with bench.echo() as port:
+        figures["echo, 1 image, 64 in flight, calls/s"] = echo = bench.closed_loop(
+            port, 1, inflight=64, calls=15_000
+        ).calls_per_second
+        figures["echo, 1 image, 1 in flight, p50 ms"] = bench.closed_loop(
+            port, 1, inflight=1, calls=2000
+        ).p50_ms
+        figures["echo, streaming, messages/s"] = streamed = bench.stream(port, 20_000)
+    with bench.server() as running:
+        figures["start to ready, s"] = running.start_seconds
+        figures |= ours(running, best, echo, streamed)
+        check(running)
+    with bench.server(kind=bench.UnobservedServer) as bare:
+        figures["without metrics and validation, 1 image, 64 in flight, calls/s"] = bench.closed_loop(
+            bare.grpc_port, 1, inflight=64, calls=10_000
+        ).calls_per_second
+    return figures
+
+
+def ours(running: RunningServer, best: float, echo: float, streamed: float) -> Figures:
+    """Measure our server in a closed loop, on a stream, and in an open loop."""
+    port, figures = running.grpc_port, {}
+    for images, inflight, calls in (
+        (1, 1, 2000),
+        (1, 64, 15_000),
+        (8, 64, 4000),
+        (64, 8, 800),
+        (256, 8, 200),
+    ):
+        load = bench.closed_loop(port, images, inflight=inflight, calls=calls)
+        what = f"{images} image{'s' if images > 1 else ''}, {inflight} in flight"
+        figures[f"{what}, images/s"] = load.calls_per_second * images
+        figures[f"{what}, p50 ms"], figures[f"{what}, p99 ms"] = load.p50_ms, load.p99_ms
+    figures["streaming, images/s"] = stream = bench.stream(port, 20_000)
+    capacity = figures["1 image, 64 in flight, images/s"]
+    for share in (0.5, 0.8, 2.0):
+        load = bench.open_loop(running.address, share * capacity, seconds=4)
+        what = f"open loop at {share:.0%} of capacity"
+        figures[f"{what}, answered calls/s"] = load.calls_per_second
+        figures[f"{what}, p50 ms"], figures[f"{what}, p90 ms"] = load.p50_ms, load.p90_ms
+        figures[f"{what}, p99 ms"], figures[f"{what}, p99.9 ms"] = load.p99_ms, load.p999_ms
+        figures[f"{what}, refused calls"] = load.refused
+    figures["ratio: 1 image, 64 in flight, of the echo"] = capacity / echo
+    figures["ratio: streaming, of the echo"] = stream / streamed
+    for images in (64, 256):
+        figures[f"ratio: {images} images, 8 in flight, of raw"] = (
+            figures[f"{images} images, 8 in flight, images/s"] / best
+        )
+    return figures
+
+
+def memory(images: int) -> Figures:
+    """Measure resident memory before and after many predictions."""
+    with bench.server() as running:
+        bench.closed_loop(running.grpc_port, 64, inflight=8, calls=100)
+        before = bench.resident_mb(running.process)
+        bench.closed_loop(running.grpc_port, 256, inflight=8, calls=images // 256)
+        after = bench.resident_mb(running.process)
+        check(running)
+    return {"resident before, MB": before, f"resident after {images:,} predictions, MB": after}
+
+
+def two_workers() -> Figures:
+    """Measure what a second worker on a second core adds; the load shares the cores either way."""
+    rates = {}
+    for count in (1, 2):
+        with bench.server("--workers", count, cores=tuple(bench.CORES)) as running:
+            # The kernel spreads connections over workers: enough of them that both have their share.
+            load = bench.closed_loop(running.grpc_port, 64, inflight=1, calls=1600, connections=32)
+            rates[count] = load.calls_per_second
+    return {"ratio: 2 workers, of 1": rates[2] / rates[1]}
+
+
+def check(running: RunningServer) -> None:
+    """Raise RuntimeError where a call ended otherwise than it should."""
+    name = "digits_requests_total"
+    wrong = running.metric(name) - sum(
+        running.metric(name, code=code) for code in ("OK", "RESOURCE_EXHAUSTED")
+    )
+    if wrong:
+        raise RuntimeError(f"{wrong:.0f} calls failed")
+
+
+def show(figures: Figures) -> None:
+    """Print the figures."""
+    table = Table(title="One core for the server, medians")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,.2f}" if value < 1000 else f"{value:,.0f}")
+    console.print(table)
+
+
+def plot(figures: Figures, path: Path) -> None:
+    """Draw throughput of everything measured as bars."""
+    mpl.use("agg")
+    rates = {name: value for name, value in figures.items() if name.endswith("/s")}
+    _, axes = plt.subplots(figsize=(9, 0.32 * len(rates) + 1), layout="constrained")
+    ours_colour, other_colour = "#2a6f97", "#b0b7bd"
+    colours = [other_colour if name.startswith(("raw", "echo")) else ours_colour for name in rates]
+    bars = axes.barh(list(rates), list(rates.values()), color=colours)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.set_xticks([])
+    axes.set_title("Throughput on one core: our server, and what it is made of (grey)", loc="left")
+    plt.savefig(path)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(app(result_action="return_value"))

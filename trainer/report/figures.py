@@ -35,8 +35,10 @@ def learning_curves(history: History) -> Drawing:
             axes.set_xlabel("epoch")
             axes.set_yscale("log")
             axes.xaxis.get_major_locator().set_params(integer=True)
+            if len(history) == 1:
+                axes.set_xticks(epochs)
         _log_percent(error)
-        loss.legend(labelcolor=MUTED, loc="upper right")
+        loss.legend(labelcolor=MUTED, loc="best")
         loss.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         loss.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     return result
@@ -109,10 +111,11 @@ def roc(curves: tuple[Curves, ...]) -> Drawing:
         for each, style in _highlighted(curves, [each.roc_auc for each in curves]):
             axes.plot(np.maximum(each.false_positive_rate, 1e-5), each.true_positive_rate, **style)
         axes.set_xscale("log")
-        axes.set_xlim(1e-4, 1)
-        lowest = [
-            np.interp(1e-4, c.false_positive_rate, c.true_positive_rate) for c in curves if len(c.recall)
-        ]
+        known = [each for each in curves if len(each.recall)]
+        # Less than one other image let in is nothing a test set can show.
+        first = min(float(each.false_positive_rate[each.false_positive_rate > 0].min()) for each in known)
+        lowest = [each.true_positive_rate[each.false_positive_rate <= first].max() for each in known]
+        axes.set_xlim(min(first, 0.1), 1)
         gap = min(1.0, 1.25 * (1 - min([*lowest, 0.999])))
         axes.set_ylim(1 - gap, 1 + gap * 0.03)
         axes.set_title("ROC, each digit against the rest")

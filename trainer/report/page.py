@@ -116,8 +116,11 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a short time as people write it."""
-    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"  # noqa: PLR2004
+    """Return a time as people write it."""
+    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "minutes")):
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds / 3600:.3g} hours"
 
 
 def picture(image: NDArray[np.uint8]) -> str:

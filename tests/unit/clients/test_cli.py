@@ -1,12 +1,17 @@
 import io
 import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
+import trustme
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -288,6 +293,58 @@ def test_reader_that_has_seen_enough_is_no_error(
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_ctrl_c_ends_quietly_with_130(
+    fake: FakeServer, digit_images: Digits, idx_file: Callable[..., Path]
+) -> None:
+    reached, release = threading.Event(), threading.Event()
+
+    def answer(_: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        reached.set()
+        release.wait()
+        return prediction_pb2.PredictResponse()
+
+    fake.answer = answer
+    path = idx_file(digit_images(3).reshape(-1, 28, 28))
+    command = [sys.executable, "-m", "clients.cli", "predict", "--idx", str(path), "-s", fake.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert reached.wait(30)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    release.set()
+    assert process.returncode == 130
+    assert err == b""
+
+
+def test_tls_and_token_options_reach_the_server(
+    tmp_path: Path, digit_images: Digits, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    np.save(tmp_path / "images.npy", digit_images(3))
+    monkeypatch.setenv("DIGITS_TOKEN", "s3cret")
+    pair = (
+        certificate.private_key_pem.bytes(),
+        b"".join(blob.bytes() for blob in certificate.cert_chain_pems),
+    )
+    with FakeServer(credentials=grpc.ssl_server_credentials([pair])) as fake:
+        secure = ["-s", fake.address, "--tls-ca", str(tmp_path / "ca.pem"), "-o", "plain"]
+        assert main(["predict", str(tmp_path / "images.npy"), *secure]) == 0
+        assert fake.metadata[0]["authorization"] == "Bearer s3cret"
+    assert capsys.readouterr().out.split() == ["0", "1", "2"]
+
+
+def test_server_of_another_kind_is_told_apart(capsys: Captured) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert main(["models", "-s", f"127.0.0.1:{port}"]) == 1
+    finally:
+        server.stop(None).wait()
+    assert "does not offer this call" in capsys.readouterr().err
 
 
 def test_help_imports_neither_grpc_nor_numpy() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clients import Client, ServerError
+from clients import Client
 from clients.coalesce import Coalescer
 from clients.prediction import Prediction
 from clients.testing import FakeServer
@@ -109,8 +109,9 @@ def test_threads_share_calls_over_a_real_channel(fake: FakeServer, digit_images:
     assert len(fake.requests) < 64
 
 
-def test_closed_client_says_so(fake: FakeServer, digit_images: Digits) -> None:
-    client = Client(fake.address, coalesce=True)
+def test_closed_client_tells_everybody_and_never_hangs(fake: FakeServer, digit_images: Digits) -> None:
+    client = Client(fake.address, coalesce=True, calls_in_flight=1)
     client.close()
-    with pytest.raises((ServerError, ValueError)):
-        client.predict(digit_images(1))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="closed"):
+            client.predict(digit_images(1))

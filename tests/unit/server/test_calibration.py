@@ -14,6 +14,10 @@ def test_largest_batch_with_nearly_the_best_throughput_wins() -> None:
     assert best_batch(table(_1=12_000, _32=17_900, _64=17_500, _128=16_000)) == 64
 
 
+def test_cap_is_not_small_because_small_batches_looked_better_on_a_busy_machine() -> None:
+    assert best_batch(table(_1=12_000, _4=15_700, _16=10_400, _32=4_700, _64=5_200, _128=3_200)) == 64
+
+
 def test_batch_that_blocks_for_too_long_is_not_chosen() -> None:
     slow = table(_1=100, _2=110, _4=200, _8=400)
     assert MAX_BATCH_SECONDS > 2 / 110

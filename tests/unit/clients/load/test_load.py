@@ -12,11 +12,12 @@ pytest.importorskip("hdrh", reason="NOT RUN: the `load` extra is not installed")
 
 from clients.cli import main
 from clients.connection import Connection
-from clients.load.capacity import find_capacity
+from clients.errors import InputError
+from clients.load.capacity import Trial, find_capacity
 from clients.load.plan import Plan
 from clients.load.plot import latency_plot
 from clients.load.record import Recorder, Tally
-from clients.load.run import run
+from clients.load.run import Result, run
 from clients.testing import FakeServer, first_pixel
 from protos.digits.v1 import prediction_pb2
 
@@ -74,6 +75,27 @@ def test_closed_loop_counts_calls_and_images(fake: FakeServer) -> None:
     assert {len(request.images) for request in fake.requests} == {8 * 784}
 
 
+def test_stream_carries_many_requests_and_outlives_a_failure(fake: FakeServer) -> None:
+    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        if len(fake.requests) in {20, 21}:
+            fake.failures.append((grpc.StatusCode.RESOURCE_EXHAUSTED, "full"))
+        return first_pixel(request)
+
+    fake.answer = answer
+    plan = Plan(
+        connection=Connection(address=fake.address),
+        in_flight=4, images_per_call=8, seconds=1, warmup_seconds=0, stream=True, connections=2,
+    )  # fmt: skip
+    tally = run(plan).tally
+    assert tally.failed["RESOURCE_EXHAUSTED"] > 0
+    assert tally.ok > 21
+
+
+def test_stream_needs_a_protocol_that_has_one() -> None:
+    with pytest.raises(InputError, match="open-inference protocol has no stream"):
+        Plan(connection=Connection(protocol="open-inference"), stream=True)
+
+
 def test_failed_and_wrong_answers_are_counted_by_reason(fake: FakeServer) -> None:
     def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
         count = len(fake.requests)
@@ -91,30 +113,60 @@ def test_failed_and_wrong_answers_are_counted_by_reason(fake: FakeServer) -> Non
     assert run(plan).tally.failed == {"WRONG_ANSWER": 2, "RESOURCE_EXHAUSTED": 1}
 
 
-def test_capacity_is_where_the_server_begins_to_refuse(fake: FakeServer) -> None:
-    """A server that refuses once more than 40 calls came in this trial."""
-
-    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        if len(fake.requests) > 41:  # one is the first call that tries the server
-            fake.failures.append((grpc.StatusCode.RESOURCE_EXHAUSTED, "full"))
-        return first_pixel(request)
-
-    fake.answer = answer
+def test_hopeless_rate_ends_in_time_and_counts_every_call(fake: FakeServer) -> None:
     plan = Plan(
         connection=Connection(address=fake.address, attempts=1),
-        rate=20, seconds=1, warmup_seconds=0, arrivals="constant",
+        rate=500_000, images_per_call=64, seconds=1, warmup_seconds=0, arrivals="constant",
     )  # fmt: skip
-    trials = []
+    result = run(plan)
+    assert not result.kept_up
+    assert result.tally.failed["NOT_SENT"] > 0
+    assert result.tally.ok + result.tally.failed.total() == 500_000
 
-    def watch(trial: object) -> None:
-        trials.append(trial)
-        fake.requests.clear()
-        fake.failures.clear()
 
-    best = find_capacity(plan, 5000, watch)
+def pretended(plan: Plan, *, p99_ms: float = 1.0, late_ms: float = 0.1, failed: str = "") -> Result:
+    recorder = Recorder()
+    recorder.answered(due=0, sent=late_ms / 1e3, now=p99_ms / 1e3)
+    if failed:
+        recorder.failed(failed)
+    return Result(plan, Tally().add(recorder.take(1.0)), plan.seconds, ())
+
+
+@pytest.mark.parametrize("capacity", [3.0, 70.0, 4321.0])
+@pytest.mark.parametrize("breaks", [{"p99_ms": 80.0}, {"failed": "RESOURCE_EXHAUSTED"}])
+def test_capacity_is_the_rate_above_which_the_promise_breaks(
+    capacity: float, breaks: dict[str, float | str]
+) -> None:
+    def run(plan: Plan) -> Result:
+        return pretended(plan, **(breaks if (plan.rate or 0) > capacity else {}))
+
+    trials: list[Trial] = []
+    best = find_capacity(Plan(connection=Connection()), 50, run, trials.append)
     assert best is not None
-    assert 36 <= best.rate <= 42
-    assert any("RESOURCE_EXHAUSTED" in trial.verdict for trial in trials)
+    assert capacity / 1.06 < best.rate <= capacity
+    assert len(trials) < 20
+
+
+def test_server_that_keeps_no_promise_has_no_capacity() -> None:
+    trials: list[Trial] = []
+
+    def run(plan: Plan) -> Result:
+        return pretended(plan, p99_ms=60)
+
+    assert find_capacity(Plan(connection=Connection()), 50, run, trials.append) is None
+    assert trials[0].verdict == "p99 60.0 ms"
+
+
+def test_generator_that_is_late_is_not_taken_for_the_server() -> None:
+    trials: list[Trial] = []
+
+    def run(plan: Plan) -> Result:
+        return pretended(plan, p99_ms=45, late_ms=40 if (plan.rate or 0) > 500 else 0.1)
+
+    best = find_capacity(Plan(connection=Connection()), 50, run, trials.append)
+    assert best is not None
+    assert best.rate <= 500
+    assert any("the generator was 40 ms late" in trial.verdict for trial in trials)
 
 
 def test_command_reports_writes_and_compares(fake: FakeServer, tmp_path: Path, capsys: Captured) -> None:

@@ -124,7 +124,17 @@ def test_sizes_are_written_for_people(count: int, words: str) -> None:
     assert size(count) == words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(76e-6, "76 µs"), (0.00391, "3.91 ms"), (0.5, "500 ms")])
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (76e-6, "76 µs"),
+        (0.00391, "3.91 ms"),
+        (0.5, "500 ms"),
+        (4.5, "4.5 s"),
+        (720, "12 minutes"),
+        (9000, "2.5 hours"),
+    ],
+)
 def test_times_are_written_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 

@@ -1,0 +1,37 @@
+"""Who shares a batch never changes a prediction: all of MNIST's test images, in batches of every kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.idx import read_images
+from server.model import Model
+from server.session import Runtime
+from server.settings import SHIPPED_REPOSITORY
+
+# What reordered additions of float32 may change of a probability.
+FLOAT_NOISE = 1e-5
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("seed", range(3))
+def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int) -> None:
+    folder = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
+    model = Model.load(folder, root=SHIPPED_REPOSITORY, runtime=Runtime(), max_batch_images=256)
+    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    alone = np.concatenate(
+        [model.predict(images[start : start + 100]) for start in range(0, len(images), 100)]
+    )
+
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(images))
+    together = np.empty_like(alone)
+    start = 0
+    while start < len(order):
+        batch = order[start : start + rng.integers(1, 257)]
+        together[batch] = model.predict(images[batch])
+        start += len(batch)
+
+    assert (together.argmax(axis=1) == alone.argmax(axis=1)).all()
+    np.testing.assert_allclose(together, alone, atol=FLOAT_NOISE)
