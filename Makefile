@@ -32,6 +32,14 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .venv-server/.ready: requirements/server-test.txt pyproject.toml
 	$(call install,.venv-server,requirements/server-test.txt)
 
+# What the tests of the web page, the Node.js client, the containers and the manifests run, and what the
+# benchmarks use; without it they say loudly that they did not run.
+.PHONY: packages
+packages:  ## Install the Debian packages that some tests and benchmarks use (as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  buildah chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 COMPONENTS = sorted(folder.name for folder in (DEPLOY / "components").iterdir())
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "overlays").iterdir())
-# A component that only means something beside another one.
-NEEDS = {"training": "model-repository"}
+# Components that only mean something beside others.
+NEEDS = {"training": {"model-repository"}, "training-seeds": {"model-repository", "training"}}
 
 Resource = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Variant:
 
     def settings(self) -> dict[str, str]:
         """The ConfigMap that the server takes its environment from."""
-        (configmap,) = self.of_kind("ConfigMap")
+        (configmap,) = [each for each in self.of_kind("ConfigMap") if "DIGITS_DRAIN_SECONDS" in each["data"]]
         data: dict[str, str] = configmap["data"]
         return data
 
@@ -65,9 +65,11 @@ def variants() -> list[Variant]:
         for count in range(len(free) + 1):
             for chosen in itertools.combinations(free, count):
                 present = taken | set(chosen)
-                if all(NEEDS[name] in present for name in chosen if name in NEEDS):
+                if all(NEEDS.get(name, set()) <= present for name in chosen):
                     # What is needed comes first: kustomize applies components in order.
-                    found.append(Variant(root, tuple(sorted(chosen, key=lambda name: name in NEEDS))))
+                    found.append(
+                        Variant(root, tuple(sorted(chosen, key=lambda name: len(NEEDS.get(name, ())))))
+                    )
     return found
 
 
