@@ -1,6 +1,7 @@
 """A model version loaded into ONNX Runtime."""
 
 import hashlib
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,7 +153,10 @@ def _verified_files(folder: Path, manifest: Manifest) -> bytes:
             raise RefusedError(f"{name} has {expected.size_bytes} bytes, expected at most {MAX_GRAPH_BYTES}")
         try:
             # Sizes first: they tell a file that is still being copied without reading it.
-            if (size := path.stat().st_size) != expected.size_bytes:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise RefusedError(f"{name} is no file")
+            if (size := found.st_size) != expected.size_bytes:
                 raise RefusedError(f"{name} has {size} bytes, the manifest says {expected.size_bytes}")
             with path.open("rb") as file:
                 if name == GRAPH:
