@@ -1,7 +1,5 @@
 """Train, publish, serve, predict: every part a real process, on real digits."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +7,19 @@ import pytest
 
 from clients import Client
 from clients.idx import read_images, read_labels
+from tests.e2e.conftest import Trained
 from tests.process import running
 
-BIN = Path(sys.executable).parent
 
-
-def test_a_published_run_is_served_as_keras_predicts_it(tmp_path: Path) -> None:
+def test_a_published_run_is_served_as_keras_predicts_it(trained: Trained) -> None:
     import keras  # noqa: PLC0415 - slow, and only needed here
 
     from trainer.data.sample import load_sample  # noqa: PLC0415 - likewise
 
-    repository, run = tmp_path / "repository", tmp_path / "run"
-    subprocess.run(
-        [
-            *(BIN / "digit-trainer", "train", "--recipe", "digits", "--data", "sample", "--epochs", "1"),
-            *("--repository", repository, "--run-dir", run),
-        ],
-        check=True,
-    )
     images = load_sample().x_test
-    expected = keras.models.load_model(run / "model.keras").predict(images, verbose=0)
+    expected = keras.models.load_model(trained.run / "model.keras").predict(images, verbose=0)
 
-    with running("--model-repository", repository) as server, Client(server.address) as client:
+    with running("--model-repository", trained.repository) as server, Client(server.address) as client:
         predictions = client.predict(images, probabilities=True)
         assert server.metric("digits_predictions_total", model="digits", version="1") == len(images)
 

@@ -1,0 +1,64 @@
+"""A canary rollout driven from a shell: docs/versions.md, command by command."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import Trained
+from tests.process import RunningServer, running
+
+BIN = Path(sys.executable).parent
+IMAGE = bytes(784)
+
+
+def shell(*command: object) -> str:
+    words = [str(BIN / str(command[0])), *map(str, command[1:])]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def wait_for(server: RunningServer, labels: dict[str, int]) -> None:
+    while server.event("versions serve")["labels"] != labels:
+        pass
+
+
+def models(server: RunningServer) -> dict[int, dict[str, Any]]:
+    lines = shell("digit-client", "models", "--server", server.address, "--output", "json").splitlines()
+    return {model["version"]: model for model in map(json.loads, lines)}
+
+
+def answering(server: RunningServer) -> set[int]:
+    return {server.predict(IMAGE).version for _ in range(40)}
+
+
+def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
+    trained: Trained, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(trained.repository, repository)
+    there = ("--repository", repository)
+    shell("digit-trainer", "promote", *there, "--version", 1)
+
+    with running("--model-repository", repository, "--repository-poll-seconds", 0.1) as server:
+        shell("digit-trainer", "publish", trained.run, *there, "--label", "canary")
+        wait_for(server, {"stable": 1, "canary": 2})
+        assert server.predict(IMAGE, label="canary").version == 2
+        assert answering(server) == {1}  # nobody else notices
+
+        shell("digit-trainer", "promote", *there, "--version", 2, "--label", "canary", "--share", 0.25)
+        while models(server)[2]["share"] != 0.25:
+            pass
+        assert answering(server) == {1, 2}
+        assert models(server)[2]["labels"] == ["canary"]
+        assert models(server)[1]["share"] == 0.75
+
+        shell("digit-trainer", "promote", *there)
+        wait_for(server, {"stable": 2, "canary": 2})
+        assert answering(server) == {2}
+
+        shell("digit-trainer", "rollback", *there)
+        wait_for(server, {"stable": 1, "canary": 2})
+        assert server.predict(IMAGE, label="stable").version == 1
+        assert shell("digit-client", "health", "digits", "--server", server.address).endswith(" is ready\n")
