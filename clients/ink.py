@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 
 from clients.blobs import Blob, find_blobs
 from clients.errors import InputError
+from clients.frames import is_frame
 
 # The paper's shading is seen at this size, where no stroke is as wide as the window.
 _SMALL, _WINDOW = 96, 33
@@ -80,7 +81,9 @@ def _ink(smooth: NDArray[np.float32], *, dark: bool) -> Ink | None:
     none = min(none + 2 * noise, full - 1e-3)
     contrast = float(np.median((paper - bright)[depth > threshold])) / 255
     amount = ((depth - none) / (full - none)).clip(0, 1).astype(np.float32)
-    blobs = sorted(find_blobs(depth > threshold), key=lambda blob: -blob.area * _freedom(blob, amount.shape))
+    found = find_blobs(depth > threshold)
+    digits = [blob for blob in found if not is_frame(blob, found)] or found
+    blobs = sorted(digits, key=lambda blob: -blob.area * _freedom(blob, amount.shape))
     variation = float(paper.std()) / 255
     return Ink(amount, dark, tuple(blobs), contrast, variation) if blobs else None
 

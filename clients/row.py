@@ -12,6 +12,7 @@ from clients.photo import FoundDigit, framed, reduced
 
 _FRAME = 0.2  # of a box's outline on the picture's border: no digit
 _SHORT = 0.4  # of the usual height: a dot, a comma, part of something
+_HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
 _OVERLAP = 0.5  # of the narrower one's width: parts of one digit
 _WIDE = 1.4  # of its own and the usual height: digits that touch
 _USUAL_WIDTH = 0.75  # of the height, where they touch
@@ -26,8 +27,9 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
     working, scale = reduced(grey)
     ink = find_ink(working, name)
     blobs = [blob for blob in ink.blobs if blob.border_share(working.shape) < _FRAME] or [ink.blobs[0]]
-    tallest = max(blob.height for blob in blobs)
-    usual = median(blob.height for blob in blobs if blob.height > _SHORT * tallest)
+    usual = _usual_height([blob for blob in blobs if not _is_hairline(blob)] or blobs)
+    # Between the boxes of a form; an upright 1 is as thin, but no taller than its neighbours.
+    blobs = [blob for blob in blobs if not (_is_hairline(blob) and blob.height > _DIVIDER * usual)]
     pieces: list[Blob] = []
     for blob in sorted(blobs, key=lambda blob: -blob.height):
         home = next((n for n, piece in enumerate(pieces) if _belongs(blob, piece, usual)), None)
@@ -37,6 +39,15 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
             pieces.append(blob)
     digits = [digit for line in _lines(pieces) for piece in line for digit in _cut_apart(piece, usual)]
     return [framed(ink, digit, scale) for digit in digits]
+
+
+def _usual_height(blobs: list[Blob]) -> float:
+    tallest = max(blob.height for blob in blobs)
+    return median(blob.height for blob in blobs if blob.height > _SHORT * tallest)
+
+
+def _is_hairline(blob: Blob) -> bool:
+    return blob.width < _HAIR * blob.height
 
 
 def _belongs(part: Blob, digit: Blob, usual: float) -> bool:

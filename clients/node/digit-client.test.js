@@ -17,7 +17,7 @@ test("an image is answered with all that the server says", async () => {
   const [answer] = await client.predict(ones(1), { probabilities: true });
   assert.equal(answer.digit, 1);
   assert.equal(answer.model, "digits");
-  assert.equal(answer.version, 1);
+  assert.ok(answer.version > 0);
   assert.equal(answer.probabilities.length, 10);
   assert.ok(Math.abs(answer.probabilities[1] - answer.confidence) < 1e-6);
 });

@@ -34,14 +34,24 @@ def convert(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _files(dataset, form, header=header, one_hot=one_hot):
-            with (folder / name).open("xb") as file:
-                file.write(content)
+            _write_new(folder / name, content)
             written.append(folder / name)
     except FileExistsError as error:
         raise TrainerError(f"{error.filename}: is there already, expected a folder without it") from error
     except OSError as error:
         raise TrainerError(f"{error.filename or folder}: cannot write: {error.strerror}") from error
     return written
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that was not there; on a full disk leave no half of it."""
+    with path.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def _files(dataset: Dataset, form: Format, *, header: bool, one_hot: bool) -> Iterator[tuple[str, bytes]]:

@@ -25,7 +25,8 @@ def test_client_speaks_the_open_inference_protocol(
     np.testing.assert_allclose(
         [answer.confidence for answer in answers], [share for _, share in ours], atol=1e-5
     )
-    assert (answers[0].model, answers[0].version) == ("digits", 1)
+    assert answers[0].model == "digits"
+    assert answers[0].version > 0
     assert sum(answers[0].probabilities or ()) == pytest.approx(1, abs=1e-5)
 
 

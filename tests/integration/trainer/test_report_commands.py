@@ -154,6 +154,9 @@ def test_predict_names_the_row_that_is_no_image(
 def test_predict_that_cannot_write_says_so(
     run: Path, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "no" / "p.tsv"
-    assert main(["predict", str(run), str(tables / "X_test.tsv"), "-o", str(output)]) == 1
-    assert f"{output}: cannot write predictions: No such file or directory" in capsys.readouterr().err
+    for output, reason in (
+        (tmp_path / "no/p.tsv", "No such file or directory"),
+        (Path("/dev/full"), "No space left"),
+    ):
+        assert main(["predict", str(run), str(tables / "X_test.tsv"), "-o", str(output)]) == 1
+        assert f"{output}: cannot write predictions: {reason}" in capsys.readouterr().err

@@ -137,3 +137,35 @@ def test_bar_above_a_digit_belongs_to_it() -> None:
     page[60:75, 150:250] = 20
     page[95:240, 160:185] = 20
     assert len(find_digits(Image.fromarray(page))) == 1
+
+
+def form(digits: int, *, boxes: int, comb: bool = False) -> Bytes:
+    """Draw upright bars as digits into the first of some boxes."""
+    pitch = 200 if comb else 230
+    page = Image.new("L", (60 + boxes * 230, 320), 245)
+    pen = ImageDraw.Draw(page)
+    for place in range(boxes):
+        left = 30 + place * pitch
+        pen.rectangle([left, 60, left + 200, 260], outline=70, width=4)
+        if place < digits:
+            pen.line([(left + 60, 100), (left + 130, 100), (left + 90, 220)], fill=30, width=20)
+    return np.asarray(page)
+
+
+@pytest.mark.parametrize("comb", [False, True])
+def test_boxes_around_digits_are_left_out(comb: bool) -> None:
+    digits = find_digits(Image.fromarray(form(4, boxes=5, comb=comb)))
+    assert len(digits) == 4
+    assert all(digit.box[3] - digit.box[1] < 160 for digit in digits)
+
+
+def test_digit_in_a_box_is_found_without_it() -> None:
+    digit = explain(Image.fromarray(form(1, boxes=1)))
+    assert digit.box[3] - digit.box[1] < 160
+
+
+def test_digit_between_ruled_lines_is_found_without_them() -> None:
+    page = seven().copy()
+    plain = found(page)
+    page[150:154], page[450:454] = 120, 120
+    assert np.abs(found(page).astype(int) - plain).mean() < 4

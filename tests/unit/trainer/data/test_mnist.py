@@ -3,6 +3,7 @@
 import functools
 import http.server
 import io
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +123,23 @@ def test_progress_is_a_line_a_file_where_nobody_watches(web: str, tmp_path: Path
     assert len(lines) == len(IDX)
     assert lines[0].endswith("train-images-idx3-ubyte.gz 0.0 MB")
     assert "\r" not in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_moves_on_a_terminal(web: str, tmp_path: Path) -> None:
+    stream = Terminal()
+    load_mnist(
+        [Source(f"{web}/tables", ("X_train.tsv", "y_train.tsv", "X_test.tsv", "y_test.tsv"))],
+        tmp_path,
+        stream,
+    )
+    first, *_, last = stream.getvalue().split("\r")[1:]
+    assert re.search(r"X_train\.tsv +0\.1 MB +\d\d%", first)
+    assert last.endswith("y_test.tsv 0.0 MB\033[K\n")
 
 
 def test_cache_that_cannot_be_written_is_named(web: str, tmp_path: Path) -> None:

@@ -189,6 +189,21 @@ def test_folder_without_data_says_what_it_looked_for(tmp_path: Path) -> None:
         load_data(str(tmp_path))
 
 
+def test_disk_that_is_full_is_named_and_left_without_half_a_file(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def on_full_disk(path: Path, mode: str) -> object:
+        opened(path, mode).close()
+        return opened(Path("/dev/full"), "wb")
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    with pytest.raises(TrainerError, match="cannot write: No space left on device"):
+        convert(small, tmp_path, "idx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_convert_overwrites_nothing(small: Dataset, tmp_path: Path) -> None:
     convert(small, tmp_path, "tsv")
     before = (tmp_path / "X_train.tsv").read_bytes()
