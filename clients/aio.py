@@ -70,8 +70,7 @@ class AsyncClient:
     ) -> list[Prediction]:
         """Predict the digit in each image, in order; see Client.predict."""
         question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        # Decoding a photograph takes milliseconds that the event loop has better uses for.
-        array = pixels(images) if isinstance(images, np.ndarray) else await asyncio.to_thread(pixels, images)
+        array = await _pixels(images)
         if len(array) <= self._images_per_call:
             return await self._answered(question, array)
         answers: list[Prediction] = []
@@ -91,7 +90,7 @@ class AsyncClient:
         """Predict an endless sequence, in order and in constant memory; see Client.stream."""
         question = Question(probabilities=probabilities, model=model, version=version, label=label)
         source = images if isinstance(images, AsyncIterable) else _each(images)
-        chunks = cut_async((pixels(image) async for image in source), self._images_per_call)
+        chunks = cut_async(_each_pixels(source), self._images_per_call)
         async for answers in self._pipeline(question, chunks):
             for answer in answers:
                 yield answer
@@ -192,3 +191,15 @@ class AsyncClient:
 async def _each(images: Iterable[Any]) -> AsyncIterator[Any]:
     for image in images:
         yield image
+
+
+async def _each_pixels(images: AsyncIterable[ImageLike]) -> AsyncIterator[NDArray[np.uint8]]:
+    async for image in images:
+        yield await _pixels(image)
+
+
+async def _pixels(images: Images) -> NDArray[np.uint8]:
+    if isinstance(images, np.ndarray):
+        return pixels(images)
+    # Decoding a photograph takes milliseconds that the event loop has better uses for.
+    return await asyncio.to_thread(pixels, images)

@@ -154,6 +154,25 @@ def test_picture_is_read_from_a_file(page: WebDriver, tmp_path: Path) -> None:
     shows(page, "problem", "notes.png is not a picture")
 
 
+def test_picture_is_read_from_the_clipboard(page: WebDriver) -> None:
+    page.execute_async_script(
+        """
+        const done = arguments[0], canvas = new OffscreenCanvas(200, 300), context = canvas.getContext("2d");
+        context.fillStyle = "black"; context.fillRect(0, 0, 200, 300);
+        context.fillStyle = "white"; context.fillRect(95, 50, 16, 200);
+        canvas.convertToBlob().then((blob) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([blob], "pasted.png", {type: "image/png"}));
+          document.dispatchEvent(new ClipboardEvent("paste", {clipboardData}));
+          done();
+        });
+        """
+    )
+    shows(page, "digit", "1")
+    page.find_element(By.CSS_SELECTOR, "summary").click()
+    shows(page, "steps", "light ink on dark background")
+
+
 def test_phone_has_no_sideways_scrolling(page: WebDriver) -> None:
     phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
