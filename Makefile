@@ -32,6 +32,14 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 .venv-server/.ready: requirements/server-test.txt pyproject.toml
 	$(call install,.venv-server,requirements/server-test.txt)
 
+# What the tests of the web page, the Node.js client, the containers and the manifests run, and what the
+# benchmarks use; without it they say loudly that they did not run.
+.PHONY: packages
+packages:  ## Install the Debian packages that some tests and benchmarks use (as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  buildah chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
@@ -51,6 +59,10 @@ protos: setup  ## Generate the Python beside the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
 	  protos/digits/v1/prediction.proto protos/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
+	# Every library that speaks this protocol has messages of these names: a pool of our own lets one process
+	# use two of them.
+	sed -i.old 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' protos/inference_pb2.py
+	rm protos/inference_pb2.py.old
 
 # --- The main jobs --------------------------------------------------------------------------------
 

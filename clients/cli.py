@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(_words(error), 2)
+        return _fail(str(error), 2)
     except ImportError as error:
         extra = _EXTRAS.get(_missing(error))
         if extra is None:
@@ -77,13 +77,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code or 0
-
-
-def _words(error: CycloptsError) -> str:
-    try:
-        return str(error)  # looks through all commands for one that may have been meant
-    except ImportError:
-        return "unknown command; --help lists those there are"
 
 
 def _missing(error: BaseException | None) -> str:

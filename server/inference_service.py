@@ -112,7 +112,7 @@ class InferenceService:
         def begin(request: pb.ModelInferRequest) -> asyncio.Future[pb.ModelStreamInferResponse]:
             return asyncio.create_task(one(request))
 
-        await answer_in_order(requests, context, begin, lambda _, response: response)
+        await answer_in_order(requests, context, begin, lambda _, response: response, self._models.refusing)
 
     def _described(self, name: str, version: str) -> tuple[Roster, Serving]:
         """Return what a question about a model is about; questions are no part of the canary's share."""

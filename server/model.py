@@ -1,6 +1,7 @@
 """A model version loaded into ONNX Runtime."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,10 +34,19 @@ class Model:
     max_batch_images: int
 
     @classmethod
-    def load(cls, folder: Path, *, root: Path, runtime: Runtime, max_batch_images: int) -> "Model":
+    def load(
+        cls,
+        folder: Path,
+        *,
+        root: Path,
+        runtime: Runtime,
+        max_batch_images: int,
+        before_proof: Callable[[], None] | None = None,
+    ) -> "Model":
         """Load the version in `folder`, and prove that it answers as it did when it was published.
 
-        Threads of 0 and a `max_batch_images` of 0 are measured.
+        Threads of 0 and a `max_batch_images` of 0 are measured. `before_proof` is called between the two: the
+        session's own threads are there by then.
 
         Raises:
             RefusedError: a file is missing, is outside of `root` or differs from the manifest, the graph has other tensors
@@ -54,6 +64,8 @@ class Model:
         graph = _verified_files(folder, manifest)
         session, batch_images = _tuned(manifest, graph, folder, runtime, max_batch_images)
         model = cls(manifest, session, batch_images)
+        if before_proof:
+            before_proof()
         model._check_golden()
         model._warm()
         return model

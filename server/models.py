@@ -1,5 +1,6 @@
 """The models that the server knows, and which version of each answers."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -25,7 +26,7 @@ class Models:
         self._rosters: dict[str, Roster] = {}
         self._position = 0.0
         self._open = False
-        self._refusing = False
+        self.refusing = asyncio.Event()
 
     def announce(self, names: Iterable[str]) -> None:
         """Know of models that do not serve yet."""
@@ -51,7 +52,7 @@ class Models:
 
     def refuse(self) -> None:
         """Answer UNAVAILABLE to new calls from now on; those in flight go on."""
-        self._refusing = True
+        self.refusing.set()
 
     async def close(self) -> None:
         """Finish every queue and let go of the models."""
@@ -110,8 +111,8 @@ class Models:
             NotFoundError: no such model.
 
         """
-        if self._refusing or not self._open:
-            raise UnavailableError(f"the server is {'stopping' if self._refusing else 'starting'}")
+        if not self._open or self.refusing.is_set():
+            raise UnavailableError(f"the server is {'stopping' if self.refusing.is_set() else 'starting'}")
         roster = self._rosters.get(name or self._default)
         if roster is None:
             raise NotFoundError(f"no model {name!r}, there is {', '.join(self._rosters)}")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
 from server.calls import service_handler
@@ -142,6 +143,7 @@ class Answering:
         reflection.enable_server_reflection(
             (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME),
             server,
+            _described_files(),
         )
         try:
             return server, server.add_insecure_port(f"{settings.host}:{port}")
@@ -149,3 +151,15 @@ class Answering:
             raise StartError(
                 f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
             ) from None
+
+
+def _described_files() -> DescriptorPool:
+    """Gather what reflection tells about; the messages of the two services live in different pools."""
+    pool = DescriptorPool()
+    for file in (
+        *(service.file for service in SERVICES),
+        health_pb2.DESCRIPTOR,
+        reflection_pb2.DESCRIPTOR,
+    ):
+        pool.AddSerializedFile(file.serialized_pb)
+    return pool

@@ -57,7 +57,7 @@ class PredictionService:
         def finish(request: pb.PredictRequest, answer: Answer) -> pb.PredictResponse:
             return _response(request, serving.popleft(), answer)
 
-        await answer_in_order(requests, context, begin, finish)
+        await answer_in_order(requests, context, begin, finish, self._models.refusing)
 
     def _submit(self, request: pb.PredictRequest, context: Context) -> tuple[Serving, asyncio.Future[Answer]]:
         images = request.images

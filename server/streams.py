@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from server.calls import Context
+from server.errors import UnavailableError
 
 # Requests of one stream that are under way: enough to fill a batch.
 STREAM_WINDOW = 64
@@ -14,11 +15,12 @@ Answer = TypeVar("Answer")
 Response = TypeVar("Response")
 
 
-async def answer_in_order(
+async def answer_in_order(  # noqa: PLR0913 - two ends, two halves of an answer, two bounds
     requests: AsyncIterator[Request],
     context: Context,
     begin: Callable[[Request], asyncio.Future[Answer]],
     finish: Callable[[Request, Answer], Response],
+    closing: asyncio.Event,
     *,
     window: int = STREAM_WINDOW,
 ) -> None:
@@ -27,8 +29,14 @@ async def answer_in_order(
     Up to `window` of them are under way or wait to be sent; past it no more are read, so that a caller that
     does not read its answers holds back its own requests and nothing else.
 
-    Raises whatever `begin`, its future or `finish` raise: the first error, in the order of the requests, ends
-    the stream.
+    Once `closing` is set no more are read, what is under way is answered, and the stream ends: an idle one
+    would hold up the server's stop.
+
+    Raises:
+        UnavailableError: the stream was closed.
+        Exception: what `begin`, its future or `finish` raise; the first error, in the order of the requests,
+            ends the stream.
+
     """
     # In the order of the requests; None after the last, or when reading failed.
     pending: asyncio.Queue[tuple[Request, asyncio.Future[Answer]] | None] = asyncio.Queue()
@@ -43,6 +51,8 @@ async def answer_in_order(
             pending.put_nowait(None)
 
     reader = asyncio.create_task(read())
+    closed = asyncio.create_task(closing.wait())
+    closed.add_done_callback(lambda _: reader.cancel())
     under_way: list[asyncio.Future[Answer]] = []
     try:
         while (entry := await pending.get()) is not None:
@@ -51,8 +61,12 @@ async def answer_in_order(
             await context.write(finish(request, await future))
             under_way.clear()
             room.release()
-        await reader
+        await asyncio.wait([reader])
+        if reader.cancelled():
+            raise UnavailableError("the server is stopping")
+        reader.result()
     finally:
+        closed.cancel()
         reader.cancel()
         while not pending.empty():
             if (entry := pending.get_nowait()) is not None:

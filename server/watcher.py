@@ -1,11 +1,13 @@
 """Keeps what answers in step with what the repository holds."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from server import providers, repository
+from server.background import give_way, return_memory, run_apart
 from server.batcher import Batcher
 from server.errors import StartError
 from server.metrics import Metrics
@@ -126,12 +128,15 @@ class Watcher:
     async def _load(self, root: Path, name: str, version: int) -> Serving:
         settings = self._settings
         try:
-            model = await asyncio.to_thread(
-                Model.load,
-                root / name / str(version),
-                root=root,
-                runtime=self._runtimes.get(name, self._runtime),
-                max_batch_images=self._batches.get(name, settings.max_batch_images),
+            model = await run_apart(
+                partial(
+                    Model.load,
+                    root / name / str(version),
+                    root=root,
+                    runtime=self._runtimes.get(name, self._runtime),
+                    max_batch_images=self._batches.get(name, settings.max_batch_images),
+                    before_proof=give_way if self._following else None,
+                )
             )
         except Exception:
             self._metrics.refused()
@@ -155,4 +160,5 @@ class Watcher:
         name, version = serving.model.name, serving.model.version
         if not self._models.serves(name, version):
             self._metrics.forget(name, version)
+        await asyncio.to_thread(return_memory)
         log.info("version released", model=name, version=version, sha256=serving.model.sha256)

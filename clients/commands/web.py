@@ -7,12 +7,10 @@ import webbrowser
 from dataclasses import dataclass
 from typing import Annotated
 
-import uvicorn
 from cyclopts import Parameter, validators
 
 from clients.commands.server_options import ServerOptions
 from clients.errors import InputError
-from clients.web.app import make_app
 
 
 @Parameter(name="*")
@@ -33,6 +31,11 @@ _WEB, _SERVER = WebOptions(), ServerOptions()
 
 def web(*, options: WebOptions = _WEB, server: ServerOptions = _SERVER) -> int:
     """Serve a page to draw digits on, until Ctrl-C."""
+    # The `web` extra; help and shell completion, which look at every command, work without.
+    import uvicorn  # noqa: PLC0415
+
+    from clients.web.app import make_app  # noqa: PLC0415
+
     app = make_app(server.connection())
     listener = _listen(options)
     url = f"http://{options.host}:{listener.getsockname()[1]}/"

@@ -3,6 +3,7 @@
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -77,6 +78,27 @@ def test_calls_in_flight_at_the_stop_are_answered(repository: Path) -> None:
     assert server.wait() == 0
     refusals = [call for call in calls if isinstance(call, grpc.StatusCode)]
     assert refusals == [grpc.StatusCode.UNAVAILABLE] * 8  # nothing accepted was cancelled or lost
+
+
+def test_idle_streams_and_watchers_do_not_hold_up_the_stop(repository: Path) -> None:
+    server = RunningServer("--model-repository", repository, "--grace-seconds", 600)
+    done = threading.Event()
+
+    def requests() -> Iterator[prediction_pb2.PredictRequest]:
+        yield prediction_pb2.PredictRequest(images=bytes(784))
+        done.wait(WAIT_SECONDS)
+
+    stream = server.stub.PredictStream(requests())
+    assert next(stream).version == 1
+    watch = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest(service="digits"))
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    server.process.terminate()
+    assert [answer.status for answer in watch] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert server.wait() == 0  # in WAIT_SECONDS, which is less than the grace
+    done.set()
 
 
 def test_taken_grpc_port_is_named(repository: Path) -> None:

@@ -1,8 +1,4 @@
-"""The Open Inference Protocol, as its best-known client speaks it, against the real process.
-
-This file may not import the server's own messages: they have the client's names, and one process can hold
-only one of the two.
-"""
+"""The Open Inference Protocol, as its best-known client speaks it, against the real process."""
 
 import queue
 from collections.abc import Iterator
@@ -215,6 +211,13 @@ def test_request_that_can_never_succeed_names_the_tensor(
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the stub raises grpc's error of the call
         call(request_)
     assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", message)
+
+
+def test_one_process_may_hold_our_messages_and_those_of_another_library() -> None:
+    from protos import inference_pb2  # noqa: PLC0415 - after the other's
+
+    ours = inference_pb2.ModelInferRequest(model_name="digits", id="7")
+    assert pb.ModelInferRequest.FromString(ours.SerializeToString()).id == "7"
 
 
 def test_both_services_share_one_batcher_and_its_metrics(server: RunningServer, client: Any) -> None:

@@ -113,6 +113,15 @@ def test_new_version_is_found_on_sighup_where_polling_is_off(repository: Path, a
         assert server.predict(IMAGE).version == 2
 
 
+def test_every_worker_follows_the_repository(repository: Path, arrive: Arrive) -> None:
+    arrive(1)
+    with watching(repository, "--workers", 2) as server:
+        arrive(2)
+        server.look()  # at the supervisor, which tells the workers
+        assert [server.event("version released")["version"] for _ in range(2)] == [1, 1]
+        assert server.predict(IMAGE).version == 2
+
+
 def test_new_model_is_served_and_healthy(repository: Path, arrive: Arrive) -> None:
     arrive(1)
     with watching(repository) as server:

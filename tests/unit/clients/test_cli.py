@@ -268,17 +268,32 @@ def test_metadata_tells_what_the_server_knows(fake: FakeServer, capsys: Captured
 
 @pytest.mark.parametrize(
     ("command", "code", "complaint"),
-    [("load", 1, "pip install 'digit-serving[load]'"), ("predikt", 2, "digit-client: ")],
+    [
+        ("load", 1, "pip install 'digit-serving[load]'"),
+        ("web", 1, "pip install 'digit-serving[web]'"),
+        ("predikt", 2, "digit-client: "),
+    ],
 )
 def test_command_whose_extra_is_missing_says_which(command: str, code: int, complaint: str) -> None:
     script = (
-        "import sys; sys.modules['hdrh'] = None; "  # as if it were not installed
+        "import sys; sys.modules |= {'hdrh': None, 'uvicorn': None}; "  # as if they were not installed
         f"from clients.cli import main; sys.exit(main(['{command}']))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == code
     assert complaint in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_help_of_every_command_needs_no_extra() -> None:
+    script = (
+        "import sys; sys.modules |= {'hdrh': None, 'uvicorn': None, 'starlette': None}; "
+        "from clients.cli import main; "
+        "sys.exit(any(main([command, '--help']) for command in ('predict', 'evaluate', 'load', 'web')))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
 
 
 def test_reader_that_has_seen_enough_is_no_error(

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from server.calls import Context
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, UnavailableError
 from server.streams import answer_in_order
 
 
@@ -20,6 +20,7 @@ class Stream:
         self.written: list[int] = []
         self.reading = asyncio.Event()
         self.reading.set()
+        self.closing = asyncio.Event()
 
     async def requests(self) -> AsyncIterator[int]:
         for number in range(self.count):
@@ -35,7 +36,12 @@ class Stream:
             return asyncio.ensure_future(answer(number))
 
         await answer_in_order(
-            self.requests(), cast("Context", self), begin, lambda _, answer: answer, window=window
+            self.requests(),
+            cast("Context", self),
+            begin,
+            lambda _, answer: answer,
+            self.closing,
+            window=window,
         )
 
 
@@ -135,6 +141,28 @@ async def test_failing_source_of_requests_is_reported() -> None:
 
     context: Any = Stream(0)
     with pytest.raises(ConnectionError):
-        await answer_in_order(broken(), context, begin, lambda _, answer: answer)
+        await answer_in_order(broken(), context, begin, lambda _, answer: answer, asyncio.Event())
     assert context.written == [1]
     assert context.written == [1]
+
+
+async def test_closed_stream_answers_what_is_under_way_and_ends() -> None:
+    class Idle(Stream):
+        async def requests(self) -> AsyncIterator[int]:
+            yield 1
+            await asyncio.Event().wait()
+
+    stream, going_on = Idle(0), asyncio.Event()
+
+    async def answer(number: int) -> int:
+        await going_on.wait()
+        return number
+
+    task = asyncio.create_task(stream.serve(answer))
+    await settle()
+    stream.closing.set()
+    await settle()
+    going_on.set()
+    with pytest.raises(UnavailableError, match="the server is stopping"):
+        await task
+    assert stream.written == [1]

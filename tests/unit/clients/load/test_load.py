@@ -192,6 +192,14 @@ def test_compare_wants_results(tmp_path: Path, capsys: Captured, content: str | 
     assert complaint in capsys.readouterr().err
 
 
+def test_result_that_cannot_be_written_is_one_line(
+    fake: FakeServer, tmp_path: Path, capsys: Captured
+) -> None:
+    load = ["load", "-s", fake.address, "--rate", "50", "--seconds", "0.5", "--warmup-seconds", "0"]
+    assert main([*load, "--json", str(tmp_path / "no" / "a.json")]) == 1
+    assert "a.json: cannot be written: No such file" in capsys.readouterr().err
+
+
 def test_unreachable_server_is_one_line(capsys: Captured) -> None:
     assert main(["load", "-s", "127.0.0.1:1"]) == 1
     assert "no server answers at 127.0.0.1:1" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""What callers notice of fifty swaps: `python tests/bench/swaps.py`.
+
+One image a call, a fixed number in flight, for as long as fifty new versions of the shipped model take to
+arrive one after the other; the same without a swap before and after, for comparison. The server may use
+every core, as the load does: loading and proving a version competes with both.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+
+from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+from server.settings import SHIPPED_REPOSITORY
+from tests.bench.processes import random_images, write_json
+from tests.process import RunningServer, running
+
+SWAPS = 50
+IN_FLIGHT = 8
+QUIET_SECONDS = 6.0
+RESULTS = Path("build/bench/swaps.json")
+
+
+def publish(repository: Path, version: int) -> None:
+    """Make the shipped model the next version."""
+    folder = repository / "digits" / f".{version}"
+    shutil.copytree(SHIPPED_REPOSITORY / "digits" / "1", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
+    folder.rename(repository / "digits" / str(version))
+
+
+async def measure(server: RunningServer, stop: asyncio.Event) -> list[float]:
+    """Call until `stop`; return what every call took, in seconds. An error ends the benchmark."""
+    seconds = []
+    request = prediction_pb2.PredictRequest(images=random_images(1))
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = prediction_pb2_grpc.PredictionServiceStub(channel)
+
+        async def caller() -> None:
+            while not stop.is_set():
+                started = time.monotonic()
+                await stub.Predict(request)
+                seconds.append(time.monotonic() - started)
+
+        await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    return seconds
+
+
+def quiet(server: RunningServer) -> list[float]:
+    """Measure without a swap."""
+
+    async def period() -> list[float]:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(QUIET_SECONDS, stop.set)
+        return await measure(server, stop)
+
+    return asyncio.run(period())
+
+
+def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list[int]]:
+    """Measure during the swaps; return with it the resident bytes after each."""
+    process, sizes = psutil.Process(server.process.pid), []
+
+    def swap_all() -> None:
+        for version in range(2, SWAPS + 2):
+            publish(repository, version)
+            os.kill(server.process.pid, signal.SIGHUP)
+            server.event("version released")
+            sizes.append(process.memory_info().rss)
+
+    async def period() -> list[float]:
+        stop = asyncio.Event()
+        calls = asyncio.create_task(measure(server, stop))
+        await asyncio.to_thread(swap_all)
+        stop.set()
+        return await calls
+
+    return asyncio.run(period()), sizes
+
+
+def main() -> int:
+    """Measure, print, write RESULTS; exit 1 where the promise is broken."""
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder)
+        shutil.copytree(SHIPPED_REPOSITORY, repository, dirs_exist_ok=True)
+        with running("--model-repository", repository, "--repository-poll-seconds", 0) as server:
+            quiet(server)  # warms the client
+            before = quiet(server)
+            during, sizes = swapping(server, repository)
+            after = quiet(server)
+            failed = server.metric("digits_requests_total") - server.metric(
+                "digits_requests_total", code="OK"
+            )
+    p99 = {name: float(np.percentile(each, 99)) * 1e3 for name, each in
+           (("before", before), ("during", during), ("after", after))}  # fmt: skip
+    p50 = {
+        name: float(np.percentile(each, 50)) * 1e3
+        for name, each in (("before", before), ("during", during), ("after", after))
+    }
+    results = {
+        "swaps": SWAPS,
+        "calls_during_swaps": len(during),
+        "calls_failed": failed,
+        "p99_ms": p99,
+        "p50_ms": p50,
+        "p99_ratio": p99["during"] / max(p99["before"], p99["after"]),
+        "resident_mb": [sizes[0] / 1e6, sizes[-1] / 1e6],
+        "memory_ratio": sizes[-1] / sizes[4],  # the first few fill the allocator's pools
+    }
+    print(json.dumps(results, indent=2))
+    write_json(RESULTS, results)
+    return 0 if not failed and results["p99_ratio"] <= 3 and results["memory_ratio"] <= 1.1 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
