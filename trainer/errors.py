@@ -7,6 +7,12 @@ class TrainerError(Exception):
     exit_code = 1
 
 
+class UsageError(TrainerError):
+    """Flags that do not go together."""
+
+    exit_code = 2
+
+
 class RecipeError(TrainerError):
     """A recipe that cannot be read; the message names the key and the allowed values."""
 

@@ -27,8 +27,20 @@ class Gates:
     no_worse_than_stable: bool = False
 
 
+@dataclass(frozen=True)
+class Label:
+    """A label for the new version and, if given, its share of the requests that name neither."""
+
+    name: str
+    share: float | None = None
+
+
 def publish(
-    run: Run, repository: Path, model: str | None = None, label: str | None = None, gates: Gates | None = None
+    run: Run,
+    repository: Path,
+    model: str | None = None,
+    label: Label | None = None,
+    gates: Gates | None = None,
 ) -> Path:
     """Copy a finished run's model and report into the repository as the next version; return its folder.
 
@@ -48,7 +60,7 @@ def publish(
         with turn(folder):
             version = _add(run, folder)
         if label:
-            point(folder, label, version)
+            point(folder, label.name, version, label.share)
     except OSError as error:
         raise TrainerError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
     return folder / str(version)

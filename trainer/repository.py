@@ -61,22 +61,27 @@ def version_manifest(folder: Path, version: int) -> dict[str, Any]:
 
 
 def labels(folder: Path) -> dict[str, int]:
-    """Return the model's labels. Raises TrainerError when labels.json is damaged."""
+    """Return the version that each label of a model points at. Raises TrainerError."""
     path = folder / "labels.json"
-    if not path.exists():
-        return {}
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        return {str(label): int(version) for label, version in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise TrainerError(f"{path}: damaged, expected label to version: {error}") from error
+        return {
+            str(label): int(entry["version"] if isinstance(entry, dict) else entry)
+            for label, entry in _entries(folder).items()
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise TrainerError(
+            f"{path}: damaged, expected a version, or a version and a share, for each label: {error!r}"
+        ) from error
 
 
-def point(folder: Path, label: str, version: int) -> int | None:
-    """Make a label point at a version that is there; return the one it pointed at. Takes the lock."""
+def point(folder: Path, label: str, version: int, share: float | None = None) -> int | None:
+    """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
+
+    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets.
+    """
     version_manifest(folder, version)
     with turn(folder):
-        return _point(folder, label, version)
+        return _point(folder, label, version, share)
 
 
 def point_back(folder: Path, label: str) -> tuple[int, int]:
@@ -102,17 +107,31 @@ def point_back(folder: Path, label: str) -> tuple[int, int]:
         return now, earlier[-1]
 
 
-def _point(folder: Path, label: str, version: int, *, back: bool = False) -> int | None:
-    table = labels(folder)
-    before = table.get(label)
-    if before == version:
+def _point(
+    folder: Path, label: str, version: int, share: float | None = None, *, back: bool = False
+) -> int | None:
+    before = labels(folder).get(label)
+    if before != version:
+        move = {"label": label, "from": before, "to": version, **({"back": True} if back else {})}
+        lines = [json.dumps(entry) for entry in (*_moves(folder), move)]
+        write_durably(folder / _LABEL_HISTORY, ("\n".join(lines) + "\n").encode())
+    elif share is None:
         return before
-    move = {"label": label, "from": before, "to": version, **({"back": True} if back else {})}
-    lines = [json.dumps(entry) for entry in (*_moves(folder), move)]
-    write_durably(folder / _LABEL_HISTORY, ("\n".join(lines) + "\n").encode())
-    text = json.dumps(table | {label: version}, indent=2, sort_keys=True) + "\n"
+    entry = version if share is None else {"version": version, "share": share}
+    text = json.dumps(_entries(folder) | {label: entry}, indent=2, sort_keys=True) + "\n"
     write_durably(folder / "labels.json", text.encode())
     return before
+
+
+def _entries(folder: Path) -> dict[str, Any]:
+    """Return labels.json as it is: a version for each label, or an object of `version` and `share`."""
+    path = folder / "labels.json"
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"{path}: damaged, expected an object of labels: {error}") from error
 
 
 def _moves(folder: Path) -> list[dict[str, Any]]:

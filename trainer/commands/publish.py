@@ -5,13 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from trainer.errors import TrainerError
-from trainer.publish import Gates
+from trainer.errors import TrainerError, UsageError
+from trainer.publish import Gates, Label
 from trainer.publish import publish as add
 from trainer.repository import labels, point, point_back
 from trainer.run import Run
 
-Accuracy = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 
 
 def publish(  # noqa: PLR0913  # each is a flag
@@ -21,7 +21,8 @@ def publish(  # noqa: PLR0913  # each is a flag
     repository: Path,
     model: str | None = None,
     label: str | None = None,
-    min_accuracy: Accuracy = 0.0,
+    share: Fraction | None = None,
+    min_accuracy: Fraction = 0.0,
     no_worse_than_stable: bool = False,
 ) -> int:
     """Add a finished run to a model repository as the next version; exit 3 if a gate refuses it.
@@ -36,26 +37,31 @@ def publish(  # noqa: PLR0913  # each is a flag
         Name to publish under; the recipe's if not given.
     label
         Label that then points at the new version, such as canary.
+    share
+        Part of the requests that name neither version nor label which the label gets, 0-1.
     min_accuracy
         Refuse a run with a lower accuracy on the test images, 0-1.
     no_worse_than_stable
         Refuse a run that is significantly worse (McNemar's test) than the version labelled stable.
 
     """
+    if share is not None and label is None:
+        raise UsageError("--share: given without --label, expected the label that gets the share")
     gates = Gates(min_accuracy, no_worse_than_stable)
-    print(f"model   {add(Run(run), repository, model, label, gates)}")
+    print(f"model   {add(Run(run), repository, model, Label(label, share) if label else None, gates)}")
     if label:
-        print(f"label   {label}")
+        print(f"label   {label}" + (f" with {share:.0%} of the requests" if share is not None else ""))
     return 0
 
 
-def promote(
+def promote(  # noqa: PLR0913  # each is a flag
     *,
     repository: Path,
     model: str = "digits",
     version: int | None = None,
     from_label: str = "canary",
     label: str = "stable",
+    share: Fraction | None = None,
 ) -> int:
     """Make a label point at a version: stable at the one labelled canary, if nothing else is said.
 
@@ -71,6 +77,9 @@ def promote(
         Label whose version to point at.
     label
         Label to move.
+    share
+        Part of the requests that name neither version nor label which the label gets, 0-1; a label that
+        moves without it has none.
 
     """
     folder = repository / model
@@ -78,8 +87,8 @@ def promote(
         version = labels(folder).get(from_label)
         if version is None:
             raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
-    before = point(folder, label, version)
-    print(f"{label}  {model} {version}" + (f" (was {before})" if before else ""))
+    before = point(folder, label, version, share)
+    print(f"{label}  {model} {version}" + (f" (was {before})" if before not in {None, version} else ""))
     return 0
 
 

@@ -152,6 +152,7 @@ def test_picture_is_read_from_a_file(page: WebDriver, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     page.find_element(By.ID, "file").send_keys(str(tmp_path / "notes.png"))
     shows(page, "problem", "notes.png is not a picture")
+    shows(page, "confidence", "No answer")
 
 
 def test_picture_is_read_from_the_clipboard(page: WebDriver) -> None:
@@ -171,6 +172,16 @@ def test_picture_is_read_from_the_clipboard(page: WebDriver) -> None:
     shows(page, "digit", "1")
     page.find_element(By.CSS_SELECTOR, "summary").click()
     shows(page, "steps", "light ink on dark background")
+
+
+def test_server_that_is_gone_is_told_in_words(browser: WebDriver) -> None:
+    with serving_page("127.0.0.1:1") as url:
+        browser.get(url)
+        shows(browser, "status", "the server does not answer")
+        ActionChains(browser).send_keys("4").perform()
+        shows(browser, "problem", "no server answers at 127.0.0.1:1 (connection refused)")
+        shows(browser, "confidence", "No answer")
+    browser.get_log("browser")  # the failed requests are in it
 
 
 def test_phone_has_no_sideways_scrolling(page: WebDriver) -> None:

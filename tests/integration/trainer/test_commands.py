@@ -34,6 +34,15 @@ def test_canary_is_promoted_and_rolled_back(tmp_path: Path, capsys: pytest.Captu
         run = finished(tmp_path / label, wrong)
         assert main(["publish", run, "--repository", repository, "--label", label]) == 0
     labels = tmp_path / "r" / "digits" / "labels.json"
+    assert (
+        main(
+            ["promote", "--repository", repository, "--label", "canary", "--version", "2", "--share", "0.25"]
+        )
+        == 0
+    )
+    assert json.loads(labels.read_text())["canary"] == {"version": 2, "share": 0.25}
+    assert main(["promote", "--repository", repository, "--label", "canary", "--version", "1"]) == 0
+    assert main(["promote", "--repository", repository, "--label", "canary", "--version", "2"]) == 0
     assert main(["promote", "--repository", repository]) == 0
     assert json.loads(labels.read_text()) == {"canary": 2, "stable": 2}
     assert main(["rollback", "--repository", repository]) == 0
@@ -60,6 +69,11 @@ def test_gate_that_refuses_exits_3_and_publishes_nothing(
     [
         (["publish", "{run}", "--repository", "{tmp}/r", "--model", "../up"], 1, "model name '../up'"),
         (["publish", "{run}", "--repository", "{tmp}/r", "--min-accuracy", "99"], 2, "Must be <= 1"),
+        (
+            ["publish", "{run}", "--repository", "{tmp}/r", "--share", "0.1"],
+            2,
+            "--share: given without --label",
+        ),
         (["publish", "{tmp}", "--repository", "{tmp}/r"], 1, "expected a finished run"),
         (["promote", "--repository", "{tmp}/r"], 1, "no label canary"),
         (["rollback", "--repository", "{tmp}/r"], 1, "digits"),

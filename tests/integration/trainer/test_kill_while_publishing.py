@@ -20,12 +20,12 @@ KILLS = 20
 PUBLISH_FOR_EVER = """
 import sys
 from pathlib import Path
-from trainer.publish import publish
+from trainer.publish import Label, publish
 from trainer.run import Run
 run, repository = Run(Path(sys.argv[1])), Path(sys.argv[2])
 print("ready", flush=True)
 while True:
-    print(publish(run, repository, label="stable").name, flush=True)
+    print(publish(run, repository, label=Label("stable")).name, flush=True)
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 from trainer.errors import GateRefused, TrainerError
 from trainer.evaluation.mistakes import write_mistakes
 from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
-from trainer.publish import Gates, publish, published_version
+from trainer.publish import Gates, Label, publish, published_version
 from trainer.repository import labels, point, point_back
 from trainer.run import Run
 
@@ -149,7 +149,7 @@ def test_accuracy_below_the_gate_is_refused(run: Run, tmp_path: Path) -> None:
 def test_run_significantly_worse_than_stable_is_refused(
     run: Run, tmp_path: Path, wrong: int, refused: bool
 ) -> None:
-    publish(run, tmp_path / "r", label="stable")
+    publish(run, tmp_path / "r", label=Label("stable"))
     candidate = make_run(tmp_path / "candidate", wrong)
     gates = Gates(no_worse_than_stable=True)
     if refused:
@@ -161,7 +161,7 @@ def test_run_significantly_worse_than_stable_is_refused(
 
 
 def test_runs_on_other_data_are_not_compared(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label="stable")
+    publish(run, tmp_path / "r", label=Label("stable"))
     candidate = make_run(tmp_path / "candidate", data_sha256="1" * 64)
     with pytest.raises(TrainerError, match="cannot be compared"):
         publish(candidate, tmp_path / "r", gates=Gates(no_worse_than_stable=True))
@@ -172,15 +172,15 @@ def test_without_a_stable_version_there_is_nothing_to_be_worse_than(run: Run, tm
 
 
 def test_label_points_at_the_new_version(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label="stable")
-    publish(run, tmp_path / "r", label="canary")
+    publish(run, tmp_path / "r", label=Label("stable"))
+    publish(run, tmp_path / "r", label=Label("canary"))
     assert json.loads((tmp_path / "r/digits/labels.json").read_text()) == {"canary": 2, "stable": 1}
 
 
 def test_label_goes_back_step_by_step(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "r" / "digits"
     for _ in range(3):
-        publish(run, tmp_path / "r", label="stable")
+        publish(run, tmp_path / "r", label=Label("stable"))
     assert point_back(folder, "stable") == (3, 2)
     assert point_back(folder, "stable") == (2, 1)
     with pytest.raises(TrainerError, match="never pointed at another version than 1"):
@@ -197,6 +197,29 @@ def test_label_cannot_point_at_a_version_that_is_not_there(run: Run, tmp_path: P
 
 
 def test_unknown_label_is_told_the_known_ones(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label="canary")
+    publish(run, tmp_path / "r", label=Label("canary"))
     with pytest.raises(TrainerError, match="no label stable, labels there are: canary"):
         point_back(tmp_path / "r" / "digits", "stable")
+
+
+def test_canary_gets_its_share_and_loses_it_when_it_moves(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "r" / "digits"
+    publish(run, tmp_path / "r", label=Label("stable"))
+    publish(run, tmp_path / "r", label=Label("canary", 0.05))
+    written = folder / "labels.json"
+    assert json.loads(written.read_text()) == {"canary": {"version": 2, "share": 0.05}, "stable": 1}
+    point(folder, "canary", 2, 0.25)
+    point(folder, "stable", 2)
+    assert json.loads(written.read_text()) == {"canary": {"version": 2, "share": 0.25}, "stable": 2}
+    assert labels(folder) == {"canary": 2, "stable": 2}
+    publish(run, tmp_path / "r", label=Label("canary"))
+    assert json.loads(written.read_text()) == {"canary": 3, "stable": 2}
+    assert point_back(folder, "canary") == (3, 2)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"stable": "new"}', '{"stable": {"share": 0.1}}', "{"])
+def test_damaged_labels_are_named(run: Run, tmp_path: Path, text: str) -> None:
+    folder = publish(run, tmp_path / "r").parent
+    (folder / "labels.json").write_text(text)
+    with pytest.raises(TrainerError, match=r"labels\.json: damaged, expected"):
+        labels(folder)
