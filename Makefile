@@ -46,6 +46,7 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
 	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
 	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
+	              "client pyproject.toml --constraint requirements/dev.txt --extra load --extra web" \
 	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
 	              "policy --group policy"; do \
 	  set -- $$target; name=$$1; shift; \
@@ -135,7 +136,7 @@ export BASE ?= python:$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.vers
 
 .PHONY: image
 image: setup  ## Build the container images with docker, podman or buildah
-	deploy/containers/build server trainer
+	deploy/containers/build server client trainer
 
 .PHONY: image-test
 image-test: setup  ## Build the images and run them as Kubernetes would

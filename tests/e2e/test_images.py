@@ -112,6 +112,15 @@ def test_server_answers_read_only_as_non_root_on_1_cpu_and_256_mb(engine: str) -
         assert "is ready" in server.run("digit-client", "health", "--server", server.address)
 
 
+def test_client_in_a_container_reaches_the_server(engine: str) -> None:
+    words = ["run", "--rm", "--network", "host", *RESTRICTED, *SMALL, f"digit-client:{TAG}", "health"]
+    with serving(engine) as server:
+        answer = subprocess.run(
+            [engine, *words, "--server", server.address], check=True, capture_output=True, text=True
+        )
+        assert "is ready" in answer.stdout
+
+
 def test_server_drains_when_it_is_stopped(engine: str) -> None:
     with serving(engine, "--env", "DIGITS_DRAIN_SECONDS=3") as server, Client(server.address) as client:
         assert client.ready()

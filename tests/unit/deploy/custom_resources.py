@@ -33,6 +33,8 @@ def _resource(spec: Schema) -> Schema:
     )
 
 
+_FORMAT = {"name": _TEXT, "version": _TEXT}
+
 SCHEMAS: dict[tuple[str, str], Schema] = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _resource(
         _object(
@@ -42,6 +44,38 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
                 "type": "array",
                 "items": _object("port", port=_TEXT, interval=_DURATION, scrapeTimeout=_DURATION, path=_TEXT),
             },
+        )
+    ),
+    ("serving.kserve.io/v1alpha1", "ClusterServingRuntime"): _resource(
+        _object(
+            *("supportedModelFormats", "protocolVersions", "containers"),
+            supportedModelFormats={
+                "type": "array",
+                "items": _object("name", **_FORMAT, autoSelect={"type": "boolean"}),
+            },
+            protocolVersions={
+                "type": "array",
+                "items": {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]},
+            },
+            # Containers of Kubernetes itself; the tests of pods look into them.
+            containers={"type": "array", "minItems": 1},
+        )
+    ),
+    ("serving.kserve.io/v1beta1", "InferenceService"): _resource(
+        _object(
+            "predictor",
+            predictor=_object(
+                "model",
+                minReplicas={"type": "integer"},
+                maxReplicas={"type": "integer"},
+                model=_object(
+                    *("modelFormat", "storageUri"),
+                    runtime=_TEXT,
+                    modelFormat=_object("name", **_FORMAT),
+                    protocolVersion=_TEXT,
+                    storageUri={"type": "string", "pattern": r"^(pvc|s3|gs|https?)://"},
+                ),
+            ),
         )
     ),
 }

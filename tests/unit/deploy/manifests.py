@@ -55,6 +55,9 @@ class Variant:
             yield resource["kind"], spec["template"]
 
 
+KSERVE = Variant(DEPLOY / "kserve", ())
+
+
 def variants() -> list[Variant]:
     """List everything that a user may build."""
     roots = [DEPLOY / "base", *(DEPLOY / "overlays" / name for name in OVERLAYS)]

@@ -123,7 +123,8 @@ def test_images_are_those_of_this_version(variant: Variant) -> None:
 
 
 def test_each_setting_is_written_once() -> None:
-    base = dict(line.split("=") for line in (DEPLOY / "base" / "settings.env").read_text().splitlines())
+    lines = (DEPLOY / "base" / "settings.env").read_text().splitlines()
+    base = dict(line.split("=") for line in lines if not line.startswith("#"))
     assert not set(base) & set(IMAGE_ENVIRONMENT)
     for path in DEPLOY.rglob("kustomization.yaml"):
         for generator in yaml.safe_load(path.read_text()).get("configMapGenerator", []):
