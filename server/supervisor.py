@@ -65,7 +65,7 @@ async def supervise(settings: Settings, count: int) -> None:
             ready=lambda: any(worker.ready.is_set() for worker in workers) and not stop.done(),
         )
         with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _send_all, workers, signal.SIGHUP)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _look, workers)
             try:
                 await _first_start(workers, stop)
                 if not stop.done():
@@ -91,6 +91,7 @@ class Worker:
         self._metrics = metrics
         self._process: Process | None = None
         self._stopping = False
+        self._look_when_ready = False
         self.ready = asyncio.Event()
         self.task = asyncio.create_task(self._keep_running(), name=f"worker-{job.slot}")
 
@@ -99,10 +100,18 @@ class Worker:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signum)
 
+    def look(self) -> None:
+        """Tell the process to look at the model repository; one that is starting is told when it listens."""
+        if self.ready.is_set():
+            self.send(signal.SIGHUP)
+        else:
+            self._look_when_ready = True
+
     def stop(self, signum: signal.Signals) -> None:
         """Stop the process, and do not start another."""
         self._stopping = True
-        self.send(signum)
+        # Before it is ready it has nothing to finish, and no handler that would end it quietly.
+        self.send(signum if self.ready.is_set() else signal.SIGKILL)
         if self._process is None:
             self.task.cancel()
 
@@ -142,6 +151,9 @@ class Worker:
         if was_ready:
             self._metrics.started(slot, self._process.pid)
             self.ready.set()
+            if self._look_when_ready:
+                self._look_when_ready = False
+                self.look()
             log.info("worker ready", worker=slot, pid=self._process.pid)
         code = await self._process.wait()
         self.ready.clear()
@@ -165,6 +177,11 @@ async def _first_start(workers: list[Worker], stop: asyncio.Future[signal.Signal
 async def _all_ready(workers: list[Worker]) -> None:
     for worker in workers:
         await worker.ready.wait()
+
+
+def _look(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.look()
 
 
 def _send_all(workers: list[Worker], signum: signal.Signals) -> None:

@@ -123,3 +123,15 @@ def test_number_of_workers_is_checked(workers: str) -> None:
     process = ServerProcess(f"--workers={workers}")
     assert process.wait() == 2
     assert process.lines[-1].startswith("digit-server: Invalid value")
+
+
+def test_sighup_while_the_workers_start_does_not_end_them(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    process = ServerProcess("--model-repository", tmp_path, "--workers", 2)
+    while not psutil.Process(process.process.pid).children():
+        pass
+    process.process.send_signal(signal.SIGHUP)
+    process.event("ready")
+    process.process.terminate()
+    assert process.wait() == 0
+    assert not [line for line in process.lines if "worker died" in line or "Traceback" in line]
