@@ -46,6 +46,7 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
 	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
 	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
+	              "server-gpu pyproject.toml --constraint requirements/dev.txt --extra server-gpu --group gpu-libraries" \
 	              "client pyproject.toml --constraint requirements/dev.txt --extra load --extra web" \
 	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
 	              "policy --group policy"; do \

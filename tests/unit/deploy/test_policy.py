@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.unit.deploy.manifests import DEPLOY, Resource, Variant
+from tests.unit.deploy.manifests import DEPLOY, Resource, Variant, variants
 
 
 def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
@@ -111,3 +111,18 @@ def ports(service: Resource) -> list[Any]:
 def test_one_resource_a_file() -> None:
     for path in DEPLOY.rglob("*.yaml"):
         assert "\n---" not in path.read_text(), path
+
+
+def test_components_add_tolerations_and_take_none_away() -> None:
+    both = next(variant for variant in variants() if {"gpu", "spot"} <= set(variant.components))
+    (deployment,) = both.of_kind("Deployment")
+    keys = [each["key"] for each in deployment["spec"]["template"]["spec"]["tolerations"]]
+    assert keys == ["nvidia.com/gpu", "cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"]
+
+
+def test_a_gpu_pod_has_a_gpu_and_the_image_for_it() -> None:
+    gpu = next(variant for variant in variants() if variant.components == ("gpu",))
+    (deployment,) = gpu.of_kind("Deployment")
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert server["image"].startswith("digit-server-gpu:")
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"
