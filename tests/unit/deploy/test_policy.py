@@ -68,11 +68,12 @@ def test_a_rollout_never_lowers_capacity(variant: Variant) -> None:
 
 
 def test_the_autoscaler_alone_owns_the_number_of_pods(variant: Variant) -> None:
-    (deployment,), (autoscaler,) = variant.of_kind("Deployment"), variant.of_kind("HorizontalPodAutoscaler")
-    target = autoscaler["spec"]["scaleTargetRef"]
+    (deployment,) = variant.of_kind("Deployment")
+    (autoscaler,) = variant.of_kind("HorizontalPodAutoscaler", "ScaledObject")
+    limits = {key: value for key, value in autoscaler["spec"].items() if key.startswith(("min", "max"))}
     assert "replicas" not in deployment["spec"]
-    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
-    assert autoscaler["spec"]["minReplicas"] <= autoscaler["spec"]["maxReplicas"]
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert [key[:3] for key in sorted(limits, key=limits.__getitem__)] == ["min", "max"]
 
 
 def test_volumes_and_references_name_what_is_there(variant: Variant) -> None:
