@@ -126,6 +126,10 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 bench: setup  ## Measure the server against raw ONNX Runtime
 	$(BIN)/python -m tests.bench.run
 
+.PHONY: bench-swaps
+bench-swaps: setup  ## Measure what callers notice of fifty new versions in a row
+	$(BIN)/python -m tests.bench.swaps
+
 # --- Deployment -----------------------------------------------------------------------------------
 
 # The base image; its Python is that of .venv.

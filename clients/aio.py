@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clients.chunks import cut, cut_async
 from clients.coalesce import Coalescer
 from clients.connection import Connection
+from clients.health import CHECK, WATCH, Health, health
 from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
 from clients.prediction import ModelInfo, Prediction
@@ -111,8 +112,26 @@ class AsyncClient:
     async def ready(self, service: str = "") -> bool:
         """Say whether the server (or one service or model of it) is ready to answer."""
         ask = health_pb2.HealthCheckRequest(service=service)
-        response = await self._call("/grpc.health.v1.Health/Check", ask, health_pb2.HealthCheckResponse)
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+        return health(await self._call(CHECK, ask, health_pb2.HealthCheckResponse)) == "ready"
+
+    async def watch(self, service: str = "") -> AsyncIterator[Health]:
+        """Tell how the server (or one service or model of it) is, now and whenever that changes; endless."""
+        ask = health_pb2.HealthCheckRequest(service=service)
+        call: Any = self._channel.unary_stream(WATCH, serialize, health_pb2.HealthCheckResponse.FromString)
+        last: Health | None = None
+        while True:
+            answers = call(ask, metadata=self._connection.metadata, wait_for_ready=last == "gone")
+            try:
+                async for response in answers:
+                    if (now := health(response)) != last:
+                        yield (last := now)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise server_error(error, self._connection) from None
+            finally:
+                answers.cancel()
+            if last != "gone":
+                yield (last := "gone")
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""

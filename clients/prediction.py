@@ -38,7 +38,8 @@ class ModelInfo:
     """Describe one version of a model as the server sees it.
 
     `state` is `serving`, `refused` (`reason` says why) or `available`; `accuracy` is on data held
-    out from training, 0-1; `created` is RFC 3339.
+    out from training, 0-1; `created` is RFC 3339; `labels` point at it; `share` (0-1) of the requests
+    that name neither version nor label go to it.
     """
 
     name: str
@@ -50,3 +51,5 @@ class ModelInfo:
     provider: str
     recipe: str
     created: str
+    labels: tuple[str, ...]
+    share: float

@@ -35,14 +35,18 @@ def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.Predic
 
 
 class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
-    """Serve on a free port of this machine while the `with` block lasts.
+    """Serve on `port` of this machine (0 is any free one) while the `with` block lasts.
 
     `credentials` make it a TLS server. Each status in `failures` fails one call before `answer` is used again. `requests` and
     `metadata` keep what callers sent; `models` is what they are told when they ask for models.
     """
 
     def __init__(
-        self, answer: Answer = first_pixel, *, credentials: grpc.ServerCredentials | None = None
+        self,
+        answer: Answer = first_pixel,
+        *,
+        port: int = 0,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.answer = answer
         self.failures: deque[tuple[grpc.StatusCode, str]] = deque()
@@ -53,12 +57,17 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8))
         prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        address = f"127.0.0.1:{port}"
         port = (
-            self._server.add_secure_port("127.0.0.1:0", credentials)
+            self._server.add_secure_port(address, credentials)
             if credentials
-            else self._server.add_insecure_port("127.0.0.1:0")
+            else self._server.add_insecure_port(address)
         )
         self.address = f"127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        """Stop at once; calls in flight are cancelled."""
+        self._server.stop(None).wait()
 
     def set_ready(self, service: str, *, ready: bool) -> None:
         """Change what grpc.health.v1 says about `service`; "" is the whole server."""
@@ -105,4 +114,4 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.stop(None).wait()
+        self.stop()

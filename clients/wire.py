@@ -120,6 +120,8 @@ def model_info(model: prediction_pb2.Model) -> ModelInfo:
         provider=model.provider,
         recipe=model.recipe,
         created=model.created,
+        labels=tuple(model.labels),
+        share=model.share,
     )
 
 

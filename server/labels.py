@@ -24,7 +24,7 @@ def parse_labels(content: bytes) -> dict[str, Label]:
     """
     try:
         entries = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"labels.json is not JSON: {error}") from None
     if not isinstance(entries, dict):
         raise ValueError(f"labels.json is {_short(entries)}, expected an object of labels")  # noqa: TRY004 - one error for one bad file

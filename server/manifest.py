@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA = 1
+# A golden set of a thousand images takes a tenth of it.
+MAX_BYTES = 16 * 1024 * 1024
 IMAGE_BYTES = 28 * 28
 CLASSES = 10
 
@@ -58,10 +61,15 @@ class Manifest:
 
         """
         try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise RefusedError(f"{path.name} is no file")
+            if found.st_size > MAX_BYTES:
+                raise RefusedError(f"{path.name} has {found.st_size} bytes, expected at most {MAX_BYTES}")
             content = json.loads(path.read_bytes())
         except OSError as error:
             raise RefusedError(f"{path.name} cannot be read: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RefusedError(f"{path.name} is not JSON: {error}") from None
         try:
             if content["schema"] != SCHEMA:

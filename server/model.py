@@ -1,6 +1,7 @@
 """A model version loaded into ONNX Runtime."""
 
 import hashlib
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from server import cpus
+from server.background import return_memory
 from server.calibration import best_batch, measure
 from server.manifest import IMAGE_BYTES, Manifest, RefusedError
 from server.session import Runtime, Session, first_line
@@ -152,7 +154,10 @@ def _verified_files(folder: Path, manifest: Manifest) -> bytes:
             raise RefusedError(f"{name} has {expected.size_bytes} bytes, expected at most {MAX_GRAPH_BYTES}")
         try:
             # Sizes first: they tell a file that is still being copied without reading it.
-            if (size := path.stat().st_size) != expected.size_bytes:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise RefusedError(f"{name} is no file")
+            if (size := found.st_size) != expected.size_bytes:
                 raise RefusedError(f"{name} has {size} bytes, the manifest says {expected.size_bytes}")
             with path.open("rb") as file:
                 if name == GRAPH:
@@ -170,29 +175,33 @@ def _verified_files(folder: Path, manifest: Manifest) -> bytes:
 def _tuned(
     manifest: Manifest, graph: bytes, folder: Path, runtime: Runtime, max_batch_images: int
 ) -> tuple[Session, int]:
-    """Open the session, measuring what is not set; return it and the largest batch to run."""
-    counts = [runtime.threads] if runtime.threads else sorted({1, cpus.available()})
-    sessions = [Session.open(graph, folder, replace(runtime, threads=count)) for count in counts]
-    if len(sessions) == 1 and max_batch_images:
-        return sessions[0], max_batch_images
+    """Open the session, measuring what is not set; return it and the largest batch to run.
+
+    What is measured is measured on sessions of their own: a session keeps the memory of its largest batch.
+    """
+    if runtime.threads and max_batch_images:
+        return Session.open(graph, folder, runtime), max_batch_images
     largest = LARGEST_CPU_BATCH if runtime.provider == "cpu" else LARGEST_GPU_BATCH
-    chosen, chosen_batch, chosen_rate = sessions[0], 0, 0.0
-    for session in sessions:
+    chosen, chosen_batch, chosen_rate = runtime, 0, 0.0
+    for threads in [runtime.threads] if runtime.threads else sorted({1, cpus.available()}):
+        trial = replace(runtime, threads=threads)
+        session = Session.open(graph, folder, trial)
         try:
             table = measure(session.run, max_batch_images or largest)
         except Exception as error:  # noqa: BLE001 - as many types as for opening
             raise RefusedError(f"{GRAPH} cannot be run: {first_line(error)}") from None
-        rates = {each.batch_images: round(each.images_per_second) for each in table}
         batch = max_batch_images or best_batch(table)
         log.info(
             "model measured",
             model=manifest.model,
             version=manifest.version,
-            threads=session.runtime.threads,
-            images_per_second=rates,
+            threads=threads,
+            images_per_second={each.batch_images: round(each.images_per_second) for each in table},
             best_batch_images=batch,
         )
         rate = max(each.images_per_second for each in table if each.batch_images <= batch)
         if rate > WORTH_THREADS * chosen_rate:
-            chosen, chosen_batch, chosen_rate = session, batch, rate
-    return chosen, chosen_batch
+            chosen, chosen_batch, chosen_rate = trial, batch, rate
+        del session
+    return_memory()
+    return Session.open(graph, folder, chosen), chosen_batch

@@ -100,9 +100,13 @@ class Watcher:
         self._models.announce(found)
         problems: dict[str, list[str]] = {}
         for name in sorted(found.keys() | self._rollouts.keys()):
+            folder = found.get(name, ModelFolder())
+            if not folder.readable:  # what serves keeps serving
+                problems[name] = [f"model {name!r}: {problem}" for problem in folder.problems]
+                continue
             if name not in self._rollouts:
                 self._rollouts[name] = self._rollout(name)
-            roster, unused, wrong = await self._rollouts[name].settle(found.get(name, ModelFolder()))
+            roster, unused, wrong = await self._rollouts[name].settle(folder)
             self._models.replace(roster)
             for serving in unused:
                 self._closing.add(task := asyncio.create_task(self._release(serving)))

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -15,11 +16,21 @@ from clients.prediction import ModelInfo
 _SERVER = ServerOptions()
 
 
-def health(service: str = "", /, *, server: ServerOptions = _SERVER) -> int:
+_WATCH = Parameter(help="Go on, and print a line whenever that changes, until Ctrl-C.")
+
+
+def health(
+    service: str = "", /, *, watch: Annotated[bool, _WATCH] = False, server: ServerOptions = _SERVER
+) -> int:
     """Ask whether the server, or one SERVICE or model of it, is ready; exit code 1 where it is not."""
-    with Client(server.connection()) as client:
-        ready = client.ready(service)
     what = f"{service} at {server.server}" if service else server.server
+    with Client(server.connection()) as client:
+        if watch:
+            for state in client.watch(service):
+                time = datetime.now(UTC).isoformat(timespec="seconds")
+                sys.stdout.write(f"{time} {what} is {state}\n")
+                sys.stdout.flush()
+        ready = client.ready(service)
     sys.stdout.write(f"{what} is {'ready' if ready else 'NOT ready'}\n")
     return 0 if ready else 1
 
@@ -30,7 +41,8 @@ def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
         found = client.model(model)
     for name, value in asdict(found).items():
         if value:
-            sys.stdout.write(f"{name:<10}{value}\n")
+            text = ", ".join(value) if isinstance(value, tuple) else value
+            sys.stdout.write(f"{name:<10}{text}\n")
     return 0
 
 
@@ -47,9 +59,9 @@ def models(
             sys.stdout.write(json.dumps(asdict(model)) + "\n")
         return 0
     rows = [_row(model) for model in found]
-    names = ("model", "version", "state", "accuracy", "recipe", "provider", "created")
+    names = ("model", "version", "state", "labels", "share", "accuracy", "recipe", "provider", "created")
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    right = {"version", "accuracy"}
+    right = {"version", "share", "accuracy"}
     table = Table(
         [Column(name, width, right=name in right) for name, width in zip(names, widths, strict=True)],
         tabs=output == "tsv",
@@ -63,7 +75,8 @@ def models(
 def _row(model: ModelInfo) -> tuple[str, ...]:
     state = f"{model.state}: {model.reason}" if model.reason else model.state
     accuracy = f"{model.accuracy:.2%}" if model.accuracy else "-"
+    share = f"{model.share:.0%}" if model.share else "-"
     return (
-        model.name, str(model.version), state, accuracy,
+        model.name, str(model.version), state, ",".join(model.labels) or "-", share, accuracy,
         model.recipe or "-", model.provider or "-", model.created or "-",
     )  # fmt: skip

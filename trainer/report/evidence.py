@@ -18,6 +18,16 @@ from trainer.report.record import Record
 from trainer.run import Run
 
 
+@dataclass(frozen=True)
+class Integers:
+    """The same model in 8-bit integers, where a run has one; `same_digits` is the share of test images."""
+
+    accuracy: float
+    same_digits: float
+    model_bytes: int
+    latency: tuple[Latency, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """A run and what its exported graph did; `probabilities` float32 [n, 10] are its answers on `x_test`."""
@@ -35,6 +45,7 @@ class Evidence:
     latency: tuple[Latency, ...]
     model_bytes: int
     keras_bytes: int
+    integers: Integers | None = None
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -65,4 +76,17 @@ def gather_evidence(run: Run, record: Record, dataset: Dataset) -> Evidence:
         latency=measure_latency(run.model, x_test),
         model_bytes=run.model.stat().st_size,
         keras_bytes=run.network.stat().st_size,
+        integers=_integers(run, x_test, y_test, probabilities) if run.integer_model.exists() else None,
+    )
+
+
+def _integers(
+    run: Run, x_test: NDArray[np.uint8], y_test: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> Integers:
+    digits = load_model(run.integer_model)(x_test).argmax(axis=1)
+    return Integers(
+        accuracy=float((digits == y_test).mean()),
+        same_digits=float((digits == probabilities.argmax(axis=1)).mean()),
+        model_bytes=run.integer_model.stat().st_size,
+        latency=measure_latency(run.integer_model, x_test),
     )

@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.counts import Evaluation
 from trainer.evaluation.interval import wilson
+from trainer.evaluation.latency import Latency
 from trainer.report.evidence import Evidence
 
 Metrics = dict[str, Any]
@@ -72,11 +74,28 @@ def run_metrics(evidence: Evidence) -> Metrics:
         table[f"unfamiliar_{kind.name}_mean_confidence"] = kind.mean_confidence
         table[f"unfamiliar_{kind.name}_confident_share"] = kind.confident_share
         table[f"unfamiliar_{kind.name}_separation"] = kind.separation
-    for latency in evidence.latency:
-        table[f"latency_batch_{latency.batch_images}_median_seconds"] = latency.median_seconds
-        table[f"latency_batch_{latency.batch_images}_p95_seconds"] = latency.p95_seconds
-        table[f"throughput_batch_{latency.batch_images}_images_per_second"] = latency.images_per_second
+    table |= _latency_metrics("", evidence.latency)
+    if evidence.integers:
+        table |= {
+            "int8_test_accuracy": evidence.integers.accuracy,
+            "int8_same_digits_share": evidence.integers.same_digits,
+            "int8_model_bytes": evidence.integers.model_bytes,
+        }
+        table |= _latency_metrics("int8_", evidence.integers.latency)
     table["confusion_matrix"] = matrix
+    return table
+
+
+def _latency_metrics(prefix: str, latencies: Iterable[Latency]) -> Metrics:
+    table: Metrics = {}
+    for each in latencies:
+        size = each.batch_images
+        table |= {
+            f"{prefix}latency_batch_{size}_p10_seconds": each.p10_seconds,
+            f"{prefix}latency_batch_{size}_median_seconds": each.median_seconds,
+            f"{prefix}latency_batch_{size}_p95_seconds": each.p95_seconds,
+            f"{prefix}throughput_batch_{size}_images_per_second": each.images_per_second,
+        }
     return table
 
 

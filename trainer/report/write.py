@@ -26,9 +26,9 @@ def write_report(run: Run, manifest: dict[str, Any], dataset: Dataset) -> Eviden
     Needs what lies in the run directory before its manifest does: recipe, history, both models. Raises
     TrainerError.
     """
-    evidence = gather_evidence(run, read_record(run, manifest), dataset)
     try:
-        run.report.mkdir(exist_ok=True)
+        run.report.mkdir(exist_ok=True)  # tell what is wrong with it before half a minute of measuring
+        evidence = gather_evidence(run, read_record(run, manifest), dataset)
         _write(run.report, evidence)
     except OSError as error:
         raise TrainerError(

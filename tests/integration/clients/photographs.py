@@ -1,8 +1,10 @@
 """Photographs of digits that were never taken: MNIST's digits, written on paper and lit badly."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 Picture = NDArray[np.float32]
 PENS = np.array(
@@ -27,6 +29,29 @@ def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
     noisy = lit + rng.normal(0, 3, (height, width, 3))
     picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
     return picture.filter(ImageFilter.GaussianBlur(max(width, height) / 1500 * rng.uniform(0, 2)))
+
+
+def scan(
+    digits: NDArray[np.uint8], around: Literal["nothing", "boxes", "comb", "lines"], rng: np.random.Generator
+) -> Image.Image:
+    """Scan a form, a little askew, with a row of digits, uint8 (n, 28, 28), and what forms print around them."""
+    box = 200
+    pitch = box if around == "comb" else box + 24
+    width, height = 60 + len(digits) * pitch, box + 120
+    form = Image.new("L", (width, height), 245)
+    pen = ImageDraw.Draw(form)
+    if around == "lines":
+        for y in range(30, height, 58):
+            pen.line([(0, y), (width, y)], fill=int(rng.integers(150, 200)), width=3)
+    for place, digit in enumerate(digits):
+        left = 30 + place * pitch
+        glyph = Image.fromarray(digit).resize((box - 30, box - 30), Image.Resampling.BICUBIC)
+        form.paste(30, (left + 15, 75), glyph)
+        if around in {"boxes", "comb"}:
+            pen.rectangle([left, 60, left + box, 60 + box], outline=70, width=4)
+    askew = form.rotate(float(rng.uniform(-2, 2)), Image.Resampling.BICUBIC, fillcolor=245)
+    noisy = np.asarray(askew.filter(ImageFilter.GaussianBlur(1))) + rng.normal(0, 3, (height, width))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
 def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> Picture:

@@ -1,12 +1,14 @@
 """Photographs of real digits through the whole of the client, the wire and the shipped model."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from clients import Client, find_digits, pixels
-from tests.integration.clients.photographs import photograph
+from tests.integration.clients.photographs import photograph, scan
 from tests.process import RunningServer
 
 Bytes = NDArray[np.uint8]
@@ -48,3 +50,22 @@ def test_codes_of_five_digits_are_read(server: RunningServer, test_images: Bytes
             answers = client.predict([found.image for found in find_digits(picture)])
             right += [answer.digit for answer in answers] == test_digits[chosen].tolist()
     assert right >= 34
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("around", ["nothing", "boxes", "comb", "lines"])
+def test_rows_of_forms_are_read(
+    server: RunningServer,
+    test_images: Bytes,
+    test_digits: Bytes,
+    around: Literal["nothing", "boxes", "comb", "lines"],
+) -> None:
+    rng = np.random.default_rng(7)
+    right = 0
+    with Client(server.address) as client:
+        for _ in range(25):
+            chosen = rng.integers(0, len(test_images), 5)
+            found = find_digits(scan(test_images[chosen], around, rng))
+            answers = client.predict([digit.image for digit in found])
+            right += [answer.digit for answer in answers] == test_digits[chosen].tolist()
+    assert right >= 21

@@ -109,3 +109,11 @@ async def test_cancelled_task_does_not_fail_those_who_share_its_call(
         answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(answers[2], asyncio.CancelledError)
     assert [answers[n][0].digit for n in (0, 1, 3)] == [0, 1, 3]
+
+
+async def test_watch_tells_of_every_change(client: AsyncClient, fake: FakeServer) -> None:
+    states = client.watch("digits")
+    assert await anext(states) == "unknown"
+    fake.set_ready("digits", ready=True)
+    assert await anext(states) == "ready"
+    await states.aclose()

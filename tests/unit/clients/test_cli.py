@@ -92,18 +92,42 @@ def test_server_that_is_not_ready_is_exit_code_1(fake: FakeServer, capsys: Captu
     assert "NOT ready" in capsys.readouterr().out
 
 
+def test_watch_prints_a_line_a_change_until_ctrl_c(fake: FakeServer) -> None:
+    command = [sys.executable, "-m", "clients.cli", "health", "digits", "--watch", "-s", fake.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        for ready in (True, False):
+            fake.set_ready("digits", ready=ready)
+            lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert [line.split(" is ")[1].strip() for line in lines] == ["unknown", "ready", "not ready"]
+    assert process.returncode == 130
+    assert err == ""
+
+
 def test_models_are_listed(fake: FakeServer, capsys: Captured) -> None:
     state = prediction_pb2.Model.State
     fake.models = [
-        prediction_pb2.Model(name="digits", version=3, state=state.STATE_SERVING, accuracy=0.9912),
+        prediction_pb2.Model(
+            name="digits",
+            version=3,
+            state=state.STATE_SERVING,
+            accuracy=0.9912,
+            labels=["canary", "stable"],
+            share=0.05,
+        ),
         prediction_pb2.Model(
             name="digits", version=4, state=state.STATE_REFUSED, reason="golden set differs"
         ),
     ]
     assert main(["models", "-s", fake.address]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["model", "version", "state", "accuracy", "recipe", "provider", "created"]
-    assert "99.12%" in lines[1]
+    assert lines[0].split() == [
+        "model", "version", "state", "labels", "share", "accuracy", "recipe", "provider", "created",
+    ]  # fmt: skip
+    assert lines[1].split() == ["digits", "3", "serving", "canary,stable", "5%", "99.12%", "-", "-", "-"]
     assert "refused: golden set differs" in lines[2]
 
 

@@ -189,3 +189,16 @@ def test_ready_is_what_the_health_service_says(client: Client, fake: FakeServer)
     assert client.ready()
     fake.set_ready("digits", ready=False)
     assert not client.ready("digits")
+
+
+def test_watch_tells_when_the_server_goes_and_comes_back() -> None:
+    with FakeServer() as first, Client(Connection(address=first.address, attempts=1)) as client:
+        states = client.watch()
+        assert next(states) == "ready"
+        first.set_ready("", ready=False)
+        assert next(states) == "not ready"
+        first.stop()
+        assert next(states) == "gone"
+        with FakeServer(port=int(first.address.split(":")[1])):
+            assert next(states) == "ready"
+        states.close()

@@ -1,6 +1,7 @@
 """Loading a version: what may serve, and why the rest may not."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from server.manifest import RefusedError
 from server.model import Model
 from server.session import Runtime
+from tests.conftest import linear_graph, linear_weights
 
 Publish = Callable[..., Path]
 
@@ -133,6 +135,41 @@ def test_manifest_that_is_not_json_is_refused(tmp_path: Path, publish: Publish) 
     folder = publish(tmp_path)
     (folder / "manifest.json").write_text('{"schema": 1,')
     assert refusal(folder).startswith("manifest.json is not JSON: ")
+
+
+def test_manifest_that_is_nested_without_end_is_refused(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    (folder / "manifest.json").write_text("[" * 100_000)
+    assert refusal(folder).startswith("manifest.json is not JSON: maximum recursion depth exceeded")
+
+
+def test_manifest_of_seventeen_megabytes_is_refused_unread(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path)
+    os.truncate(folder / "manifest.json", 17 * 1024 * 1024)
+    assert refusal(folder) == "manifest.json has 17825792 bytes, expected at most 16777216"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_pipe_in_place_of_a_file_is_refused_unread(tmp_path: Path, publish: Publish, name: str) -> None:
+    folder = publish(tmp_path, files={"model.onnx": {"sha256": "", "bytes": 0}})
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert refusal(folder) == f"{name} is no file"
+
+
+def test_weights_behind_a_link_out_of_the_version_are_not_read(tmp_path: Path, publish: Publish) -> None:
+    weights = TensorProto(name="weights", data_type=TensorProto.FLOAT, dims=[784, 10])
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="weights")
+    graph = onnx.load_from_string(linear_graph())
+    graph.graph.initializer[0].CopyFrom(weights)
+    folder = publish(tmp_path, graph=graph.SerializeToString())
+    (tmp_path / "outside").write_bytes(linear_weights(1).tobytes())
+    (folder / "weights").symlink_to(tmp_path / "outside")
+    assert refusal(folder).startswith("model.onnx cannot be loaded: ")
+    (folder / "weights").unlink()
+    (tmp_path / "outside").rename(folder / "weights")
+    assert load(folder).predict(np.zeros((1, 784), np.uint8)).shape == (1, 10)
 
 
 def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_versions_are_listed_newest_first_by_number(tmp_path: Path) -> None:
     assert versions(tmp_path) == {"digits": [10, 2, 1]}
 
 
-@pytest.mark.parametrize("name", ["0", "01", "-1", "v1", "1.5", "²", "1 "])
+@pytest.mark.parametrize("name", ["0", "01", "-1", "v1", "1.5", "²", "1 ", "9" * 19])
 def test_folder_that_is_not_named_by_a_positive_integer_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "digits" / name).mkdir(parents=True)
     (tmp_path / "digits" / name / "model.onnx").touch()
@@ -58,6 +58,7 @@ def test_labels_are_read(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("{", "labels.json is not JSON: "),
+        ("[" * 50_000, "labels.json is not JSON: maximum recursion depth exceeded"),
         (" " * 70_000, "labels.json has 70000 bytes, expected at most 65536"),
     ],
 )
@@ -78,6 +79,32 @@ def test_labels_outside_the_repository_are_not_read(tmp_path: Path) -> None:
     model = scan(tmp_path / "repository")["digits"]
     assert model.labels is None
     assert model.problems == ("labels.json is a link that leads out of the repository",)
+
+
+def test_labels_that_would_never_end_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    os.mkfifo(tmp_path / "digits" / "labels.json")
+    assert scan(tmp_path)["digits"].problems == ("labels.json is no file",)
+
+
+def test_links_in_a_circle_spoil_only_what_they_name(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "digits" / "labels.json").symlink_to(tmp_path / "digits" / "labels.json")
+    (tmp_path / "digits" / "2").symlink_to(tmp_path / "digits" / "2")
+    (tmp_path / "letters" / "1").mkdir(parents=True)
+    assert versions(tmp_path) == {"digits": [1], "letters": [1]}
+    assert scan(tmp_path)["digits"].labels is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="NOT RUN: root may read everything")
+def test_model_that_may_not_be_read_spoils_no_other(tmp_path: Path) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    (tmp_path / "letters" / "1").mkdir(parents=True)
+    (tmp_path / "letters").chmod(0)
+    found = scan(tmp_path)
+    assert (list(found["digits"].versions), found["letters"].readable) == ([1], False)
+    assert found["letters"].problems == ("its folder cannot be read: Permission denied",)
+    (tmp_path / "letters").chmod(0o755)
 
 
 def test_missing_repository_is_named(tmp_path: Path) -> None:

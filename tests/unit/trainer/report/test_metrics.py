@@ -1,9 +1,10 @@
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import Evidence, Integers
 from trainer.report.metrics import metrics_text, run_metrics
 
 GOLDEN = Path(__file__).with_name("metrics_keys.txt")
@@ -13,6 +14,14 @@ def test_keys_are_the_golden_ones(evidence: Evidence) -> None:
     assert list(run_metrics(evidence)) == GOLDEN.read_text().split(), (
         f"metrics.json is a contract; if the change is meant, write the new keys into {GOLDEN.name}"
     )
+
+
+def test_model_in_integers_has_keys_of_its_own(evidence: Evidence) -> None:
+    integers = Integers(accuracy=0.8, same_digits=0.999, model_bytes=9000, latency=evidence.latency)
+    table = run_metrics(dataclasses.replace(evidence, integers=integers))
+    own = [key for key in table if key.startswith("int8_")]
+    assert own[:3] == ["int8_test_accuracy", "int8_same_digits_share", "int8_model_bytes"]
+    assert set(own[3:]) == {f"int8_{key}" for key in table if key.startswith(("latency_", "throughput_"))}
 
 
 def test_table_is_flat_but_for_the_confusion_matrix_and_is_json(evidence: Evidence) -> None:

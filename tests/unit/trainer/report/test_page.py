@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer.evaluation.counts import evaluate
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import Evidence, Integers
 from trainer.report.page import duration, model_card, report_page, size
 from trainer.report.record import Record
 from trainer.report.write import drawings_of
@@ -101,6 +101,15 @@ def test_model_without_mistakes_has_a_page_and_a_card(evidence: Evidence) -> Non
     )
     assert "There are none." in report_page(perfect, drawings_of(perfect))
     assert "Most frequent confusions" not in model_card(perfect)
+
+
+def test_model_in_integers_is_shown_beside_the_float_one(evidence: Evidence) -> None:
+    integers = Integers(accuracy=0.8123, same_digits=0.9991, model_bytes=9000, latency=evidence.latency)
+    words = " ".join(
+        Page(report_page(dataclasses.replace(evidence, integers=integers), drawings_of(evidence))).words
+    )
+    assert "in 8-bit integers gets 81.23 % right and gives the same digit for 99.91 %" in words
+    assert "In 8-bit integers 9 KB" in words
 
 
 def test_card_names_limits_and_origin(evidence: Evidence) -> None:
