@@ -38,7 +38,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 packages:  ## Install the Debian packages that some tests and benchmarks use (as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  buildah chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+	  buildah catatonit chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
