@@ -43,12 +43,12 @@ class Model:
         root: Path,
         runtime: Runtime,
         max_batch_images: int,
-        before_proof: Callable[[], None] | None = None,
+        between_batches: Callable[[], None] = lambda: None,
     ) -> "Model":
         """Load the version in `folder`, and prove that it answers as it did when it was published.
 
-        Threads of 0 and a `max_batch_images` of 0 are measured. `before_proof` is called between the two: the
-        session's own threads are there by then.
+        Threads of 0 and a `max_batch_images` of 0 are measured. `between_batches` is called before every batch of
+        the proof, and may end it by raising; the session's own threads are there by then.
 
         Raises:
             RefusedError: a file is missing, is outside of `root` or differs from the manifest, the graph has other tensors
@@ -66,10 +66,9 @@ class Model:
         graph = _verified_files(folder, manifest)
         session, batch_images = _tuned(manifest, graph, folder, runtime, max_batch_images)
         model = cls(manifest, session, batch_images)
-        if before_proof:
-            before_proof()
+        between_batches()
         model._check_golden()
-        model._warm()
+        model._warm(between_batches)
         return model
 
     @property
@@ -122,10 +121,11 @@ class Model:
                 f"golden probabilities differ by up to {difference:.2g}, expected at most {golden.tolerance:.2g}"
             )
 
-    def _warm(self) -> None:
+    def _warm(self, between_batches: Callable[[], None]) -> None:
         """Run every batch size in use once, so that no caller pays for the first."""
         images = np.zeros((self.max_batch_images, IMAGE_BYTES), np.uint8)
         for count in range(1, self.max_batch_images + 1):
+            between_batches()
             self._try(images[:count])
 
     def _try(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from server import providers, repository
 from server.background import give_way, return_memory, run_apart
 from server.batcher import Batcher
 from server.errors import StartError
+from server.manifest import RefusedError
 from server.metrics import Metrics
 from server.model import Model
 from server.models import Models
@@ -40,6 +41,7 @@ class Watcher:
         self._problems: set[str] = set()
         self._woken = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
+        self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -68,6 +70,7 @@ class Watcher:
 
     async def close(self) -> None:
         """Follow the repository no more, and let the versions that go finish their calls."""
+        self._closed = True
         if self._following:
             self._following.cancel()
         await asyncio.gather(*self._closing)
@@ -139,7 +142,7 @@ class Watcher:
                     root=root,
                     runtime=self._runtimes.get(name, self._runtime),
                     max_batch_images=self._batches.get(name, settings.max_batch_images),
-                    before_proof=give_way if self._following else None,
+                    between_batches=self._between_batches,
                 )
             )
         except Exception:
@@ -157,6 +160,13 @@ class Watcher:
         )
         log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
         return Serving(model, batcher)
+
+    def _between_batches(self) -> None:
+        """Keep a proof out of the way of calls, and of the stop; runs on the proof's thread."""
+        if self._closed:
+            raise RefusedError("the server is stopping")
+        if self._following:  # before that, there is nothing to be in the way of
+            give_way()
 
     async def _release(self, serving: Serving) -> None:
         """Let a version that gets no new calls finish those that it has, and go."""

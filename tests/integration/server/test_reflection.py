@@ -44,6 +44,7 @@ class ReflectionClient:
 def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[RunningServer]:
     repository = tmp_path_factory.mktemp("repository")
     publish(repository)
+    (repository / "digits" / "labels.json").write_text('{"stable": 1, "best": 1}')
     with running("--model-repository", repository) as server:
         yield server
 
@@ -72,6 +73,7 @@ def test_infer_can_be_called_by_what_reflection_tells(client: ReflectionClient) 
         "inference.GRPCInferenceService",
         "ModelInfer",
         model_name="digits",
+        model_version="stable",
         inputs=[{"name": "images", "datatype": "UINT8", "shape": [1, 784]}],
         raw_input_contents=[IMAGE.tobytes()],
         outputs=[{"name": "probabilities", "parameters": {"classification": {"int64_param": 1}}}],
@@ -88,4 +90,5 @@ def test_metadata_tells_the_provenance_of_the_version(client: ReflectionClient) 
     properties = answer["properties"]
     assert len(properties["sha256"]) == 64
     assert (properties["accuracy"], properties["provider"], properties["version"]) == ("0.5", "cpu", "1")
+    assert properties["labels"] == "best,stable"
     assert (properties["recipe"], properties["created"]) == ("linear", "2026-01-02T03:04:05Z")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import queue
 import shutil
 import signal
 import threading
@@ -120,6 +121,22 @@ def test_every_worker_follows_the_repository(repository: Path, arrive: Arrive) -
         server.look()  # at the supervisor, which tells the workers
         assert [server.event("version released")["version"] for _ in range(2)] == [1, 1]
         assert server.predict(IMAGE).version == 2
+
+
+def test_open_stream_goes_on_across_a_swap(repository: Path, arrive: Arrive) -> None:
+    arrive(1)
+    with watching(repository) as server:
+        requests: queue.Queue[pb.PredictRequest | None] = queue.Queue()
+        answers = server.stub.PredictStream(iter(requests.get, None), timeout=WAIT_SECONDS)
+        requests.put(pb.PredictRequest(images=IMAGE))
+        assert next(answers).version == 1
+        arrive(2)
+        server.look()
+        assert server.event("version released")["version"] == 1  # the stream does not hold on to it
+        requests.put(pb.PredictRequest(images=IMAGE))
+        assert next(answers).version == 2
+        requests.put(None)
+        assert list(answers) == []
 
 
 def test_new_model_is_served_and_healthy(repository: Path, arrive: Arrive) -> None:
