@@ -38,7 +38,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 packages:  ## Install the Debian packages that some tests and benchmarks use (as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  buildah chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+	  buildah catatonit chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
@@ -46,6 +46,7 @@ lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
 	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
 	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
+	              "server-gpu pyproject.toml --constraint requirements/dev.txt --extra server-gpu --group gpu-libraries" \
 	              "client pyproject.toml --constraint requirements/dev.txt --extra load --extra web" \
 	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
 	              "policy --group policy"; do \

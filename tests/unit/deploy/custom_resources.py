@@ -46,6 +46,23 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
             },
         )
     ),
+    ("keda.sh/v1alpha1", "ScaledObject"): _resource(
+        _object(
+            *("scaleTargetRef", "triggers"),
+            scaleTargetRef=_object("name", name=_TEXT),
+            minReplicaCount={"type": "integer"},
+            maxReplicaCount={"type": "integer"},
+            triggers={
+                "type": "array",
+                "items": _object(
+                    *("type", "metadata"),
+                    type={"enum": ["cpu", "prometheus"]},
+                    metricType={"enum": ["AverageValue", "Value", "Utilization"]},
+                    metadata=_TEXTS,
+                ),
+            },
+        )
+    ),
     ("serving.kserve.io/v1alpha1", "ClusterServingRuntime"): _resource(
         _object(
             *("supportedModelFormats", "protocolVersions", "containers"),

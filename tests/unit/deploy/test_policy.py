@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.unit.deploy.manifests import DEPLOY, Resource, Variant
+from tests.unit.deploy.manifests import DEPLOY, Resource, Variant, variants
 
 
 def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
@@ -68,11 +68,12 @@ def test_a_rollout_never_lowers_capacity(variant: Variant) -> None:
 
 
 def test_the_autoscaler_alone_owns_the_number_of_pods(variant: Variant) -> None:
-    (deployment,), (autoscaler,) = variant.of_kind("Deployment"), variant.of_kind("HorizontalPodAutoscaler")
-    target = autoscaler["spec"]["scaleTargetRef"]
+    (deployment,) = variant.of_kind("Deployment")
+    (autoscaler,) = variant.of_kind("HorizontalPodAutoscaler", "ScaledObject")
+    limits = {key: value for key, value in autoscaler["spec"].items() if key.startswith(("min", "max"))}
     assert "replicas" not in deployment["spec"]
-    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
-    assert autoscaler["spec"]["minReplicas"] <= autoscaler["spec"]["maxReplicas"]
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert [key[:3] for key in sorted(limits, key=limits.__getitem__)] == ["min", "max"]
 
 
 def test_volumes_and_references_name_what_is_there(variant: Variant) -> None:
@@ -111,3 +112,18 @@ def ports(service: Resource) -> list[Any]:
 def test_one_resource_a_file() -> None:
     for path in DEPLOY.rglob("*.yaml"):
         assert "\n---" not in path.read_text(), path
+
+
+def test_components_add_tolerations_and_take_none_away() -> None:
+    both = next(variant for variant in variants() if {"gpu", "spot"} <= set(variant.components))
+    (deployment,) = both.of_kind("Deployment")
+    keys = [each["key"] for each in deployment["spec"]["template"]["spec"]["tolerations"]]
+    assert keys == ["nvidia.com/gpu", "cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"]
+
+
+def test_a_gpu_pod_has_a_gpu_and_the_image_for_it() -> None:
+    gpu = next(variant for variant in variants() if variant.components == ("gpu",))
+    (deployment,) = gpu.of_kind("Deployment")
+    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert server["image"].startswith("digit-server-gpu:")
+    assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"

@@ -1,0 +1,26 @@
+"""What scales or alerts reads metrics that the server has."""
+
+import re
+
+from server.metrics import Metrics
+from tests.unit.deploy.manifests import Variant
+
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+METRICS = {
+    f"{family.name}{suffix}"
+    for family in Metrics().registry.collect()
+    for suffix in SUFFIXES.get(family.type, ())
+}
+
+
+def test_every_metric_in_a_query_exists(variant: Variant) -> None:
+    for resource in variant.of_kind("ScaledObject", "PrometheusRule"):
+        used = set(re.findall(r"\bdigits_\w+", str(resource["spec"])))
+        assert used
+        assert used <= METRICS
+
+
+def test_a_query_asks_for_the_job_that_prometheus_gives_our_pods(variant: Variant) -> None:
+    services = {service["metadata"]["name"] for service in variant.of_kind("Service")}
+    for resource in variant.of_kind("ScaledObject", "PrometheusRule"):
+        assert set(re.findall(r'job="(\w+)"', str(resource["spec"]))) <= services
