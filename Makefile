@@ -104,6 +104,15 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 bench: setup  ## Measure the server against raw ONNX Runtime
 	$(BIN)/python -m tests.bench.run
 
+build/peers/%/.ready: tests/bench/peers/%/requirements.txt
+	$(PYTHON) -m venv build/peers/$*
+	build/peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: setup $(patsubst %,build/peers/%/.ready,kserve litserve mlserver)  ## Measure the server against other model servers
+	$(BIN)/python -m tests.bench.peers.run
+
 # --- Deployment -----------------------------------------------------------------------------------
 
 # The base image; its Python is that of .venv.
