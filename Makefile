@@ -130,6 +130,15 @@ bench: setup  ## Measure the server against raw ONNX Runtime
 bench-swaps: setup  ## Measure what callers notice of fifty new versions in a row
 	$(BIN)/python -m tests.bench.swaps
 
+build/peers/%/.ready: tests/bench/peers/%/requirements.txt
+	$(PYTHON) -m venv build/peers/$*
+	build/peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: setup $(patsubst %,build/peers/%/.ready,kserve litserve mlserver)  ## Measure the server against other model servers
+	$(BIN)/python -m tests.bench.peers.run
+
 # --- Deployment -----------------------------------------------------------------------------------
 
 # The base image; its Python is that of .venv.

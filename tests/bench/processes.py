@@ -20,6 +20,7 @@ from tests.process import RunningServer
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 PREDICT = "/digits.v1.PredictionService/Predict"
+GRPC = ("--header", "content-type: application/grpc", "--header", "te: trailers")
 BIN = Path(sys.executable).parent
 
 
@@ -33,6 +34,7 @@ class Load:
     p99_ms: float
     p999_ms: float
     refused: int = 0
+    answer_bytes: int = 0  # of all calls; a gRPC call that fails has none
 
 
 class UnobservedServer(RunningServer):
@@ -101,29 +103,50 @@ def closed_loop(
     calls: int,
     connections: int = 1,
 ) -> Load:
-    """Drive `calls` calls with h2load, `inflight` at a time on each connection."""
+    """Drive `calls` calls of Predict, `inflight` at a time on each connection."""
     message = prediction_pb2.PredictRequest(images=random_images(images_per_call)).SerializeToString()
-    with tempfile.TemporaryDirectory() as folder:
-        body, log = Path(folder, "body"), Path(folder, "log")
-        body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
-        command = [
-            *("h2load", "--requests", calls, "--clients", connections, "--max-concurrent-streams", inflight),
-            *("--threads", 1, "--data", body, "--log-file", log, "--window-bits", 20),
-            *("--connection-window-bits", 20),
-            *("--header", "content-type: application/grpc", "--header", "te: trailers"),
+    # Several connections are for several workers, which have all the cores.
+    with pinned(*(CORES if connections > 1 else [LOAD_CORE])):
+        return post(
             f"http://127.0.0.1:{port}{PREDICT}",
+            grpc_body(message),
+            (*GRPC, "--clients", str(connections)),
+            inflight=inflight,
+            calls=calls,
+        )
+
+
+def grpc_body(message: bytes) -> bytes:
+    """Return what a gRPC call of one message posts."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, calls: int) -> Load:
+    """Post `body` `calls` times with h2load, `inflight` at a time on each connection.
+
+    `options` are more of h2load's own; without any, it speaks HTTP/2 on one connection.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        data, log = Path(folder, "body"), Path(folder, "log")
+        data.write_bytes(body)
+        command = [
+            *("h2load", "--requests", calls, "--max-concurrent-streams", inflight),
+            *("--threads", 1, "--data", data, "--log-file", log, "--window-bits", 20),
+            *("--connection-window-bits", 20),
+            *options,
+            url,
         ]
-        # Several connections are for several workers, which have all the cores.
-        with pinned(*(CORES if connections > 1 else [LOAD_CORE])):
-            output = subprocess.run(
-                [str(word) for word in command], check=True, capture_output=True, text=True
-            ).stdout
+        output = subprocess.run(
+            [str(word) for word in command], check=True, capture_output=True, text=True
+        ).stdout
         # A line a call: start (us since the epoch), HTTP status, duration (us).
         milliseconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e3
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", output)
-    if rate is None or f"{calls} succeeded" not in output or len(milliseconds) != calls:
+    answers = re.search(r"\((\d+)\) data", output)
+    if not (rate and answers) or f"{calls} succeeded" not in output or len(milliseconds) != calls:
         raise RuntimeError(f"h2load did not complete {calls} calls:\n{output}")
-    return Load(float(rate[1]), *np.percentile(milliseconds, [50, 90, 99, 99.9]).tolist())
+    percentiles = np.percentile(milliseconds, [50, 90, 99, 99.9]).tolist()
+    return Load(float(rate[1]), *percentiles, answer_bytes=int(answers[1]))
 
 
 def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int = 1) -> Load:

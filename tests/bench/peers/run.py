@@ -1,0 +1,192 @@
+"""Our server against other Python model servers, on one core: `make bench-peers`.
+
+All serve the shipped graph with the same release of ONNX Runtime and one thread. Rounds alternate between
+the servers, and the table holds medians. Fails if a server gives a wrong digit or a call fails.
+"""
+
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import onnxruntime as ort
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.table import Table
+
+from server.manifest import Golden, Manifest
+from server.settings import SHIPPED_REPOSITORY
+from tests.bench import processes as bench
+from tests.bench.peers import wires
+from tests.bench.run import check
+
+PEERS = Path("tests/bench/peers")
+ENVIRONMENTS = Path("build/peers")
+RESULTS = Path("build/bench")
+START_SECONDS = 30
+LOAD_SECONDS = 1.2
+WARMUP_CALLS = 100
+# What is measured: images a call, calls in flight.
+CALLS, IMAGES, LATENCY = (
+    "1 image, 64 in flight, calls/s",
+    "64 images, 8 in flight, images/s",
+    "1 in flight, p50 ms",
+)
+Figures = dict[str, float]
+
+app = App(help=__doc__)
+console = Console()
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server to compare: ours, or the peer of a folder beside this file."""
+
+    title: str  # a comma, and how it is asked, may follow the name
+    wire: wires.Wire
+    peer: str = ""
+
+    @contextmanager
+    def serving(self, model: Path) -> Iterator[int]:
+        """Run it on the server's core; yield its port."""
+        if self.peer:
+            with peer(self.peer, model) as port:
+                yield port
+        else:
+            with bench.server() as running:
+                yield running.grpc_port
+                check(running)
+
+
+CONTENDERS = (
+    Contender("digit-server", wires.OURS),
+    Contender("digit-server, Open Inference Protocol", wires.OPEN_INFERENCE),
+    Contender("KServe SDK", wires.OPEN_INFERENCE, "kserve"),
+    Contender("MLServer", wires.OPEN_INFERENCE, "mlserver"),
+    Contender("MLServer, images as BYTES", wires.OPEN_INFERENCE_BYTES, "mlserver"),
+    Contender("LitServe", wires.JsonOverHttp(), "litserve"),
+)
+
+
+@app.default
+def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
+    """Measure `rounds` times, print a table, write JSON."""
+    version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
+    golden = Manifest.read(version / "manifest.json").golden
+    titles = {contender: titled(contender) for contender in CONTENDERS}
+    measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
+    for number in range(1, rounds + 1):
+        for contender, title in titles.items():
+            console.print(f"round {number} of {rounds}: {title}", style="dim")
+            with contender.serving(version / "model.onnx") as port:
+                verify(contender.wire, port, golden)
+                measured[title].append(measure(contender.wire, port))
+    medians = {
+        title: {name: statistics.median(figures[name] for figures in each) for name in each[0]}
+        for title, each in measured.items()
+    }
+    show(medians)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    content = {"onnxruntime": ort.__version__, "rounds": measured, "medians": medians}
+    (RESULTS / "peers.json").write_text(json.dumps(content, indent=2) + "\n")
+    console.print(f"written to {RESULTS}/peers.json")
+    return 0
+
+
+def titled(contender: Contender) -> str:
+    """Return a contender's name and version; raise RuntimeError where ONNX Runtime is not ours."""
+    if not contender.peer:
+        return contender.title
+    pins = (PEERS / contender.peer / "requirements.txt").read_text().split()
+    if f"onnxruntime=={ort.__version__}" not in pins:
+        raise RuntimeError(
+            f"{contender.peer}/requirements.txt must pin onnxruntime=={ort.__version__}, as ours"
+        )
+    version = next(pin.partition("==")[2] for pin in pins if pin.startswith(f"{contender.peer}=="))
+    name, comma, how = contender.title.partition(",")
+    return f"{name} {version}{comma}{how}"
+
+
+@contextmanager
+def peer(name: str, model: Path) -> Iterator[int]:
+    """Run a peer in its own environment; yield its port, on which it may not answer yet."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    python = ENVIRONMENTS / name / "bin/python"
+    command = [str(python), "-m", f"tests.bench.peers.{name}.serve", str(model.resolve()), str(port)]
+    with (ENVIRONMENTS / f"{name}.log").open("w") as log, bench.pinned(bench.SERVER_CORE):
+        # A group and not a session of its own: the kernel gives each session the same share of a busy core.
+        process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
+    try:
+        yield port
+    finally:
+        # All its processes; some take long to end when asked to.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def verify(wire: wires.Wire, port: int, golden: Golden) -> None:
+    """Wait until a server answers; raise RuntimeError if it never does, or wrongly."""
+    give_up = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            digits = wire.ask(port, golden.images.tobytes())
+            break
+        except (OSError, grpc.RpcError) as error:
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"no answer within {START_SECONDS} s: {error}") from error
+            time.sleep(0.2)  # the peers have no event in common that says they are ready
+    if digits != golden.digits.tolist():
+        raise RuntimeError(f"answered {digits}, expected {golden.digits.tolist()}")
+
+
+def measure(wire: wires.Wire, port: int) -> Figures:
+    """Drive a server in three ways, each for about as long."""
+
+    def drive(images_per_call: int, inflight: int) -> bench.Load:
+        images = bench.random_images(images_per_call)
+        with bench.pinned(bench.LOAD_CORE):
+            rate = wire.drive(port, images, inflight=inflight, calls=WARMUP_CALLS).calls_per_second
+            calls = max(WARMUP_CALLS, int(LOAD_SECONDS * rate))
+            return wire.drive(port, images, inflight=inflight, calls=calls)
+
+    return {
+        CALLS: drive(1, 64).calls_per_second,
+        IMAGES: drive(64, 8).calls_per_second * 64,
+        LATENCY: drive(1, 1).p50_ms,
+    }
+
+
+def show(medians: dict[str, Figures]) -> None:
+    """Print the figures, and how many times better ours is."""
+    table = Table(
+        title=f"One core for the server, ONNX Runtime {ort.__version__}, medians (ours is times better)"
+    )
+    table.add_column("server")
+    best = next(iter(medians.values()))
+    for name in best:
+        table.add_column(name, justify="right")
+    for title, figures in medians.items():
+        row = [
+            f"{value:,.2f} ({value / best[name]:.1f}x)"
+            if name == LATENCY
+            else f"{value:,.0f} ({best[name] / value:.1f}x)"
+            for name, value in figures.items()
+        ]
+        table.add_row(title, *row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(app(result_action="return_value"))
