@@ -81,6 +81,11 @@ REPOSITORY ?= repository
 train: setup  ## Train RECIPE on DATA and publish it into REPOSITORY
 	$(BIN)/digit-trainer train --recipe $(RECIPE) --data $(DATA) --repository $(REPOSITORY)
 
+# RUN is the directory of a finished run.
+.PHONY: report
+report: setup  ## Measure the model of RUN again and rebuild its report
+	$(BIN)/digit-trainer report $(or $(RUN),$(error RUN is not set: name the directory of a finished run))
+
 .PHONY: serve
 serve: setup  ## Serve REPOSITORY, or the shipped model where there is none
 	$(BIN)/digit-server $(if $(wildcard $(REPOSITORY)),--model-repository $(REPOSITORY))
