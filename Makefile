@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 
 # All of MNIST as IDX files, where a checkout has them beside it; tests that need it skip loudly without.
-export DIGITS_DATA_DIR ?= $(wildcard ../shared/data/mnist)
+export DIGITS_DATA_DIR ?= $(abspath $(wildcard ../shared/data/mnist))
 
 .PHONY: help
 help:  ## List the targets

@@ -20,7 +20,7 @@ def mnist_dir() -> Path:
     folder = os.environ.get("DIGITS_DATA_DIR")
     if not folder:
         pytest.skip("NOT RUN: all of MNIST is needed; set DIGITS_DATA_DIR to a folder with its IDX files")
-    return Path(folder)
+    return Path(folder).resolve()
 
 
 def linear_weights(seed: int) -> NDArray[np.float32]:
