@@ -32,7 +32,7 @@ from server.manifest import IMAGE_BYTES
 from server.metrics import BatchMetrics
 
 # Rounds of the event loop without an arrival after which no more are on their way.
-QUIET_ROUNDS = 8
+QUIET_ROUNDS = 16
 
 log = structlog.get_logger()
 
@@ -175,7 +175,6 @@ class Batcher:
             self._thread.shutdown()
 
     async def _run(self) -> None:
-        alone = True  # whether the last batch was a single call
         try:
             while True:
                 if not self._queue:
@@ -183,11 +182,10 @@ class Batcher:
                         return
                     self._arrival.clear()
                     await self._arrival.wait()
-                reason = await self._gather(1 if alone else QUIET_ROUNDS)
+                reason = await self._gather()
                 batch = self._take()
                 if batch:
                     await self._compute(batch, reason)
-                    alone = len(batch) == 1
                     await asyncio.sleep(0)  # let the answers out before the next batch blocks the loop
         except Exception:
             log.critical("batcher died", exc_info=True)
@@ -195,10 +193,10 @@ class Batcher:
         finally:
             self._fail(self._queue, UnavailableError("the server is stopping"))
 
-    async def _gather(self, quiet_rounds: int) -> str:
+    async def _gather(self) -> str:
         """Wait while arrivals keep coming, until a batch is full; return why it is released."""
         quiet = 0
-        while quiet < quiet_rounds:
+        while quiet < QUIET_ROUNDS:
             seen = self._queued_images
             if seen >= self._max_batch_images:
                 return "full"
