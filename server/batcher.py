@@ -10,7 +10,7 @@ The queue counts images. One task forms batches and runs them:
 4. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows.
 
 On a CPU it runs inline: that blocks the loop for one batch, a few milliseconds, and needs no hand-over
-between threads (docs/performance.md has the comparison). While a GPU computes, the loop has better to do.
+between threads. While a GPU computes, the loop has better to do.
 """
 
 import asyncio
