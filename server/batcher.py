@@ -120,6 +120,11 @@ class Batcher:
         return self._inflight_images
 
     @property
+    def oldest_seconds(self) -> float:
+        """How long the first call in the queue has waited; 0 where there is none."""
+        return time.monotonic() - self._queue[0].arrived if self._queue else 0.0
+
+    @property
     def alive(self) -> bool:
         """Whether the task that forms batches runs; false once closed, or after a defect."""
         return not self._task.done()
@@ -258,8 +263,11 @@ class Batcher:
         content = batch[0].images() if len(batch) == 1 else b"".join([part.images() for part in batch])
         images = np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES)
         if self._thread is None:
-            return self._model.predict(images)
-        return await self._loop.run_in_executor(self._thread, self._model.predict, images)
+            probabilities = self._model.predict(images)
+        else:
+            probabilities = await self._loop.run_in_executor(self._thread, self._model.predict, images)
+        self._metrics.ran(images)
+        return probabilities
 
     def _answer(
         self,

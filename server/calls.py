@@ -7,6 +7,7 @@ another coroutine and a new handler object for each call.
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import AbortError, ServicerContext
 
+from server.batcher import Answer
 from server.errors import ServingError
 from server.metrics import Metrics
 
@@ -25,6 +27,9 @@ Context = ServicerContext[Any, Any]
 # A unary method takes one message and returns one. A method with streams on both sides takes an iterator
 # of messages, sends its answers with context.write, and returns nothing.
 Handler = Callable[[Any, Context], Awaitable[Message | None]]
+
+# What the call of this task was answered with: where its time went.
+answered: ContextVar[Answer | None] = ContextVar("answered", default=None)
 
 INTERNAL_MESSAGE = "internal error, the server's log has the details"
 
@@ -43,14 +48,20 @@ def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metri
             else grpc.unary_unary_rpc_method_handler
         )
         handlers[method.name] = bind(
-            observed(getattr(servicer, method.name), service.full_name, method.name, metrics),
+            observed(
+                getattr(servicer, method.name),
+                service.full_name,
+                method.name,
+                metrics,
+                unary=not method.client_streaming,
+            ),
             request_deserializer=request.FromString,
             response_serializer=response.SerializeToString,
         )
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> Handler:
+def observed(handler: Handler, service: str, method: str, metrics: Metrics, *, unary: bool) -> Handler:
     """Wrap `handler` so that it is timed and counted, and answers its errors with their status.
 
     A stream is one call, from its opening to its end.
@@ -58,6 +69,7 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> H
     The caller sees the message of a ServingError. Anything else is logged, and answered INTERNAL with a
     fixed message.
     """
+    metrics.expect(service, method, unary=unary)
 
     async def call(request: Any, context: Context) -> Message | None:
         started = time.monotonic()
@@ -79,7 +91,14 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics) -> H
             return response
         finally:
             # Before abort: the server may have stopped by the time that it returns (grpc/grpc#37239).
-            metrics.finished(service, method, code, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            if answer := answered.get():
+                metrics.finished(
+                    service, method, code, seconds,
+                    queue_seconds=answer.queue_seconds, compute_seconds=answer.compute_seconds,
+                )  # fmt: skip
+            else:
+                metrics.finished(service, method, code, seconds)
         await context.abort(*failure)
         raise AssertionError("abort always raises")
 

@@ -9,7 +9,7 @@ import structlog
 
 from protos import inference_pb2 as pb
 from server import tensors
-from server.calls import INTERNAL_MESSAGE, Context, remaining_seconds
+from server.calls import INTERNAL_MESSAGE, Context, answered, remaining_seconds
 from server.errors import NotFoundError, ServingError, UnavailableError
 from server.manifest import CLASSES, IMAGE_BYTES
 from server.models import Models
@@ -87,6 +87,7 @@ class InferenceService:
         answer = await serving.batcher.submit(
             asked.images, asked.count, remaining_seconds=remaining_seconds(context)
         )
+        answered.set(answer)
         response = pb.ModelInferResponse(
             model_name=serving.model.name, model_version=str(serving.model.version), id=request.id
         )

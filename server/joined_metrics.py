@@ -3,16 +3,26 @@
 Each worker keeps its numbers in files that belong to its place, not to its process (prometheus_client's
 multiprocess mode). The one that takes the place of a dead worker goes on counting where that one ended, so
 no counter goes backwards and no file is left behind.
+
+Nothing can be taken out of those files, so the series of what is gone are left out here: of versions that
+no worker serves, and of labels that point elsewhere. They go on where they ended should it come back.
 """
 
+import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from server.metrics import worker_metrics
+
+# The gauges that say by 1 and 0 what is there and what is gone, and the labels that name it.
+PRESENCE = {"digits_model_info": ("model", "version"), "digits_label_info": ("model", "label", "version")}
 
 
 class JoinedMetrics(Collector):
@@ -21,22 +31,22 @@ class JoinedMetrics(Collector):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.registry = CollectorRegistry()
-        MultiProcessCollector(self.registry, str(folder))  # type: ignore[no-untyped-call]
-        self._restarts = Counter(
-            "digits_worker_restarts", "Workers that died and were started again", registry=self.registry
-        )
-        self._processes: dict[int, int] = {}  # slot to process id
+        self._files = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
+        self._workers, self._restarts = worker_metrics(self.registry)
+        self._processes = {"supervisor": os.getpid()}  # by place
         self._seen: set[int] = set()
         self.registry.register(self)
 
     def started(self, slot: int, pid: int) -> None:
         """Know the process that fills a place."""
         self._seen.add(slot)
-        self._processes[slot] = pid
+        self._processes[str(slot)] = pid
+        self._workers.set(len(self._processes) - 1)
 
     def ended(self, slot: int) -> None:
         """Forget the gauges of a process that is gone; what it counted stays."""
-        self._processes.pop(slot, None)
+        self._processes.pop(str(slot), None)
+        self._workers.set(len(self._processes) - 1)
         mark_process_dead(slot, str(self.folder))  # type: ignore[no-untyped-call]
 
     def had(self, slot: int) -> bool:
@@ -48,14 +58,33 @@ class JoinedMetrics(Collector):
         self._restarts.inc()
 
     def collect(self) -> Iterable[Metric]:
-        """Return CPU, memory and file descriptors of each worker, labelled with its place."""
+        """Return the workers' metrics as one, and CPU, memory and file descriptors of each process."""
+        yield from present(list(self._files.collect()))  # type: ignore[no-untyped-call]
         joined: dict[str, Metric] = {}
-        for slot, pid in sorted(self._processes.items()):
+        for place, pid in sorted(self._processes.items()):
             for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
                 family = joined.setdefault(metric.name, metric)
                 samples = [
-                    sample._replace(labels={**sample.labels, "worker": str(slot)})
-                    for sample in metric.samples
+                    sample._replace(labels={**sample.labels, "worker": place}) for sample in metric.samples
                 ]
                 family.samples = samples if family is metric else [*family.samples, *samples]
-        return joined.values()
+        yield from joined.values()
+
+
+def present(metrics: list[Metric]) -> list[Metric]:
+    """Leave out the series of versions and labels that are gone."""
+    for name, keys in PRESENCE.items():
+        there = {
+            tuple(sample.labels[key] for key in keys)
+            for metric in metrics
+            if metric.name == name
+            for sample in metric.samples
+            if sample.value
+        }
+
+        def stays(sample: Sample, keys: tuple[str, ...] = keys, there: set[tuple[str, ...]] = there) -> bool:
+            return not sample.labels.keys() >= set(keys) or tuple(sample.labels[key] for key in keys) in there
+
+        for metric in metrics:
+            metric.samples = [sample for sample in metric.samples if stays(sample)]
+    return metrics

@@ -1,18 +1,33 @@
-"""Every metric of the server, defined here and nowhere else.
+"""Every metric of the server, defined here and nowhere else; docs/metrics.md tells what each is for.
 
 Durations are seconds. What happens once an image is recorded once a batch; what happens once a call is
 kept in a list and recorded a few times a second, since a histogram costs microseconds each time.
 """
 
 import asyncio
+import math
+import time
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Literal, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    disable_created_metrics,
+    values,
+)
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.process_collector import ProcessCollector
+
+from server.manifest import IMAGE_BYTES
 
 DURATION_BUCKETS = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
@@ -22,6 +37,14 @@ DURATION_BUCKETS = (
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 CONFIDENCE_BUCKETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 FLUSH_SECONDS = 0.1
+SAMPLE_SECONDS = 1.0
+# Every status that this server answers: a rate sees the first error only where the series was there before.
+CODES = (
+    *("OK", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "INVALID_ARGUMENT", "NOT_FOUND"),
+    *("RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "UNAVAILABLE"),
+)
+# Where a unary call's time goes; the three add up to its duration.
+STAGES = ("queue", "compute", "rest")
 
 # A second series for each counter and histogram, that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types most, not this
@@ -38,6 +61,15 @@ class BatchedHistogram(Histogram):
         self._sum.inc(sum(values))
 
 
+class BatchedSummary(Summary):
+    """A sum and a count that take many observations at a time."""
+
+    def observe_total(self, total: float, count: int) -> None:
+        """Count `count` values that add up to `total`."""
+        self._count.inc(count)
+        self._sum.inc(total)
+
+
 class Queue(Protocol):
     """What the gauges read of a batcher."""
 
@@ -45,6 +77,8 @@ class Queue(Protocol):
     def queued_images(self) -> int: ...  # noqa: D102
     @property
     def inflight_images(self) -> int: ...  # noqa: D102
+    @property
+    def oldest_seconds(self) -> float: ...  # noqa: D102
 
 
 class Metrics:
@@ -56,6 +90,9 @@ class Metrics:
         self._requests = self._counter("requests", "Calls answered", "service", "method", "code")
         self._request_duration = self._histogram(
             "request_duration_seconds", "From a call's arrival to its answer", DURATION_BUCKETS, "method"
+        )
+        self._stages = self._counter(
+            "request_stage_seconds", "Where the time of unary calls went", "method", "stage"
         )
         self.queue_duration = self._histogram(
             "queue_duration_seconds", "From arrival in the queue to the start of the batch",
@@ -70,6 +107,10 @@ class Metrics:
         self.confidence = self._histogram(
             "confidence", "Probability of the predicted digit", CONFIDENCE_BUCKETS, "model", "version"
         )
+        self.ink = BatchedSummary(
+            "digits_ink_ratio", "Share of an image's pixels that are not background",
+            ("model", "version"), registry=self.registry,
+        )  # fmt: skip
         self.batches = self._counter("batches", "Batches, by what released them", "release_reason")
         self._rejected = self._counter("rejected", "Calls refused by admission", "reason")
         self.predictions = self._counter("predictions", "Digits predicted", "model", "version", "digit")
@@ -80,53 +121,118 @@ class Metrics:
             "model_info", "1 for each version that serves",
             "model", "version", "sha256", "provider", "accuracy",
         )  # fmt: skip
+        self._serving_since = self._gauge(
+            "model_serving_since_timestamp_seconds", "When a version began to serve", "model", "version",
+            joined="livemin",
+        )  # fmt: skip
+        self._label_info = self._gauge(
+            "label_info", "1 for each label and the version it points at", "model", "label", "version"
+        )
+        self._label_share = self._gauge(
+            "label_share_ratio", "Share of unlabelled requests that a label on trial gets",
+            "model", "label", "version",
+        )  # fmt: skip
         self._model_loads = self._counter("model_load", "Versions loaded or refused", "result")
         self._problems = self._gauge(
             "repository_problems", "Refused versions and labels, and whatever else is wrong on disk now"
         )
-        self._queue_images = self._gauge("queue_images", "Images waiting for the model")
-        self._inflight_images = self._gauge("inflight_images", "Images accepted and not answered yet")
+        self._queue_images = self._gauge("queue_images", "Images waiting for the model", joined="livesum")
+        self._inflight_images = self._gauge(
+            "inflight_images", "Images accepted and not answered yet", joined="livesum"
+        )
+        self._queue_age = self._gauge("queue_age_seconds", "How long the first call in a queue has waited")
+        self._loop_lag = self._gauge(
+            "event_loop_lag_seconds", "How late the event loop was for its last tick, of one a second"
+        )
+        self._gauge("build_info", "1, with the server's version", "version").labels(
+            version("digit-serving")
+        ).set(1)
         for reason in ("full", "quiet", "retry"):
             self.batches.labels(reason)
         for reason in ("queue_full", "deadline"):
             self._rejected.labels(reason)
         for result in ("loaded", "refused"):
             self._model_loads.labels(result)
-        self._infos: set[tuple[str, str, str, str, str]] = set()
+        self._since: dict[tuple[str, str, str, str, str], float] = {}
+        self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
+        self._staged: set[str] = set()
         self._batchers: Sequence[Queue] = ()
-        self._finished: dict[tuple[str, str, str], list[float]] = {}
+        # Seconds in all, in the queue and in the model of each call that has finished since the last flush.
+        self._finished: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"digits_{name}", help_, labels, registry=self.registry)
 
-    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
-        # The mode matters where several workers' metrics are joined.
-        same_everywhere = name in {"model_info", "repository_problems"}
-        return Gauge(
-            f"digits_{name}",
-            help_,
-            labels,
-            registry=self.registry,
-            multiprocess_mode="livemax" if same_everywhere else "livesum",
-        )
+    def _gauge(
+        self,
+        name: str,
+        help_: str,
+        *labels: str,
+        joined: Literal["livemax", "livemin", "livesum"] = "livemax",
+    ) -> Gauge:
+        # `joined` is what several workers' gauges become.
+        return Gauge(f"digits_{name}", help_, labels, registry=self.registry, multiprocess_mode=joined)
 
     def _histogram(self, name: str, help_: str, buckets: Sequence[float], *labels: str) -> BatchedHistogram:
         return BatchedHistogram(f"digits_{name}", help_, labels, buckets=buckets, registry=self.registry)
 
-    def finished(self, service: str, method: str, code: str, seconds: float) -> None:
+    def expect(self, service: str, method: str, *, unary: bool) -> None:
+        """Show the series of a method before its first call."""
+        for code in CODES:
+            self._requests.labels(service, method, code)
+        self._request_duration.labels(method)
+        if unary:
+            self._staged.add(method)
+            for stage in STAGES:
+                self._stages.labels(method, stage)
+
+    def finished(  # noqa: PLR0913 - what there is to know of a call
+        self,
+        service: str,
+        method: str,
+        code: str,
+        seconds: float,
+        *,
+        queue_seconds: float = 0.0,
+        compute_seconds: float = 0.0,
+    ) -> None:
         """Record one call that has its answer or its error."""
         if not self._finished:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        self._finished.setdefault((service, method, code), []).append(seconds)
+        self._finished.setdefault((service, method, code), []).append(
+            (seconds, queue_seconds, compute_seconds)
+        )
+
+    def sample(self) -> None:
+        """Look at the queues and at the event loop each second from now on, whether calls finish or not."""
+        loop = asyncio.get_running_loop()
+
+        def tick(due: float) -> None:
+            now = loop.time()
+            self._loop_lag.set(max(now - due, 0.0))
+            self._look()
+            loop.call_at(now + SAMPLE_SECONDS, tick, now + SAMPLE_SECONDS)
+
+        tick(loop.time())
 
     def flush(self) -> None:
         """Move finished calls into the counters and histograms, and look at the queues."""
+        self._look()
+        finished, self._finished = self._finished, {}
+        for (service, method, code), calls in finished.items():
+            seconds, queue, compute = zip(*calls, strict=True)
+            self._requests.labels(service, method, code).inc(len(calls))
+            self._request_duration.labels(method).observe_many(seconds)
+            if method in self._staged:
+                stages = sum(queue), sum(compute)
+                rest = max(sum(seconds) - sum(stages), 0.0)  # rounding may leave less than nothing
+                for stage, total in zip(STAGES, (*stages, rest), strict=True):
+                    self._stages.labels(method, stage).inc(total)
+
+    def _look(self) -> None:
         self._queue_images.set(sum(batcher.queued_images for batcher in self._batchers))
         self._inflight_images.set(sum(batcher.inflight_images for batcher in self._batchers))
-        finished, self._finished = self._finished, {}
-        for (service, method, code), seconds in finished.items():
-            self._requests.labels(service, method, code).inc(len(seconds))
-            self._request_duration.labels(method).observe_many(seconds)
+        self._queue_age.set(max((batcher.oldest_seconds for batcher in self._batchers), default=0.0))
 
     def rejected(self, reason: str) -> None:
         """Count a call refused by admission."""
@@ -143,16 +249,31 @@ class Metrics:
 
     def serving(self, infos: set[tuple[str, str, str, str, str]]) -> None:
         """Tell which versions serve, each as model, version, sha256, provider and accuracy."""
-        for gone in self._infos - infos:
-            self._model_info.labels(*gone).set(0)
-            self._remove(self._model_info, gone)
-        for info in infos - self._infos:
-            self._model_info.labels(*info).set(1)
-        self._infos = infos
+        now = time.time()
+        self._since = {info: self._since.get(info, now) for info in infos}
+        self._show(self._model_info, dict.fromkeys(infos, 1))
+        self._show(self._serving_since, {info[:2]: since for info, since in self._since.items()})
+
+    def labelled(self, labels: Mapping[tuple[str, str, str], float | None]) -> None:
+        """Tell where labels point, each as model, label and version, with the share of one on trial."""
+        self._show(self._label_info, dict.fromkeys(labels, 1))
+        self._show(self._label_share, {key: share for key, share in labels.items() if share is not None})
+
+    def _show(self, gauge: Gauge, series: Mapping[tuple[str, ...], float]) -> None:
+        """Let a gauge have these series and no others."""
+        for gone in self._shown.get(gauge, set()) - series.keys():
+            # Where it cannot be removed, no other worker's value may lose to what is left.
+            gauge.labels(*gone).set(math.inf if gauge is self._serving_since else 0)
+            self._remove(gauge, gone)
+        for labels, value in series.items():
+            gauge.labels(*labels).set(value)
+        self._shown[gauge] = set(series)
 
     def forget(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone: there is a new one with every publication."""
-        for metric in (self.queue_duration, self.compute_duration, self.batch_images, self.confidence):
+        for metric in (
+            *(self.queue_duration, self.compute_duration, self.batch_images, self.confidence, self.ink),
+        ):
             self._remove(metric, (model, str(version)))
         self._remove(self.failed_calls, (model, str(version)))
         for digit in range(10):
@@ -173,6 +294,14 @@ class Metrics:
         self._problems.set(count)
 
 
+def worker_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
+    """Return how many processes answer, and how often one was started again: known to none of them."""
+    return (
+        Gauge("digits_workers", "Processes that answer calls", registry=registry),
+        Counter("digits_worker_restarts", "Workers that died and were started again", registry=registry),
+    )
+
+
 class BatchMetrics:
     """What the batches of one version record, with the label lookups done once."""
 
@@ -181,6 +310,7 @@ class BatchMetrics:
         self._compute_duration = metrics.compute_duration.labels(model, version)
         self._batch_images = metrics.batch_images.labels(model, version)
         self._confidence = metrics.confidence.labels(model, version)
+        self._ink = metrics.ink.labels(model, version)
         self._predictions = [metrics.predictions.labels(model, version, str(digit)) for digit in range(10)]
         self.failed = metrics.failed_calls.labels(model, version).inc
         self._batches = metrics.batches
@@ -202,3 +332,7 @@ class BatchMetrics:
         for digit, count in Tally(digits).items():
             self._predictions[digit].inc(count)
         self._batches.labels(release_reason).inc()
+
+    def ran(self, images: NDArray[np.uint8]) -> None:
+        """Record what the model was run on: images (n, 784)."""
+        self._ink.observe_total(np.count_nonzero(images) / IMAGE_BYTES, len(images))

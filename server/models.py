@@ -40,6 +40,13 @@ class Models:
         self._rosters[roster.name] = roster
         self._metrics.watch([serving.batcher for serving in self._servings()])
         self._metrics.serving({serving.info for serving in self._servings()})
+        self._metrics.labelled(
+            {
+                (each.name, name, str(label.version)): label.share
+                for each in self._rosters.values()
+                for name, label in each.labels.items()
+            }
+        )
         if before is None or (list(before.versions), before.labels) != (list(roster.versions), roster.labels):
             labels = {name: label.version for name, label in roster.labels.items()}
             log.info("versions serve", model=roster.name, versions=list(roster.versions), labels=labels)

@@ -18,7 +18,7 @@ from server.errors import StartError
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
 from server.manifest import IMAGE_BYTES
-from server.metrics import Metrics
+from server.metrics import Metrics, worker_metrics
 from server.models import Models
 from server.service import PredictionService
 from server.settings import Settings
@@ -47,6 +47,7 @@ async def serve(settings: Settings) -> None:
     """
     started = time.monotonic()
     answering = Answering(settings)
+    worker_metrics(answering.metrics.registry)[0].set(1)
     endpoint = Endpoint(
         answering.metrics.registry,
         live=lambda: answering.models.alive,
@@ -96,6 +97,8 @@ class Answering:
         """
         settings, models, statuses = self._settings, self.models, self.statuses
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._watcher.wake)
+
+        self.metrics.sample()
 
         # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
         server, grpc_port = self._listen(shared_port)

@@ -8,7 +8,7 @@ import numpy as np
 
 from protos.digits.v1 import prediction_pb2 as pb
 from server.batcher import Answer
-from server.calls import Context, remaining_seconds
+from server.calls import Context, answered, remaining_seconds
 from server.errors import InvalidRequestError
 from server.manifest import IMAGE_BYTES
 from server.models import Models
@@ -43,7 +43,9 @@ class PredictionService:
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Answer N images, in order."""
         serving, future = self._submit(request, context)
-        return _response(request, serving, await future)
+        answer = await future
+        answered.set(answer)
+        return _response(request, serving, answer)
 
     async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: Context) -> None:
         """Answer each request as Predict does, in order."""

@@ -1,6 +1,7 @@
 """Several worker processes behind one port, looked at from outside."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -135,3 +136,31 @@ def test_sighup_while_the_workers_start_does_not_end_them(tmp_path: Path, publis
     process.process.terminate()
     assert process.wait() == 0
     assert not [line for line in process.lines if "worker died" in line or "Traceback" in line]
+
+
+def test_version_that_no_worker_serves_has_no_series_and_keeps_its_counts(
+    server: RunningServer, tmp_path: Path, publish: Publish
+) -> None:
+    def swap(to: int) -> None:
+        server.process.send_signal(signal.SIGHUP)
+        for _ in range(2):
+            while server.event("versions serve")["versions"] != [to]:
+                pass
+
+    ask(server, 10)
+    publish(tmp_path, version=2)
+    swap(to=2)
+    ask(server, 10)
+    page = server.get("/metrics")[1]
+    assert 'version="1"' not in page
+    assert 'digits_predictions_total{digit="0",model="digits",version="2"}' in page
+    shutil.rmtree(tmp_path / "digits" / "2")
+    swap(to=1)
+    assert server.metric("digits_predictions_total", version="1") == 10
+    assert server.metric("digits_model_info") == 1
+
+
+def test_processes_are_told_apart(server: RunningServer) -> None:
+    assert server.metric("digits_workers") == 2
+    for place in ("0", "1", "supervisor"):
+        assert server.metric("process_start_time_seconds", worker=place) > 0

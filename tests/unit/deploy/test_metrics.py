@@ -2,14 +2,19 @@
 
 import re
 
-from server.metrics import Metrics
+from server.metrics import Metrics, worker_metrics
 from tests.unit.deploy.manifests import Variant
 
-SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+SUFFIXES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "summary": ("_sum", "_count"),
+}
+REGISTRY = Metrics().registry
+worker_metrics(REGISTRY)
 METRICS = {
-    f"{family.name}{suffix}"
-    for family in Metrics().registry.collect()
-    for suffix in SUFFIXES.get(family.type, ())
+    f"{family.name}{suffix}" for family in REGISTRY.collect() for suffix in SUFFIXES.get(family.type, ())
 }
 
 

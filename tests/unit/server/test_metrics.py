@@ -1,0 +1,125 @@
+"""What the metrics of one process say."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from server.calls import service_handler
+from server.metrics import CODES, STAGES, Metrics
+from server.serve import PREDICTION_SERVICE
+
+VERSION = {"model": "digits", "version": "1"}
+
+
+class Nothing:
+    """A servicer whose methods are never called."""
+
+    Predict = PredictStream = GetModel = ListModels = None
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(name, labels)
+
+
+def test_every_status_of_every_method_is_there_before_the_first_call() -> None:
+    metrics = Metrics()
+    service_handler(PREDICTION_SERVICE, Nothing(), metrics)
+    for method in ("Predict", "PredictStream", "GetModel", "ListModels"):
+        for code in CODES:
+            labels = {"service": "digits.v1.PredictionService", "method": method, "code": code}
+            assert value(metrics.registry, "digits_requests_total", **labels) == 0
+        assert value(metrics.registry, "digits_request_duration_seconds_count", method=method) == 0
+
+
+def test_every_digit_is_there_before_the_first_prediction() -> None:
+    metrics = Metrics()
+    metrics.loaded("digits", 1)
+    for digit in range(10):
+        assert value(metrics.registry, "digits_predictions_total", **VERSION, digit=str(digit)) == 0
+
+
+def test_duration_buckets_begin_at_50_microseconds() -> None:
+    metrics = Metrics()
+    metrics.expect("service", "Predict", unary=True)
+    name = "digits_request_duration_seconds_bucket"
+    assert value(metrics.registry, name, method="Predict", le="5e-05") == 0
+
+
+async def test_stages_of_unary_calls_add_up_to_their_duration() -> None:
+    metrics = Metrics()
+    metrics.expect("service", "Predict", unary=True)
+    metrics.expect("service", "PredictStream", unary=False)
+    metrics.finished("service", "Predict", "OK", 0.007, queue_seconds=0.001, compute_seconds=0.004)
+    metrics.finished("service", "Predict", "OK", 0.006, queue_seconds=0.002, compute_seconds=0.003)
+    metrics.finished("service", "Predict", "NOT_FOUND", 0.0001)
+    metrics.finished("service", "PredictStream", "OK", 60.0)
+    metrics.flush()
+    name = "digits_request_stage_seconds_total"
+    stages = [value(metrics.registry, name, method="Predict", stage=stage) for stage in STAGES]
+    assert stages == pytest.approx([0.003, 0.007, 0.0031])
+    total = value(metrics.registry, "digits_request_duration_seconds_sum", method="Predict")
+    assert sum(stage or 0 for stage in stages) == pytest.approx(total)
+    assert value(metrics.registry, name, method="PredictStream", stage="rest") is None
+
+
+async def test_stages_that_round_to_more_than_the_call_leave_no_rest() -> None:
+    metrics = Metrics()
+    metrics.expect("service", "Predict", unary=True)
+    metrics.finished("service", "Predict", "OK", 0.3, queue_seconds=0.1, compute_seconds=0.2)
+    metrics.flush()
+    name = "digits_request_stage_seconds_total"
+    assert value(metrics.registry, name, method="Predict", stage="rest") == 0
+
+
+def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
+    metrics = Metrics()
+    images = np.zeros((4, 784), np.uint8)
+    images[0, :196] = 1
+    images[3] = 255
+    metrics.loaded("digits", 1).ran(images)
+    assert value(metrics.registry, "digits_ink_ratio_sum", **VERSION) == 1.25
+    assert value(metrics.registry, "digits_ink_ratio_count", **VERSION) == 4
+
+
+def test_labels_show_where_they_point_now() -> None:
+    metrics = Metrics()
+    metrics.labelled({("digits", "stable", "3"): None, ("digits", "canary", "4"): 0.05})
+    metrics.labelled({("digits", "stable", "4"): None})
+
+    def shown(name: str, label: str, version: str) -> float | None:
+        return value(metrics.registry, name, model="digits", label=label, version=version)
+
+    assert shown("digits_label_info", "stable", "4") == 1
+    assert shown("digits_label_info", "stable", "3") is None
+    assert shown("digits_label_info", "canary", "4") is None
+    assert shown("digits_label_share_ratio", "canary", "4") is None
+
+
+def test_version_serves_since_it_began_though_others_come_and_go() -> None:
+    metrics = Metrics()
+    one, two = (("digits", version, "sha", "cpu", "0.99") for version in ("1", "2"))
+    name = "digits_model_serving_since_timestamp_seconds"
+    metrics.serving({one})
+    began = value(metrics.registry, name, **VERSION)
+    metrics.serving({one, two})
+    assert value(metrics.registry, name, **VERSION) == began
+    metrics.serving({two})
+    assert value(metrics.registry, name, **VERSION) is None
+
+
+class StuckQueue:
+    """A queue whose first call has waited for a minute."""
+
+    queued_images, inflight_images, oldest_seconds = 3, 5, 60.0
+
+
+async def test_queues_are_looked_at_though_no_call_finishes() -> None:
+    metrics = Metrics()
+    metrics.watch([StuckQueue(), StuckQueue()])
+    metrics.sample()
+    await asyncio.sleep(0)
+    assert value(metrics.registry, "digits_queue_age_seconds") == 60
+    assert value(metrics.registry, "digits_queue_images") == 6
+    assert value(metrics.registry, "digits_inflight_images") == 10
