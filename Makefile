@@ -39,6 +39,10 @@ packages:  ## Install the Debian packages that some tests and benchmarks use (as
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  buildah catatonit chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+	# Its programs alone: the package starts a Prometheus of its own, on the port of our metrics.
+	command -v promtool >/dev/null || { folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
+	  apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | \
+	  tar --extract --directory /usr/local/bin --strip-components 3 ./usr/bin; }
 
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
@@ -161,6 +165,16 @@ image-test: setup  ## Build the images and run them as Kubernetes would
 	$(PYTHON) -m venv .venv-policy
 	.venv-policy/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@
+
+.PHONY: monitoring
+monitoring:  ## Make the PrometheusRules of Kubernetes from the rules in deploy/monitoring, and check them
+	for rules in recording alerts; do \
+	  { printf '%s\n' '# Made from deploy/monitoring/'$$rules'.yaml by `make monitoring`.' \
+	      'apiVersion: monitoring.coreos.com/v1' 'kind: PrometheusRule' 'metadata:' "  name: digits-$$rules" 'spec:'; \
+	    sed 's/^./  &/' deploy/monitoring/$$rules.yaml; } >deploy/components/monitoring/prometheusrule-$$rules.yaml; \
+	done
+	promtool check rules deploy/monitoring/{recording,alerts}.yaml
+	promtool test rules deploy/monitoring/*_test.yaml
 
 .PHONY: manifests
 manifests: setup .venv-policy/.ready  ## Build every Kubernetes manifest and check it

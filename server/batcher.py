@@ -120,6 +120,11 @@ class Batcher:
         return self._inflight_images
 
     @property
+    def limit_images(self) -> int:
+        """How many images may wait for the model."""
+        return self._max_queue_images
+
+    @property
     def oldest_seconds(self) -> float:
         """How long the first call in the queue has waited; 0 where there is none."""
         return time.monotonic() - self._queue[0].arrived if self._queue else 0.0

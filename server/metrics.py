@@ -79,6 +79,8 @@ class Queue(Protocol):
     def inflight_images(self) -> int: ...  # noqa: D102
     @property
     def oldest_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def limit_images(self) -> int: ...  # noqa: D102
 
 
 class Metrics:
@@ -139,6 +141,9 @@ class Metrics:
         self._queue_images = self._gauge("queue_images", "Images waiting for the model", joined="livesum")
         self._inflight_images = self._gauge(
             "inflight_images", "Images accepted and not answered yet", joined="livesum"
+        )
+        self._queue_limit = self._gauge(
+            "queue_limit_images", "Images for which the queues have room", joined="livesum"
         )
         self._queue_age = self._gauge("queue_age_seconds", "How long the first call in a queue has waited")
         self._loop_lag = self._gauge(
@@ -246,6 +251,7 @@ class Metrics:
     def watch(self, batchers: Sequence[Queue]) -> None:
         """Read the queues of `batchers` at each flush."""
         self._batchers = batchers
+        self._queue_limit.set(sum(batcher.limit_images for batcher in batchers))
 
     def serving(self, infos: set[tuple[str, str, str, str, str]]) -> None:
         """Tell which versions serve, each as model, version, sha256, provider and accuracy."""

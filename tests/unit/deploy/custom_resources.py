@@ -46,6 +46,34 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
             },
         )
     ),
+    ("monitoring.coreos.com/v1", "PrometheusRule"): _resource(
+        _object(
+            "groups",
+            groups={
+                "type": "array",
+                "items": _object(
+                    *("name", "rules"),
+                    name=_TEXT,
+                    rules={
+                        "type": "array",
+                        "items": {
+                            "oneOf": [
+                                _object("record", "expr", record=_TEXT, expr=_TEXT),
+                                _object(
+                                    *("alert", "expr"),
+                                    alert=_TEXT,
+                                    expr=_TEXT,
+                                    **{"for": _DURATION},
+                                    labels=_TEXTS,
+                                    annotations=_TEXTS,
+                                ),
+                            ]
+                        },
+                    },
+                ),
+            },
+        )
+    ),
     ("keda.sh/v1alpha1", "ScaledObject"): _resource(
         _object(
             *("scaleTargetRef", "triggers"),

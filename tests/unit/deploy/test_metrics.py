@@ -1,9 +1,9 @@
-"""What scales or alerts reads metrics that the server has."""
+"""What scales, alerts or draws reads metrics that the server has."""
 
 import re
 
 from server.metrics import Metrics, worker_metrics
-from tests.unit.deploy.manifests import Variant
+from tests.unit.deploy.manifests import DEPLOY, Variant
 
 SUFFIXES = {
     "counter": ("_total",),
@@ -18,9 +18,19 @@ METRICS = {
 }
 
 
+def metrics_in(text: str) -> set[str]:
+    """Names of ours, but for those that a recording rule made of them."""
+    return set(re.findall(r"(?<![\w:])digits_\w+", text))
+
+
+def test_every_metric_of_the_dashboard_and_of_the_stories_exists() -> None:
+    for path in (DEPLOY / "monitoring").iterdir():
+        assert metrics_in(path.read_text()) <= METRICS, path
+
+
 def test_every_metric_in_a_query_exists(variant: Variant) -> None:
     for resource in variant.of_kind("ScaledObject", "PrometheusRule"):
-        used = set(re.findall(r"\bdigits_\w+", str(resource["spec"])))
+        used = metrics_in(str(resource["spec"]))
         assert used
         assert used <= METRICS
 

@@ -112,7 +112,7 @@ def test_version_serves_since_it_began_though_others_come_and_go() -> None:
 class StuckQueue:
     """A queue whose first call has waited for a minute."""
 
-    queued_images, inflight_images, oldest_seconds = 3, 5, 60.0
+    queued_images, inflight_images, limit_images, oldest_seconds = 3, 5, 100, 60.0
 
 
 async def test_queues_are_looked_at_though_no_call_finishes() -> None:
@@ -122,4 +122,5 @@ async def test_queues_are_looked_at_though_no_call_finishes() -> None:
     await asyncio.sleep(0)
     assert value(metrics.registry, "digits_queue_age_seconds") == 60
     assert value(metrics.registry, "digits_queue_images") == 6
+    assert value(metrics.registry, "digits_queue_limit_images") == 200
     assert value(metrics.registry, "digits_inflight_images") == 10
