@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import AbortError, ServicerContext
 
 from server.batcher import Answer
+from server.call_log import CallLog
 from server.errors import ServingError
 from server.metrics import Metrics
 
@@ -34,7 +36,17 @@ answered: ContextVar[Answer | None] = ContextVar("answered", default=None)
 INTERNAL_MESSAGE = "internal error, the server's log has the details"
 
 
-def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metrics) -> grpc.GenericRpcHandler:
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Who learns of every call."""
+
+    metrics: Metrics
+    call_log: CallLog
+
+
+def service_handler(
+    service: ServiceDescriptor, servicer: object, observers: Observers
+) -> grpc.GenericRpcHandler:
     """Bind each method of `service` to the coroutine method of `servicer` that has its name.
 
     A method is unary on both sides, or streams on both.
@@ -52,7 +64,7 @@ def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metri
                 getattr(servicer, method.name),
                 service.full_name,
                 method.name,
-                metrics,
+                observers,
                 unary=not method.client_streaming,
             ),
             request_deserializer=request.FromString,
@@ -61,7 +73,7 @@ def service_handler(service: ServiceDescriptor, servicer: object, metrics: Metri
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def observed(handler: Handler, service: str, method: str, metrics: Metrics, *, unary: bool) -> Handler:
+def observed(handler: Handler, service: str, method: str, observers: Observers, *, unary: bool) -> Handler:
     """Wrap `handler` so that it is timed and counted, and answers its errors with their status.
 
     A stream is one call, from its opening to its end.
@@ -69,6 +81,7 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics, *, u
     The caller sees the message of a ServingError. Anything else is logged, and answered INTERNAL with a
     fixed message.
     """
+    metrics, call_log = observers.metrics, observers.call_log
     metrics.expect(service, method, unary=unary)
 
     async def call(request: Any, context: Context) -> Message | None:
@@ -99,6 +112,7 @@ def observed(handler: Handler, service: str, method: str, metrics: Metrics, *, u
                 )  # fmt: skip
             else:
                 metrics.finished(service, method, code, seconds)
+            call_log.finished(context, method, code, seconds, answer, unary=unary)
         await context.abort(*failure)
         raise AssertionError("abort always raises")
 

@@ -6,6 +6,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 from server.settings import Settings
+from server.signals import hold
 
 app = App(
     name="digit-server",
@@ -17,6 +18,7 @@ app = App(
 @app.default
 def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and how the CLI library flattens a class
     """Serve the newest version that verifies of each model in a repository."""
+    hold()  # before the imports below start threads
     # Imported here so that --help does not wait for ONNX Runtime.
     import uvloop  # noqa: PLC0415
 
@@ -26,7 +28,7 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     from server.serve import serve as run  # noqa: PLC0415
     from server.supervisor import supervise  # noqa: PLC0415
 
-    configure(settings.log_format)
+    configure(settings.log_format, settings.log_level)
     try:
         workers = cpus.available() if settings.workers == "auto" else settings.workers
         uvloop.run(run(settings) if workers == 1 else supervise(settings, workers))

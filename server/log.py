@@ -1,4 +1,4 @@
-"""How log lines look: for a person's terminal, or JSON for a collector."""
+"""How log lines look, for a person's terminal or a collector, and which of them are written."""
 
 import logging
 import sys
@@ -7,12 +7,19 @@ from typing import Literal
 import structlog
 from structlog.typing import Processor
 
+Level = Literal["debug", "info", "warning", "error"]
 
-def configure(log_format: Literal["console", "json"]) -> None:
-    """Write log lines to standard error, one a line.
+_configured: Level = "info"
+_debugging = False
+
+
+def configure(log_format: Literal["console", "json"], level: Level) -> None:
+    """Write log lines of `level` and above to standard error, one a line.
 
     Tracebacks are without local variables: those hold callers' images.
     """
+    global _configured  # noqa: PLW0603 - as structlog's own configuration, one a process
+    _configured = level
     render: list[Processor]
     if log_format == "json":
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -25,6 +32,19 @@ def configure(log_format: Literal["console", "json"]) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json"),
             *render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    debug(level == "debug")
+
+
+def debugging() -> bool:
+    """Tell whether every line is written, a line for each call among them."""
+    return _debugging
+
+
+def debug(on: bool) -> None:
+    """Write every line from now on, or those of the configured level."""
+    global _debugging  # noqa: PLW0603 - likewise
+    _debugging = on
+    level = logging.DEBUG if on else max(logging.getLevelNamesMapping()[_configured.upper()], logging.INFO)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from protos.digits.v1 import prediction_pb2 as pb
+from server.batcher import Batcher
 from server.errors import NotFoundError, UnavailableError
 from server.metrics import Metrics
 from server.roster import Roster, Serving
@@ -81,6 +82,11 @@ class Models:
     def inflight_images(self) -> int:
         """How many images are accepted and not answered yet."""
         return sum(serving.batcher.inflight_images for serving in self._servings())
+
+    @property
+    def queues(self) -> dict[str, Batcher]:
+        """The queue of every version that serves, by model/version."""
+        return {f"{each.model.name}/{each.model.version}": each.batcher for each in self._servings()}
 
     @property
     def alive(self) -> bool:

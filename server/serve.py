@@ -12,17 +12,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
-from server.calls import service_handler
+from server import diagnosis
+from server.call_log import CallLog
+from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
+from server.log import debug, debugging
 from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics, worker_metrics
 from server.models import Models
 from server.service import PredictionService
 from server.settings import Settings
-from server.signals import stop_signal
+from server.signals import answer_signals, stop_signal
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
@@ -96,7 +99,14 @@ class Answering:
 
         """
         settings, models, statuses = self._settings, self.models, self.statuses
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._watcher.wake)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._watcher.wake)
+        answer_signals(
+            {
+                signal.SIGUSR1: lambda: diagnosis.write(loop, models.queues),
+                signal.SIGUSR2: lambda: debug(not debugging()),
+            }
+        )
 
         self.metrics.sample()
 
@@ -140,8 +150,12 @@ class Answering:
         inference = InferenceService(
             self.models, settings.max_request_images, ready=lambda: self.statuses.serving
         )
+        observers = Observers(
+            self.metrics,
+            CallLog(sample=settings.access_log_sample, slow_seconds=settings.slow_call_seconds),
+        )
         for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
-            server.add_generic_rpc_handlers((service_handler(service, servicer, self.metrics),))
+            server.add_generic_rpc_handlers((service_handler(service, servicer, observers),))
         health_pb2_grpc.add_HealthServicer_to_server(self.statuses, server)
         reflection.enable_server_reflection(
             (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from server.log import Level
 from server.policy import Policies
 
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
@@ -23,6 +24,7 @@ Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 
 def _check_policies(_: object, texts: tuple[str, ...]) -> None:
@@ -88,3 +90,12 @@ class Settings:
 
     log_format: Literal["console", "json"] = "console"
     """How log lines are written to standard error."""
+
+    log_level: Level = "info"
+    """The least that is logged; SIGUSR2 turns debug on and off, which logs every call."""
+
+    access_log_sample: Share = 0.0
+    """Share of calls that get a log line, 0-1."""
+
+    slow_call_seconds: Seconds = 1.0
+    """Calls that take so long get a log line, with where their time went; 0 logs none."""

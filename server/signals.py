@@ -1,7 +1,12 @@
-"""The signals that stop a server."""
+"""The signals that a server understands: those that stop it, and those that make it tell more."""
 
 import asyncio
 import signal
+import threading
+from collections.abc import Callable, Mapping
+
+# What they ask for can be done while the event loop is stuck, on a thread that waits for them.
+ASKING = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def stop_signal() -> asyncio.Future[signal.Signals]:
@@ -19,3 +24,18 @@ def stop_signal() -> asyncio.Future[signal.Signals]:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, received, signum)
     return stop
+
+
+def hold() -> None:
+    """Keep SIGUSR1 and SIGUSR2 until somebody answers them; call it before there is a second thread."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+
+
+def answer_signals(answers: Mapping[signal.Signals, Callable[[], object]]) -> None:
+    """Call what `answers` has for each SIGUSR1 and SIGUSR2, on a thread of its own, from now on."""
+
+    def wait() -> None:
+        while True:
+            answers[signal.Signals(signal.sigwait(ASKING))]()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()

@@ -16,17 +16,20 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import structlog
 
+from server import diagnosis
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
 from server.joined_metrics import JoinedMetrics
+from server.log import debug, debugging
 from server.settings import Settings
-from server.signals import stop_signal
+from server.signals import answer_signals, stop_signal
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
@@ -65,7 +68,7 @@ async def supervise(settings: Settings, count: int) -> None:
             ready=lambda: any(worker.ready.is_set() for worker in workers) and not stop.done(),
         )
         with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _look, workers)
+            _answer_signals(workers)
             try:
                 await _first_start(workers, stop)
                 if not stop.done():
@@ -154,6 +157,8 @@ class Worker:
             if self._look_when_ready:
                 self._look_when_ready = False
                 self.look()
+            if debugging() != (self._job.settings.log_level == "debug"):
+                self.send(signal.SIGUSR2)
             log.info("worker ready", worker=slot, pid=self._process.pid)
         code = await self._process.wait()
         self.ready.clear()
@@ -179,9 +184,31 @@ async def _all_ready(workers: list[Worker]) -> None:
         await worker.ready.wait()
 
 
-def _look(workers: list[Worker]) -> None:
-    for worker in workers:
-        worker.look()
+def _answer_signals(workers: list[Worker]) -> None:
+    """Answer what asks for the supervisor's own state, and pass it on to the workers."""
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        for worker in workers:
+            worker.look()
+
+    def pass_on(signum: signal.Signals) -> None:
+        for worker in workers:
+            if worker.ready.is_set():  # before that, it would end
+                worker.send(signum)
+
+    def diagnose() -> None:
+        diagnosis.write(loop, {})
+        loop.call_soon_threadsafe(pass_on, signal.SIGUSR1)
+
+    def toggle_debug() -> None:
+        debug(not debugging())
+        pass_on(signal.SIGUSR2)
+
+    loop.add_signal_handler(signal.SIGHUP, look)
+    answer_signals(
+        {signal.SIGUSR1: diagnose, signal.SIGUSR2: partial(loop.call_soon_threadsafe, toggle_debug)}
+    )
 
 
 def _send_all(workers: list[Worker], signum: signal.Signals) -> None:

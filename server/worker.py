@@ -6,20 +6,23 @@ import pickle
 import signal
 import sys
 
+from server.signals import hold, stop_signal
+
+hold()  # before the imports below start threads, which would take the signals and end the process
+
 import uvloop
 from prometheus_client import values
 
 from server.errors import StartError
 from server.log import configure
 from server.serve import Answering
-from server.signals import stop_signal
 from server.supervisor import Job
 
 
 def main() -> int:
     """Serve the job on standard input until a signal, or the end of standard input."""
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor
-    configure(job.settings.log_format)
+    configure(job.settings.log_format, job.settings.log_level)
     # Metrics go to files named by the place, so that the next process in it goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: job.slot)  # type: ignore[no-untyped-call]
     try:

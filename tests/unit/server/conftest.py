@@ -7,4 +7,4 @@ from server.log import configure
 
 @pytest.fixture(autouse=True)
 def _log() -> None:
-    configure("json")
+    configure("json", "info")

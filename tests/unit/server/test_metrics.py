@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from server.calls import service_handler
+from server.call_log import CallLog
+from server.calls import Observers, service_handler
 from server.metrics import CODES, STAGES, Metrics
 from server.serve import PREDICTION_SERVICE
 
@@ -25,7 +26,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 def test_every_status_of_every_method_is_there_before_the_first_call() -> None:
     metrics = Metrics()
-    service_handler(PREDICTION_SERVICE, Nothing(), metrics)
+    service_handler(PREDICTION_SERVICE, Nothing(), Observers(metrics, CallLog(sample=0, slow_seconds=0)))
     for method in ("Predict", "PredictStream", "GetModel", "ListModels"):
         for code in CODES:
             labels = {"service": "digits.v1.PredictionService", "method": method, "code": code}

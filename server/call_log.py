@@ -1,0 +1,83 @@
+"""A log line for calls that are slow, and for a sample of the others."""
+
+import random
+import re
+import time
+from typing import Any
+
+import structlog
+from grpc.aio import ServicerContext
+
+from server import log
+from server.batcher import Answer
+
+# Slow calls come in crowds: what a second may log.
+MAX_SLOW_LINES = 10
+REQUEST_ID = "x-request-id"
+# https://www.w3.org/TR/trace-context/#traceparent-header
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+MAX_ID_CHARACTERS = 128
+
+logger = structlog.get_logger()
+
+
+class CallLog:
+    """Decides which calls are worth a line, and writes it; never what is in their messages."""
+
+    def __init__(self, *, sample: float, slow_seconds: float) -> None:
+        self._sample = sample
+        self._slow_seconds = slow_seconds or float("inf")
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def finished(  # noqa: PLR0913 - what there is to know of a call
+        self,
+        context: ServicerContext[Any, Any],
+        method: str,
+        code: str,
+        seconds: float,
+        answer: Answer | None,
+        *,
+        unary: bool,
+    ) -> None:
+        """Write a line for one call, if it is slow, in the sample, or every line is wanted."""
+        if unary and seconds >= self._slow_seconds:
+            if (left_out := self._left_out_before()) is not None:
+                more = {"left_out": left_out} if left_out else {}
+                logger.warning("slow call", **_facts(context, method, code, seconds, answer), **more)
+        elif self._sample and random.random() < self._sample:  # noqa: S311 - a sample is no secret
+            logger.info("call", **_facts(context, method, code, seconds, answer))
+        elif log.debugging():
+            logger.debug("call", **_facts(context, method, code, seconds, answer))
+
+    def _left_out_before(self) -> int | None:
+        """Return how many slow calls went without a line before this one; None if it does too."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines == MAX_SLOW_LINES:
+            self._left_out += 1
+            return None
+        self._lines += 1
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
+def _facts(
+    context: ServicerContext[Any, Any], method: str, code: str, seconds: float, answer: Answer | None
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {"method": method, "code": code, "ms": round(seconds * 1e3, 3)}
+    if answer is not None:
+        facts |= {
+            "images": len(answer.digits),
+            "queue_ms": round(answer.queue_seconds * 1e3, 3),
+            "compute_ms": round(answer.compute_seconds * 1e3, 3),
+            "batch_images": answer.batch_images,
+        }
+    for key, content in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(content, str):
+            facts["request_id"] = content[:MAX_ID_CHARACTERS]
+        elif key == "traceparent" and isinstance(content, str) and (match := TRACEPARENT.fullmatch(content)):
+            facts["trace_id"] = match[1]
+    return facts | {"peer": context.peer()}
