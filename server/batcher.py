@@ -2,12 +2,12 @@
 
 The queue counts images. One task forms batches and runs them:
 
-1. it sleeps until a call arrives;
-2. it lets concurrent arrivals gather, for as long as the event loop keeps bringing some: a gRPC server
+1. it sleeps until a call arrives: who comes alone is answered at once;
+2. it takes up to `max_batch_images`, in order of arrival, leaving out callers that are gone;
+3. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows;
+4. it lets those gather who came meanwhile, for as long as the event loop keeps bringing some: a gRPC server
    hands over calls that arrived together one by one, a few rounds of the loop apart, and a batcher that
-   takes what is there at once gets batches of one;
-3. it takes up to `max_batch_images`, in order of arrival, leaving out callers that are gone;
-4. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows.
+   takes what is there at once gets batches of one. Then it goes on with 2, or with 1 if nobody came.
 
 On a CPU it runs inline: that blocks the loop for one batch, a few milliseconds, and needs no hand-over
 between threads. While a GPU computes, the loop has better to do.
@@ -20,7 +20,6 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, ServingError, UnavailableError
 from server.manifest import IMAGE_BYTES
-from server.metrics import BatchMetrics
+from server.metrics import Batch, BatchMetrics
 
 # Rounds of the event loop without an arrival after which no more are on their way.
 QUIET_ROUNDS = 16
@@ -83,6 +82,16 @@ class _Slice:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run of the model."""
+
+    images: NDArray[np.uint8]  # (n, 784)
+    probabilities: NDArray[np.float32]  # (n, 10)
+    started: float
+    seconds: float
+
+
 class Batcher:
     """The queue in front of one model, and the task that empties it."""
 
@@ -101,7 +110,7 @@ class Batcher:
         self._max_queue_images = max_queue_images
         self._queue: deque[_Call] = deque()
         self._queued_images = 0
-        self._inflight_images = 0
+        self._running_images = 0
         self._arrival = asyncio.Event()
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -117,7 +126,7 @@ class Batcher:
     @property
     def inflight_images(self) -> int:
         """How many images are accepted and not answered yet."""
-        return self._inflight_images
+        return self._queued_images + self._running_images
 
     @property
     def limit_images(self) -> int:
@@ -166,15 +175,10 @@ class Batcher:
             )
         now = time.monotonic()
         call = _Call(images, count, now, now + remaining_seconds, self._loop.create_future())
-        call.future.add_done_callback(partial(self._left, count))
         self._queue.append(call)
         self._queued_images += count
-        self._inflight_images += count
         self._arrival.set()
         return call.future
-
-    def _left(self, count: int, _: asyncio.Future[Answer]) -> None:
-        self._inflight_images -= count
 
     async def close(self) -> None:
         """Refuse new calls, finish the queue, and end the task."""
@@ -187,34 +191,34 @@ class Batcher:
     async def _run(self) -> None:
         try:
             while True:
+                reason = "quiet"
                 if not self._queue:
                     if self._closed:
                         return
+                    reason = "idle"
                     self._arrival.clear()
                     await self._arrival.wait()
-                reason = await self._gather()
                 batch = self._take()
                 if batch:
                     await self._compute(batch, reason)
-                    await asyncio.sleep(0)  # let the answers out before the next batch blocks the loop
+                await self._gather()
         except Exception:
             log.critical("batcher died", exc_info=True)
             raise
         finally:
             self._fail(self._queue, UnavailableError("the server is stopping"))
 
-    async def _gather(self) -> str:
-        """Wait while arrivals keep coming, until a batch is full; return why it is released."""
+    async def _gather(self) -> None:
+        """Wait while arrivals keep coming, until there is a full batch."""
         quiet = 0
         while quiet < QUIET_ROUNDS:
             seen = self._queued_images
-            if seen >= self._max_batch_images:
-                return "full"
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # lets the last answers out, too, before the next batch blocks the loop
+            if self._queued_images >= self._max_batch_images:
+                return
             # gRPC's own threads bring the calls: on a busy core they run only if they are let in.
             os.sched_yield()
             quiet = quiet + 1 if self._queued_images == seen else 0
-        return "quiet"
 
     def _take(self) -> list[_Slice]:
         """Take the next batch off the queue, leaving out callers that are gone or out of time."""
@@ -240,68 +244,67 @@ class Batcher:
         return batch
 
     async def _compute(self, batch: list[_Slice], reason: str) -> None:
-        started = time.monotonic()
+        self._running_images = sum(part.count for part in batch)
+        if self._running_images == self._max_batch_images:
+            reason = "full"
         try:
-            probabilities = await self._predict(batch)
+            run = await self._predict(batch)
         except Exception:
             log.exception("model failed on a batch", calls=len(batch))
             await self._isolate(batch)
-            return
-        seconds = time.monotonic() - started
-        self._seconds_per_image += (seconds / len(probabilities) - self._seconds_per_image) / 8
-        self._answer(batch, probabilities, started, seconds, reason)
+        else:
+            self._seconds_per_image += (run.seconds / len(run.images) - self._seconds_per_image) / 8
+            self._answer(batch, run, reason)
+        finally:
+            self._running_images = 0
 
     async def _isolate(self, batch: list[_Slice]) -> None:
         """Run a failed batch again one call at a time: only the call that fails shall fail."""
         for part in batch:
-            started = time.monotonic()
             try:
-                probabilities = await self._predict([part])
+                run = await self._predict([part])
             except Exception:
                 log.exception("model failed on a call", images=part.call.count)
                 self._metrics.failed()
                 self._fail([part.call], ModelFailedError("the model failed on this call's images"))
             else:
-                self._answer([part], probabilities, started, time.monotonic() - started, "retry")
+                self._answer([part], run, "retry")
 
-    async def _predict(self, batch: list[_Slice]) -> NDArray[np.float32]:
+    async def _predict(self, batch: list[_Slice]) -> _Run:
+        started = time.monotonic()
         content = batch[0].images() if len(batch) == 1 else b"".join([part.images() for part in batch])
         images = np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES)
         if self._thread is None:
             probabilities = self._model.predict(images)
         else:
             probabilities = await self._loop.run_in_executor(self._thread, self._model.predict, images)
-        self._metrics.ran(images)
-        return probabilities
+        return _Run(images, probabilities, started, time.monotonic() - started)
 
-    def _answer(
-        self,
-        batch: list[_Slice],
-        probabilities: NDArray[np.float32],
-        started: float,
-        seconds: float,
-        reason: str,
-    ) -> None:
-        total = len(probabilities)
-        digits: list[int] = probabilities.argmax(axis=1).tolist()
-        confidences: list[float] = probabilities.max(axis=1).tolist()
+    def _answer(self, batch: list[_Slice], run: _Run, reason: str) -> None:
+        probabilities = run.probabilities
+        best = probabilities.argmax(axis=1)
+        highest = probabilities.max(axis=1)
+        digits: list[int] = best.tolist()
+        confidences: list[float] = highest.tolist()
         queue_seconds = []
         row = 0
         for part in batch:
             call, answer = part.call, part.call.answer
             if part.start == 0:
-                answer.queue_seconds = started - call.arrived
+                answer.queue_seconds = run.started - call.arrived
                 queue_seconds.append(answer.queue_seconds)
             rows = slice(row, row + part.count)
             row += part.count
             answer.digits += digits[rows]
             answer.confidences += confidences[rows]
             answer.probabilities.append(probabilities[rows])
-            answer.compute_seconds += seconds
-            answer.batch_images = total
+            answer.compute_seconds += run.seconds
+            answer.batch_images = len(digits)
             if len(answer.digits) == call.count and not call.future.done():
                 call.future.set_result(answer)
-        self._metrics.batch(digits, confidences, queue_seconds, seconds, reason)
+        self._metrics.batch(
+            Batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason), queue_seconds
+        )
 
     @staticmethod
     def _fail(calls: "deque[_Call] | list[_Call]", error: ServingError) -> None:

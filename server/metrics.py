@@ -1,15 +1,15 @@
 """Every metric of the server, defined here and nowhere else; docs/metrics.md tells what each is for.
 
-Durations are seconds. What happens once an image is recorded once a batch; what happens once a call is
-kept in a list and recorded a few times a second, since a histogram costs microseconds each time.
+Durations are seconds. What happens once a call or once a batch is kept in a list and recorded a few times a
+second: a histogram costs microseconds each time, and more in between two runs of a model.
 """
 
 import asyncio
 import math
 import time
-from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, Protocol
 
@@ -53,12 +53,13 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types 
 class BatchedHistogram(Histogram):
     """A histogram that takes many observations at a time."""
 
-    def observe_many(self, values: Sequence[float]) -> None:
+    def observe_many(self, values: Sequence[float] | NDArray[np.floating]) -> None:
         """Count each value in its bucket: one locked addition a bucket instead of one search a value."""
-        bounds = self._upper_bounds
-        for bucket, count in Tally([bisect_left(bounds, value) for value in values]).items():
-            self._buckets[bucket].inc(count)
-        self._sum.inc(sum(values))
+        indices = np.searchsorted(self._upper_bounds, values)
+        for bucket, count in enumerate(np.bincount(indices).tolist()):
+            if count:
+                self._buckets[bucket].inc(count)
+        self._sum.inc(float(np.sum(values)))
 
 
 class BatchedSummary(Summary):
@@ -152,7 +153,7 @@ class Metrics:
         self._gauge("build_info", "1, with the server's version", "version").labels(
             version("digit-serving")
         ).set(1)
-        for reason in ("full", "quiet", "retry"):
+        for reason in ("idle", "quiet", "full", "retry"):
             self.batches.labels(reason)
         for reason in ("queue_full", "deadline"):
             self._rejected.labels(reason)
@@ -164,6 +165,8 @@ class Metrics:
         self._batchers: Sequence[Queue] = ()
         # Seconds in all, in the queue and in the model of each call that has finished since the last flush.
         self._finished: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
+        self._versions: dict[tuple[str, int], BatchMetrics] = {}
+        self._flushing: asyncio.TimerHandle | None = None
 
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
         return Counter(f"digits_{name}", help_, labels, registry=self.registry)
@@ -202,8 +205,7 @@ class Metrics:
         compute_seconds: float = 0.0,
     ) -> None:
         """Record one call that has its answer or its error."""
-        if not self._finished:
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        self.flush_soon()
         self._finished.setdefault((service, method, code), []).append(
             (seconds, queue_seconds, compute_seconds)
         )
@@ -220,9 +222,19 @@ class Metrics:
 
         tick(loop.time())
 
+    def flush_soon(self) -> None:
+        """Flush in a moment."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
     def flush(self) -> None:
-        """Move finished calls into the counters and histograms, and look at the queues."""
+        """Move batches and finished calls into the counters and histograms, and look at the queues."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         self._look()
+        for batches in self._versions.values():
+            batches.flush()
         finished, self._finished = self._finished, {}
         for (service, method, code), calls in finished.items():
             seconds, queue, compute = zip(*calls, strict=True)
@@ -246,7 +258,8 @@ class Metrics:
     def loaded(self, model: str, version: int) -> "BatchMetrics":
         """Count a version that is about to serve, and return the metrics of its batches."""
         self._model_loads.labels("loaded").inc()
-        return BatchMetrics(self, model, str(version))
+        batches = self._versions[model, version] = BatchMetrics(self, model, str(version))
+        return batches
 
     def watch(self, batchers: Sequence[Queue]) -> None:
         """Read the queues of `batchers` at each flush."""
@@ -277,6 +290,7 @@ class Metrics:
 
     def forget(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone: there is a new one with every publication."""
+        self._versions.pop((model, version)).flush()
         for metric in (
             *(self.queue_duration, self.compute_duration, self.batch_images, self.confidence, self.ink),
         ):
@@ -319,26 +333,43 @@ class BatchMetrics:
         self._ink = metrics.ink.labels(model, version)
         self._predictions = [metrics.predictions.labels(model, version, str(digit)) for digit in range(10)]
         self.failed = metrics.failed_calls.labels(model, version).inc
-        self._batches = metrics.batches
+        self._released = metrics.batches
         self.rejected = metrics.rejected
+        self._flush_soon = metrics.flush_soon
+        # Since the last flush: the batches, and how long the calls that began in them had waited.
+        self._batches: list[Batch] = []
+        self._queue_seconds: list[float] = []
 
-    def batch(
-        self,
-        digits: Sequence[int],
-        confidences: Sequence[float],
-        queue_seconds: Sequence[float],
-        compute_seconds: float,
-        release_reason: str,
-    ) -> None:
-        """Record one run of the model and the calls that it began."""
+    def batch(self, batch: "Batch", queue_seconds: Sequence[float]) -> None:
+        """Record one run of the model, and the seconds in the queue of each call that began in it."""
+        self._flush_soon()
+        self._batches.append(batch)
+        self._queue_seconds += queue_seconds
+
+    def flush(self) -> None:
+        """Move what was recorded into the counters and histograms."""
+        batches, self._batches = self._batches, []
+        if not batches:
+            return
+        queue_seconds, self._queue_seconds = self._queue_seconds, []
+        digits = np.concatenate([batch.digits for batch in batches])
         self._queue_duration.observe_many(queue_seconds)
-        self._compute_duration.observe(compute_seconds)
-        self._batch_images.observe(len(digits))
-        self._confidence.observe_many(confidences)
-        for digit, count in Tally(digits).items():
+        self._compute_duration.observe_many([batch.compute_seconds for batch in batches])
+        self._batch_images.observe_many([len(batch.digits) for batch in batches])
+        self._confidence.observe_many(np.concatenate([batch.confidences for batch in batches]))
+        self._ink.observe_total(sum(batch.ink_pixels for batch in batches) / IMAGE_BYTES, len(digits))
+        for digit, count in enumerate(np.bincount(digits).tolist()):
             self._predictions[digit].inc(count)
-        self._batches.labels(release_reason).inc()
+        for reason, count in Tally(batch.release_reason for batch in batches).items():
+            self._released.labels(reason).inc(count)
 
-    def ran(self, images: NDArray[np.uint8]) -> None:
-        """Record what the model was run on: images (n, 784)."""
-        self._ink.observe_total(np.count_nonzero(images) / IMAGE_BYTES, len(images))
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One run of the model on n images."""
+
+    digits: NDArray[np.int64]  # (n,)
+    confidences: NDArray[np.float32]  # (n,)
+    ink_pixels: int  # that are not background, of all n images
+    compute_seconds: float
+    release_reason: str

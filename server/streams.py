@@ -1,6 +1,7 @@
 """A stream of requests, answered in order, with a bounded number under way."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -38,39 +39,38 @@ async def answer_in_order(  # noqa: PLR0913 - two ends, two halves of an answer,
             ends the stream.
 
     """
-    # In the order of the requests; None after the last, or when reading failed.
-    pending: asyncio.Queue[tuple[Request, asyncio.Future[Answer]] | None] = asyncio.Queue()
-    room = asyncio.Semaphore(window)
+    pending: deque[tuple[Request, asyncio.Future[Answer]]] = deque()
+    arrived, room = asyncio.Event(), asyncio.Event()
 
     async def read() -> None:
-        try:
-            async for request in requests:
-                await room.acquire()
-                pending.put_nowait((request, begin(request)))
-        finally:
-            pending.put_nowait(None)
+        async for request in requests:
+            pending.append((request, begin(request)))
+            arrived.set()
+            while len(pending) >= window:
+                room.clear()
+                await room.wait()
 
     reader = asyncio.create_task(read())
+    reader.add_done_callback(lambda _: arrived.set())
     closed = asyncio.create_task(closing.wait())
     closed.add_done_callback(lambda _: reader.cancel())
-    under_way: list[asyncio.Future[Answer]] = []
     try:
-        while (entry := await pending.get()) is not None:
-            request, future = entry
-            under_way.append(future)
-            await context.write(finish(request, await future))
-            under_way.clear()
-            room.release()
-        await asyncio.wait([reader])
+        while pending or not reader.done():
+            while pending:
+                request, future = pending[0]
+                await context.write(finish(request, await future))
+                pending.popleft()
+                room.set()
+            arrived.clear()
+            if not reader.done():
+                await arrived.wait()
         if reader.cancelled():
             raise UnavailableError("the server is stopping")
         reader.result()
     finally:
         closed.cancel()
         reader.cancel()
-        while not pending.empty():
-            if (entry := pending.get_nowait()) is not None:
-                under_way.append(entry[1])
+        under_way = [future for _, future in pending]
         for future in under_way:
             future.cancel()
         await asyncio.gather(reader, *under_way, return_exceptions=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.batcher import Batcher
+from server.batcher import QUIET_ROUNDS, Batcher
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, UnavailableError
 from server.metrics import Metrics
 
@@ -151,15 +151,21 @@ async def test_batches_are_recorded_with_what_released_them() -> None:
     metrics = Metrics()
     async with batching(FirstPixelModel(), metrics, max_batch_images=4) as batcher:
         await digits(batcher, *range(6))
+        for _ in range(2 * QUIET_ROUNDS):
+            await asyncio.sleep(0)  # until nobody is waited for any more
+        await digits(batcher, 6)
+    metrics.flush()
     value = metrics.registry.get_sample_value
     version = {"model": "digits", "version": "1"}
     assert value("digits_batches_total", {"release_reason": "full"}) == 1
     assert value("digits_batches_total", {"release_reason": "quiet"}) == 1
-    assert value("digits_batch_images_sum", version) == 6
-    assert value("digits_queue_duration_seconds_count", version) == 1  # calls, not batches
-    assert value("digits_compute_duration_seconds_count", version) == 2
-    assert value("digits_confidence_bucket", version | {"le": "0.95"}) == 6
+    assert value("digits_batches_total", {"release_reason": "idle"}) == 1
+    assert value("digits_batch_images_sum", version) == 7
+    assert value("digits_queue_duration_seconds_count", version) == 2  # calls, not batches
+    assert value("digits_compute_duration_seconds_count", version) == 3
+    assert value("digits_confidence_bucket", version | {"le": "0.95"}) == 7
     assert value("digits_predictions_total", version | {"digit": "3"}) == 1
+    assert value("digits_ink_ratio_sum", version) == pytest.approx(6 / 784)  # one pixel each, and none of 0
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
-from server.metrics import CODES, STAGES, Metrics
+from server.metrics import CODES, STAGES, Batch, Metrics
 from server.serve import PREDICTION_SERVICE
 
 VERSION = {"model": "digits", "version": "1"}
@@ -74,12 +74,11 @@ async def test_stages_that_round_to_more_than_the_call_leave_no_rest() -> None:
     assert value(metrics.registry, name, method="Predict", stage="rest") == 0
 
 
-def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
+async def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
     metrics = Metrics()
-    images = np.zeros((4, 784), np.uint8)
-    images[0, :196] = 1
-    images[3] = 255
-    metrics.loaded("digits", 1).ran(images)
+    batches = metrics.loaded("digits", 1)
+    batches.batch(Batch(np.arange(4), np.full(4, 0.9, np.float32), 784 + 196, 0.001, "idle"), [0.0])
+    metrics.flush()
     assert value(metrics.registry, "digits_ink_ratio_sum", **VERSION) == 1.25
     assert value(metrics.registry, "digits_ink_ratio_count", **VERSION) == 4
 
