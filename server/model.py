@@ -177,15 +177,15 @@ def _tuned(
 ) -> tuple[Session, int]:
     """Open the session, measuring what is not set; return it and the largest batch to run.
 
-    What is measured is measured on sessions of their own: a session keeps the memory of its largest batch.
+    What is measured is measured on sessions of their own, whose memory goes with them.
     """
     if runtime.threads and max_batch_images:
         return Session.open(graph, folder, runtime), max_batch_images
     largest = LARGEST_CPU_BATCH if runtime.provider == "cpu" else LARGEST_GPU_BATCH
     chosen, chosen_batch, chosen_rate = runtime, 0, 0.0
     for threads in [runtime.threads] if runtime.threads else sorted({1, cpus.available()}):
-        trial = replace(runtime, threads=threads)
-        session = Session.open(graph, folder, trial)
+        tried = replace(runtime, threads=threads)
+        session = Session.open(graph, folder, tried, trial=True)
         try:
             table = measure(session.run, max_batch_images or largest)
         except Exception as error:  # noqa: BLE001 - as many types as for opening
@@ -201,7 +201,7 @@ def _tuned(
         )
         rate = max(each.images_per_second for each in table if each.batch_images <= batch)
         if rate > WORTH_THREADS * chosen_rate:
-            chosen, chosen_batch, chosen_rate = trial, batch, rate
+            chosen, chosen_batch, chosen_rate = tried, batch, rate
         del session
     return_memory()
     return Session.open(graph, folder, chosen), chosen_batch

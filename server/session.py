@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,11 @@ class Session:
     runtime: Runtime
 
     @classmethod
-    def open(cls, graph: bytes, folder: Path, runtime: Runtime) -> "Session":
+    def open(cls, graph: bytes, folder: Path, runtime: Runtime, *, trial: bool = False) -> "Session":
         """Open the bytes of a graph whose other files, if it has any, lie in `folder`.
+
+        The memory for a batch is shared by all sessions, of which one runs at a time but for the proof of a new
+        version. A trial has its own, which goes with it.
 
         Raises:
             RefusedError: it cannot be opened on the provider, or it has other tensors than it should.
@@ -50,6 +54,9 @@ class Session:
         options.log_severity_level = 3
         # Weights beside the graph may only come from the version's folder, not from the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        if not trial:
+            _share_memory()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         wanted, _ = PROVIDERS[runtime.provider]
         # What a provider cannot do falls back to the CPU, operator by operator.
         providers = list(dict.fromkeys([wanted, PROVIDERS["cpu"][0]]))
@@ -81,6 +88,13 @@ class Session:
         self.onnx.run_with_iobinding(binding)
         (probabilities,) = binding.copy_outputs_to_cpu()
         return probabilities
+
+
+@cache
+def _share_memory() -> None:
+    """Let the sessions of this process that ask for it allocate from one arena."""
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, None)
 
 
 def first_line(error: Exception) -> str:
