@@ -22,6 +22,8 @@ _COMPRESSION = {
 # A call larger than this is not kept for a retry; 1,024 images fit.
 _RETRY_BUFFER_BYTES = 2**20
 _MAX_MESSAGE_BYTES = 16 * 2**20
+# Servers may take more frequent questions for an attack; ours allows one every five seconds.
+KEEPALIVE_SECONDS = 20
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -102,6 +104,12 @@ class Connection:
             ("grpc.service_config", json.dumps(self._service_config())),
             # gRPC's name for how long one attempt to connect may take (20 s by default).
             ("grpc.min_reconnect_backoff_ms", int(self.connect_timeout_seconds * 1000)),
+            # Pauses between attempts: shorter than those between a call's tries, and not two minutes at last.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5000),
+            # A machine that vanished closes no connection: ask one that is silent whether it is still there.
+            ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+            ("grpc.keepalive_timeout_ms", int(self.connect_timeout_seconds * 1000)),
             ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -116,7 +124,10 @@ class Connection:
         config: dict[str, Any] = {
             # A headless Kubernetes Service resolves to every pod; one address is no different.
             "loadBalancingConfig": [{self.load_balancing: {}}],
-            "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+            # Past half of these tokens lost, a call fails at once: each failed try costs one, and each
+            # success brings a tenth of one. A connection that breaks fails all the calls on it together,
+            # which must be fewer than that half.
+            "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
         }
         if self.attempts > 1:
             retry = {

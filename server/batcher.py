@@ -18,6 +18,7 @@ import math
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -112,6 +113,8 @@ class Batcher:
         self._queued_images = 0
         self._running_images = 0
         self._arrival = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
@@ -142,6 +145,10 @@ class Batcher:
     def alive(self) -> bool:
         """Whether the task that forms batches runs; false once closed, or after a defect."""
         return not self._task.done()
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when the batcher is no longer alive."""
+        self._task.add_done_callback(lambda _: tell())
 
     def submit(
         self, images: bytes, count: int, *, remaining_seconds: float = math.inf
@@ -180,15 +187,25 @@ class Batcher:
         self._arrival.set()
         return call.future
 
+    def hold(self) -> None:
+        """Queue calls, and answer none until released."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Answer again."""
+        self._released.set()
+
     async def close(self) -> None:
         """Refuse new calls, finish the queue, and end the task."""
         self._closed = True
         self._arrival.set()
+        self._released.set()
         await self._task
         if self._thread is not None:
             self._thread.shutdown()
 
     async def _run(self) -> None:
+        batch: list[_Slice] = []
         try:
             while True:
                 reason = "quiet"
@@ -198,6 +215,7 @@ class Batcher:
                     reason = "idle"
                     self._arrival.clear()
                     await self._arrival.wait()
+                await self._released.wait()
                 batch = self._take()
                 if batch:
                     await self._compute(batch, reason)
@@ -206,7 +224,9 @@ class Batcher:
             log.critical("batcher died", exc_info=True)
             raise
         finally:
-            self._fail(self._queue, UnavailableError("the server is stopping"))
+            self._fail(
+                [*(part.call for part in batch), *self._queue], UnavailableError("the server is stopping")
+            )
 
     async def _gather(self) -> None:
         """Wait while arrivals keep coming, until there is a full batch."""
@@ -307,7 +327,7 @@ class Batcher:
         )
 
     @staticmethod
-    def _fail(calls: "deque[_Call] | list[_Call]", error: ServingError) -> None:
+    def _fail(calls: list[_Call], error: ServingError) -> None:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error)

@@ -1,5 +1,6 @@
 """`digit-server`."""
 
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -40,6 +41,9 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0 after a clean stop, 1 cannot start, 2 wrong usage."""
+    # Until somebody listens to it, and in the workers to come: a look at the repository that comes too early
+    # must not end the process. The start looks anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         code: int = app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:

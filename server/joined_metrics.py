@@ -19,10 +19,14 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from server.errors import StartError
 from server.metrics import worker_metrics
 
 # The gauges that say by 1 and 0 what is there and what is gone, and the labels that name it.
 PRESENCE = {"digits_model_info": ("model", "version"), "digits_label_info": ("model", "label", "version")}
+# prometheus_client's files of one worker, and room for some thousand series in each.
+KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_livemin")
+RESERVED_BYTES = 2**20
 
 
 class JoinedMetrics(Collector):
@@ -88,3 +92,20 @@ def present(metrics: list[Metric]) -> list[Metric]:
         for metric in metrics:
             metric.samples = [sample for sample in metric.samples if stays(sample)]
     return metrics
+
+
+def reserve(folder: Path, slot: int) -> None:
+    """Take the disk space of a worker's numbers: they are mapped, and a full disk kills who writes to a hole.
+
+    Raises:
+        StartError: there is no space.
+
+    """
+    try:
+        for kind in KINDS:
+            with (folder / f"{kind}_{slot}.db").open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+    except OSError as error:
+        raise StartError(
+            f"metrics of a worker need {len(KINDS) * RESERVED_BYTES} bytes in {folder}: {error.strerror}"
+        ) from None

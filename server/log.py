@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -32,7 +33,7 @@ def configure(log_format: Literal["console", "json"], level: Level) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json"),
             *render,
         ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Forgiving(sys.stderr)),  # type: ignore[arg-type]  # all it uses
     )
     debug(level == "debug")
 
@@ -48,3 +49,18 @@ def debug(on: bool) -> None:
     _debugging = on
     level = logging.DEBUG if on else max(logging.getLevelNamesMapping()[_configured.upper()], logging.INFO)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
+class _Forgiving:
+    """A file that loses what cannot be written: a full disk must not fail a call that wants to log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()

@@ -53,14 +53,25 @@ class Models:
             log.info("versions serve", model=roster.name, versions=list(roster.versions), labels=labels)
         self._changed()
 
+    def look(self) -> None:
+        """See which versions' batchers run: one that died of a defect of ours serves no more."""
+        self._changed()
+
     def open(self) -> None:
         """Answer calls from now on."""
         self._open = True
         self._changed()
 
+    def hold(self) -> None:
+        """Let calls wait, as in a queue that is long, until `refuse`."""
+        for serving in self._servings():
+            serving.batcher.hold()
+
     def refuse(self) -> None:
-        """Answer UNAVAILABLE to new calls from now on; those in flight go on."""
+        """Answer UNAVAILABLE to new calls from now on; those in flight go on, and those that were held."""
         self.refusing.set()
+        for serving in self._servings():
+            serving.batcher.release()
 
     async def close(self) -> None:
         """Finish every queue and let go of the models."""
@@ -96,7 +107,9 @@ class Models:
     def serves(self, name: str, version: int = 0) -> bool:
         """Tell whether a version of a model, or any, serves."""
         versions = self._rosters[name].versions if name in self._rosters else {}
-        return version in versions if version else bool(versions)
+        return any(
+            serving.batcher.alive for number, serving in versions.items() if not version or number == version
+        )
 
     def find(self, name: str, version: int = 0, label: str = "") -> Serving:
         """Return what answers one request; empty or 0 leaves the choice to the server.

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
-from server import diagnosis
+from server import connections, diagnosis
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
@@ -34,9 +34,11 @@ SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 PIXEL_BYTES = 4
 # What a request may weigh beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
-# gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED.
-# So new calls are first refused with UNAVAILABLE, which clients retry elsewhere, and then the port closes.
-REFUSE_SECONDS = 0.2
+# gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED. So
+# answers are held back for a moment, in which callers that wait for theirs call no more, before it stops;
+# by then its connections have told their clients to go elsewhere.
+HOLD_SECONDS = 0.1
+MOST_HOLD_SECONDS = 0.5
 
 log = structlog.get_logger()
 
@@ -125,19 +127,31 @@ class Answering:
             await self._watcher.close()
             if received == signal.SIGTERM:
                 await asyncio.sleep(settings.drain_seconds)
-            models.refuse()
-            await asyncio.sleep(REFUSE_SECONDS)
+            await self._hold()
         finally:
             statuses.close()
-            await server.stop(settings.grace_seconds)
+            stopping = asyncio.create_task(server.stop(settings.grace_seconds))
+            await asyncio.sleep(0)  # it has begun
+            models.refuse()
+            await stopping
             await models.close()
             self.metrics.flush()
+
+    async def _hold(self) -> None:
+        """Hold answers back until no more calls come, or for a while where callers do not wait for answers."""
+        self.models.hold()
+        for _ in range(round(MOST_HOLD_SECONDS / HOLD_SECONDS)):
+            held = self.models.inflight_images
+            await asyncio.sleep(HOLD_SECONDS)
+            if self.models.inflight_images == held:
+                return
 
     def _listen(self, shared_port: int | None) -> tuple[grpc.aio.Server, int]:
         settings = self._settings
         port = settings.grpc_port if shared_port is None else shared_port
         server = grpc.aio.server(
             options=[
+                *connections.options(settings),
                 (
                     "grpc.max_receive_message_length",
                     settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,

@@ -19,6 +19,10 @@ SIGNATURE = (
 )
 
 
+class WrongShapeError(Exception):
+    """A graph answered with other than ten probabilities for each image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What a graph runs on."""
@@ -51,7 +55,7 @@ class Session:
         options.inter_op_num_threads = 1
         # Spinning threads burn the core that the event loop needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised too, and logged as our lines
         # Weights beside the graph may only come from the version's folder, not from the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         if not trial:
@@ -77,15 +81,32 @@ class Session:
         return cls(session, runtime)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out."""
+        """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out.
+
+        Raises:
+            WrongShapeError: it answers with a tensor of another shape.
+            Exception: one of ONNX Runtime's many types.
+
+        """
+        probabilities: NDArray[np.float32]
         if self.runtime.provider == "cpu":
-            probabilities: NDArray[np.float32] = self.onnx.run([OUTPUT], {INPUT: images})[0]
-            return probabilities
+            (probabilities,) = self.onnx.run([OUTPUT], {INPUT: images})
+        else:
+            probabilities = self._run_on_device(images)
+        # What a graph declares binds it to nothing.
+        if probabilities.shape != (len(images), CLASSES):
+            raise WrongShapeError(
+                f"the answer is a tensor of {list(probabilities.shape)}, expected {[len(images), CLASSES]}"
+            )
+        return probabilities
+
+    def _run_on_device(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         # One copy to the device and one back, whatever the graph does in between.
         binding = self.onnx.io_binding()
         binding.bind_cpu_input(INPUT, images)
         binding.bind_output(OUTPUT)
         self.onnx.run_with_iobinding(binding)
+        probabilities: NDArray[np.float32]
         (probabilities,) = binding.copy_outputs_to_cpu()
         return probabilities
 

@@ -25,6 +25,8 @@ Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+# The C int of milliseconds that gRPC takes ends at 24 days.
+PositiveSeconds = Annotated[float, Parameter(validator=Number(gte=0.001, lte=2_000_000))]
 
 
 def _check_policies(_: object, texts: tuple[str, ...]) -> None:
@@ -81,6 +83,17 @@ class Settings:
 
     max_request_images: Count = 4096
     """Most images in one call."""
+
+    max_connections: Count = 4096
+    """Most connections at a time, of each worker; fewer where the limit on open files is lower."""
+
+    keepalive_seconds: PositiveSeconds = 60.0
+    """How long a connection may be silent: one without a first word is closed, any other is asked whether its
+    other end is still there, and closed if no answer comes in as long again."""
+
+    connection_age_seconds: PositiveSeconds = 900.0
+    """After how long a client is asked to connect again, so that it finds servers that were added; what is
+    under way finishes."""
 
     drain_seconds: Seconds = 5.0
     """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it."""

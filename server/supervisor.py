@@ -1,8 +1,8 @@
 """Several worker processes that share one port, kept running by one that serves nothing itself.
 
 The kernel spreads connections over the workers (SO_REUSEPORT). A worker reads its job from standard input,
-which then stays open: its end tells the worker that the supervisor is gone. It writes one line to standard
-output when it is ready.
+which then stays open: its end tells the worker that the supervisor is gone. It writes a line to standard
+output when it is ready, and then one a second for as long as it works: a worker that falls silent is killed.
 """
 
 import asyncio
@@ -37,6 +37,10 @@ MAX_BACKOFF_SECONDS = 10.0
 STEADY_SECONDS = 60.0
 # What a worker may take beyond its drain and grace before it is killed.
 STOP_MARGIN_SECONDS = 5.0
+# How often a worker says that it works, and how many beats it may miss: batches take milliseconds. Beats are
+# counted, not seconds, so that a machine that was suspended does not kill what wakes up with it.
+BEAT_SECONDS = 1.0
+MISSED_BEATS = 10
 
 log = structlog.get_logger()
 
@@ -160,11 +164,26 @@ class Worker:
             if debugging() != (self._job.settings.log_level == "debug"):
                 self.send(signal.SIGUSR2)
             log.info("worker ready", worker=slot, pid=self._process.pid)
+            await self._until_silent(self._process.stdout)
         code = await self._process.wait()
         self.ready.clear()
         self._metrics.ended(slot)
         self._process = None
         return was_ready, code
+
+    async def _until_silent(self, beats: asyncio.StreamReader) -> None:
+        """Return when the process ends; end it when its event loop or its batcher does no more."""
+        missed = 0
+        while missed < MISSED_BEATS:
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    if not await beats.readline():
+                        return
+                missed = 0
+            except TimeoutError:
+                missed += 1
+        log.error("worker is stuck", worker=self._job.slot, missed_beats=missed)
+        self.send(signal.SIGKILL)
 
 
 async def _first_start(workers: list[Worker], stop: asyncio.Future[signal.Signals]) -> None:

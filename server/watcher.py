@@ -158,6 +158,7 @@ class Watcher:
             max_queue_images=settings.max_queue_images,
             inline=model.provider == "cpu",
         )
+        batcher.on_end(self._models.look)
         log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
         return Serving(model, batcher)
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+from pathlib import Path
 
 from server.signals import hold, stop_signal
 
@@ -14,9 +15,11 @@ import uvloop
 from prometheus_client import values
 
 from server.errors import StartError
+from server.joined_metrics import reserve
 from server.log import configure
+from server.models import Models
 from server.serve import Answering
-from server.supervisor import Job
+from server.supervisor import BEAT_SECONDS, Job
 
 
 def main() -> int:
@@ -26,6 +29,7 @@ def main() -> int:
     # Metrics go to files named by the place, so that the next process in it goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: job.slot)  # type: ignore[no-untyped-call]
     try:
+        reserve(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), job.slot)
         uvloop.run(work(job))
     except StartError as error:
         print(f"digit-server: worker {job.slot}: {error}", file=sys.stderr)  # noqa: T201 - why it ended
@@ -44,11 +48,21 @@ async def work(job: Job) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin)
 
     asyncio.get_running_loop().add_reader(sys.stdin, supervisor_gone)
-    await Answering(job.settings).run(
+    answering = Answering(job.settings)
+    beating: list[asyncio.Task[None]] = []  # a task that nobody holds may vanish
+    await answering.run(
         stop,
-        lambda _: print(flush=True),  # noqa: T201 - what the supervisor waits for
+        lambda _: beating.append(asyncio.create_task(beat(answering.models))),
         shared_port=job.grpc_port,
     )
+
+
+async def beat(models: Models) -> None:
+    """Write a line now and then: the first says that this worker is ready, the others that it still works."""
+    while True:
+        if models.alive:
+            print(flush=True)  # noqa: T201 - what the supervisor waits for
+        await asyncio.sleep(BEAT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 
 from server.cli import app as server_app
 from server.endpoint import LOOP_ANSWER_SECONDS
-from server.serve import REFUSE_SECONDS
+from server.serve import MOST_HOLD_SECONDS
 from server.settings import Settings
 from tests.unit.deploy.manifests import DEPLOY, ROOT, Resource, Variant
 from trainer.cli import app as trainer_app
@@ -68,7 +68,7 @@ def test_a_pod_may_take_longer_to_stop_than_the_server_does(
     settings = parsed(variant.settings(), monkeypatch)
     for kind, pod in variant.pods():
         if kind == "Deployment":
-            needed = settings.drain_seconds + REFUSE_SECONDS + settings.grace_seconds
+            needed = settings.drain_seconds + MOST_HOLD_SECONDS + settings.grace_seconds
             assert pod["spec"]["terminationGracePeriodSeconds"] > needed
 
 

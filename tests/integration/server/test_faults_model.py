@@ -1,0 +1,84 @@
+"""A model that misbehaves on one image, in the real process."""
+
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.digits.v1.prediction_pb2 import PredictRequest
+from tests.conftest import Publish
+from tests.dying_server import DyingServer
+from tests.graphs import TROUBLE, forgetful_graph, raising_graph, slow_graph
+from tests.load import DIGIT, IMAGE
+from tests.process import WAIT_SECONDS, RunningServer, running
+
+# Hours.
+ENDLESS = 10**10
+
+
+def code_of(server: RunningServer, images: bytes, timeout: float = WAIT_SECONDS) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        server.stub.Predict(PredictRequest(images=images), timeout=timeout)
+    return f"{caught.value.code().name}: {caught.value.details()}"
+
+
+@pytest.mark.parametrize("graph", [raising_graph(), forgetful_graph()], ids=["raises", "loses rows"])
+def test_call_that_the_model_fails_on_fails_alone(tmp_path: Path, publish: Publish, graph: bytes) -> None:
+    publish(tmp_path, graph=graph)
+    with running("--model-repository", tmp_path) as server:
+        good, bad = PredictRequest(images=IMAGE.tobytes()), PredictRequest(images=TROUBLE)
+        server.stub.Predict(good)
+        calls = [
+            server.stub.Predict.future(bad if number % 5 == 2 else good, timeout=WAIT_SECONDS)
+            for number in range(50)
+        ]
+        for number, call in enumerate(calls):
+            if number % 5 == 2:
+                assert call.exception().code() == grpc.StatusCode.INTERNAL
+                assert call.exception().details() == "the model failed on this call's images"
+            else:
+                assert list(call.result().digits) == [DIGIT]
+        assert code_of(server, IMAGE.tobytes() + TROUBLE).startswith("INTERNAL")
+        assert server.get("/livez")[0] == server.get("/readyz")[0] == 200
+        assert server.metric("digits_failed_calls_total") == 11
+
+
+def test_liveness_notices_an_event_loop_that_is_blocked(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path, graph=slow_graph(ENDLESS))
+    server = RunningServer("--model-repository", tmp_path)
+    assert server.get("/livez") == (200, "live\n")
+    call = server.stub.Predict.future(PredictRequest(images=TROUBLE))
+    while server.get("/livez")[0] == 200:
+        pass
+    assert server.get("/livez") == (503, "not live\n")
+    server.process.kill()
+    with pytest.raises(grpc.RpcError):
+        call.result()
+
+
+def test_worker_whose_event_loop_is_blocked_is_replaced(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path, graph=slow_graph(ENDLESS))
+    with running("--model-repository", tmp_path, "--workers", 2) as server:
+        failed = threading.Event()
+        call = server.stub.Predict.future(PredictRequest(images=TROUBLE), timeout=WAIT_SECONDS)
+        call.add_done_callback(lambda _: failed.set())
+        assert server.event("worker is stuck")["missed_beats"] == 10
+        assert server.event("worker died")["exit_code"] == -9
+        server.event("worker ready")
+        assert failed.wait(WAIT_SECONDS)
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+        assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
+
+
+def test_batcher_that_died_is_neither_live_nor_ready(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    with running("--model-repository", tmp_path, kind=DyingServer) as server:
+        assert server.get("/readyz")[0] == server.get("/livez")[0] == 200
+        assert server.healthy()
+        assert code_of(server, TROUBLE).startswith("UNAVAILABLE")
+        server.event("batcher died")
+        assert server.get("/livez") == (503, "not live\n")
+        assert server.get("/readyz") == (503, "not ready\n")
+        assert not server.healthy()
+        assert code_of(server, IMAGE.tobytes()).startswith("UNAVAILABLE")

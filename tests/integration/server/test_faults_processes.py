@@ -1,0 +1,132 @@
+"""Processes that are killed, stopped and hurried under load."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from clients import Client, Connection
+from tests.conftest import Publish
+from tests.load import IMAGE, Ask, Load, load, plain_callers
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
+
+CALLERS = 16
+
+
+@pytest.fixture
+def server(tmp_path: Path, publish: Publish) -> Iterator[RunningServer]:
+    publish(tmp_path)
+    with running("--model-repository", tmp_path, "--workers", 2) as server:
+        yield server
+
+
+@contextmanager
+def clients(server: RunningServer, connections: int, callers: int) -> Iterator[list[Ask]]:
+    """Callers that retry, several on each connection, as in a program that serves many."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Client(Connection(address=server.address))) for _ in range(connections)]
+        yield [
+            (lambda client=client: client.predict(IMAGE)[0].digit)  # type: ignore[misc]
+            for client in opened
+            for _ in range(callers)
+        ]
+
+
+def workers(server: RunningServer) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def test_worker_killed_under_load_costs_a_retrying_client_nothing(server: RunningServer) -> None:
+    with clients(server, connections=2, callers=24) as asks, load(*asks) as under_load:
+        for _ in range(3):
+            under_load.wait_for(200)
+            workers(server)[0].kill()
+            server.event("worker died")
+            server.event("worker ready")
+            under_load.wait_for(200)
+    assert under_load.failures == {}
+
+
+def test_supervisor_killed_under_load_takes_its_workers_with_it(server: RunningServer) -> None:
+    processes = workers(server)
+    with plain_callers(server.address, CALLERS) as asks, load(*asks) as under_load:
+        under_load.wait_for(200)
+        server.process.kill()
+        _, alive = psutil.wait_procs(processes, timeout=WAIT_SECONDS)
+        under_load.end()
+    assert not alive
+    assert refused_politely(under_load)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stop_under_full_load_loses_no_accepted_call(tmp_path: Path, publish: Publish, workers: int) -> None:
+    publish(tmp_path)
+    server = RunningServer("--model-repository", tmp_path, "--workers", workers, "--drain-seconds", 0.5)
+    with plain_callers(server.address, CALLERS) as asks, load(*asks) as under_load:
+        under_load.wait_for(200)
+        server.process.terminate()
+        server.event("draining" if workers == 1 else "stopping workers")
+        under_load.wait_for(50)  # while load balancers notice
+        assert server.wait() == 0
+        under_load.end()
+    assert refused_politely(under_load)
+
+
+def refused_politely(under_load: Load) -> bool:
+    """Tell whether every failure is a call that the server did not take, or that found nobody.
+
+    One that it took and lost is CANCELLED, or its socket was closed.
+    """
+    words = ("the server is stopping", "GOAWAY received", "failed to connect to all addresses")
+    for outcome in under_load.failures:
+        assert outcome.startswith("UNAVAILABLE: "), outcome
+        assert any(word in outcome for word in words), outcome
+    return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_second_signal_ends_every_process_at_once(tmp_path: Path, publish: Publish, workers: int) -> None:
+    publish(tmp_path)
+    server = RunningServer("--model-repository", tmp_path, "--workers", workers, "--drain-seconds", 600)
+    processes = psutil.Process(server.process.pid).children()
+    server.process.terminate()
+    for _ in range(workers):
+        server.event("draining")
+    server.process.terminate()
+    assert server.wait() == -signal.SIGTERM
+    _, alive = psutil.wait_procs(processes, timeout=WAIT_SECONDS)
+    assert not alive
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hangup_at_the_very_start_ends_nothing(tmp_path: Path, publish: Publish, workers: int) -> None:
+    publish(tmp_path)
+    process = ServerProcess("--model-repository", tmp_path, "--workers", workers)
+    while not ignores(process.process.pid, signal.SIGHUP):  # before the command line is even read
+        pass
+    process.process.send_signal(signal.SIGHUP)
+    process.event("ready")
+    process.process.terminate()
+    assert process.wait() == 0
+
+
+def ignores(pid: int, signum: signal.Signals) -> bool:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigIgn"], 16) >> (signum - 1) & 1)
+
+
+def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:
+    processes = [psutil.Process(server.process.pid), *workers(server)]
+    with clients(server, connections=2, callers=4) as asks, load(*asks) as under_load:
+        under_load.wait_for(50)
+        for process in processes:
+            os.kill(process.pid, signal.SIGSTOP)
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+        under_load.wait_for(50)
+    assert under_load.failures == {}
+    assert workers(server) == processes[1:]

@@ -1,0 +1,95 @@
+"""Callers that go on calling while something happens to the server, and know what they got."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+
+from protos.digits.v1 import prediction_pb2_grpc
+from protos.digits.v1.prediction_pb2 import PredictRequest
+from tests.conftest import linear_answers
+from tests.process import WAIT_SECONDS
+
+IMAGE = np.random.default_rng(3).integers(0, 256, (1, 784), np.uint8)
+DIGIT = int(linear_answers(1, IMAGE).argmax())  # of version 1 of the fixtures' graphs
+
+Ask = Callable[[], int]
+
+
+class Load:
+    """What became of the calls so far."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._more = threading.Condition()
+        self._ended = threading.Event()
+
+    @property
+    def answered(self) -> int:
+        """How many calls got the right digit."""
+        return self.outcomes["right"]
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Whatever else happened, and how often."""
+        return {outcome: count for outcome, count in self.outcomes.items() if outcome != "right"}
+
+    def wait_for(self, calls: int) -> None:
+        """Wait until `calls` more calls are answered."""
+        target = self.answered + calls
+        with self._more:
+            if not self._more.wait_for(lambda: self.answered >= target, WAIT_SECONDS):
+                raise AssertionError(f"no {calls} calls were answered: {self.outcomes}")
+
+    def run(self, ask: Ask) -> None:
+        """Ask until the end, and note each outcome."""
+        while not self._ended.is_set():
+            try:
+                outcome = "right" if ask() == DIGIT else "wrong digit"
+            except grpc.RpcError as error:
+                outcome = f"{error.code().name}: {error.details()}"
+            except Exception as error:  # noqa: BLE001 - an outcome as any other
+                outcome = str(error)
+            with self._more:
+                self.outcomes[outcome] += 1
+                self._more.notify_all()
+
+    def end(self) -> None:
+        """Let every caller finish its call and ask no more."""
+        self._ended.set()
+
+
+@contextmanager
+def load(*asks: Ask) -> Iterator[Load]:
+    """Let one thread for each of `asks` call, for the length of a block."""
+    running = Load()
+    threads = [threading.Thread(target=running.run, args=(ask,)) for ask in asks]
+    for thread in threads:
+        thread.start()
+    try:
+        yield running
+    finally:
+        running.end()
+        for thread in threads:
+            thread.join(WAIT_SECONDS)
+
+
+@contextmanager
+def plain_callers(address: str, count: int) -> Iterator[list[Ask]]:
+    """Callers with a connection each that try nothing twice."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    channels = [grpc.insecure_channel(address, options) for _ in range(count)]
+    request = PredictRequest(images=IMAGE.tobytes())
+
+    def caller(channel: grpc.Channel) -> Ask:
+        stub = prediction_pb2_grpc.PredictionServiceStub(channel)
+        return lambda: int(stub.Predict(request, timeout=WAIT_SECONDS).digits[0])
+
+    try:
+        yield [caller(channel) for channel in channels]
+    finally:
+        for channel in channels:
+            channel.close()
