@@ -173,12 +173,14 @@ class Batcher:
             self._metrics.rejected("queue_full")
             raise OverloadedError(
                 f"the queue has {self._queued_images} images and room for {self._max_queue_images}, "
-                f"the call brings {count}"
+                f"the call brings {count}",
+                retry_seconds=self._queued_images * self._seconds_per_image,
             )
         if (self._queued_images + count) * self._seconds_per_image > remaining_seconds:
             self._metrics.rejected("deadline")
             raise OverloadedError(
-                f"{self._queued_images} images are queued, too many to answer within the call's deadline"
+                f"{self._queued_images} images are queued, too many to answer within the call's deadline",
+                retry_seconds=self._queued_images * self._seconds_per_image,
             )
         now = time.monotonic()
         call = _Call(images, count, now, now + remaining_seconds, self._loop.create_future())
@@ -248,9 +250,12 @@ class Batcher:
         while room and self._queue:
             call = self._queue[0]
             waiting = call.count - call.taken
-            if not call.future.done() and call.deadline <= now:
+            expired = call.deadline <= now
+            if expired and not call.future.done():
                 call.future.set_exception(ExpiredError("the deadline passed while the call was queued"))
             if call.future.done():
+                if expired or call.future.cancelled():
+                    self._metrics.dropped("expired" if expired else "cancelled")
                 self._queue.popleft()
                 self._queued_images -= waiting
                 continue

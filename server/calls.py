@@ -4,11 +4,13 @@ Handlers are wrapped once, when a service is registered: an interceptor would do
 another coroutine and a new handler object for each call.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,6 +20,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import AbortError, ServicerContext
 
+from server import gate
+from server.admission import Admission
 from server.batcher import Answer
 from server.call_log import CallLog
 from server.errors import ServingError
@@ -45,32 +49,26 @@ class Observers:
 
 
 def service_handler(
-    service: ServiceDescriptor, servicer: object, observers: Observers
+    service: ServiceDescriptor, servicer: object, observers: Observers, admission: Admission
 ) -> grpc.GenericRpcHandler:
     """Bind each method of `service` to the coroutine method of `servicer` that has its name.
 
     A method is unary on both sides, or streams on both.
     """
-    handlers = {}
+    methods: dict[str, gate.RpcMethod] = {}
     for method in service.methods:
         request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-        bind = (
-            grpc.stream_stream_rpc_method_handler
-            if method.client_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        handlers[method.name] = bind(
-            observed(
-                getattr(servicer, method.name),
-                service.full_name,
-                method.name,
-                observers,
-                unary=not method.client_streaming,
-            ),
-            request_deserializer=request.FromString,
-            response_serializer=response.SerializeToString,
-        )
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+        run, serialize = getattr(servicer, method.name), response.SerializeToString
+        about = service.full_name, method.name, observers
+        if method.client_streaming:
+            call = observed(gate.stream(run, admission), *about, unary=False)
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(
+                call, partial(gate.parsed, request), serialize
+            )
+        else:
+            call = observed(gate.unary(run, request, admission), *about, unary=True)
+            methods[method.name] = grpc.stream_unary_rpc_method_handler(call, None, serialize)
+    return gate.Gate(service.full_name, methods, admission, observers.metrics)
 
 
 def observed(handler: Handler, service: str, method: str, observers: Observers, *, unary: bool) -> Handler:
@@ -87,13 +85,19 @@ def observed(handler: Handler, service: str, method: str, observers: Observers, 
     async def call(request: Any, context: Context) -> Message | None:
         started = time.monotonic()
         code = "CANCELLED"  # unless something else happens first
+        trailers: tuple[tuple[str, str], ...] = ()
         try:
             response = await handler(request, context)
         except ServingError as error:
             code = error.code.name
             failure = error.code, str(error)
+            trailers = gate.trailers(error)
         except AbortError:
             code = context.code().name
+            raise
+        except asyncio.CancelledError:
+            if remaining_seconds(context) <= 0:  # gRPC cancels what is past its deadline, too
+                code = grpc.StatusCode.DEADLINE_EXCEEDED.name
             raise
         except Exception:
             log.exception("call failed", method=method)
@@ -113,7 +117,7 @@ def observed(handler: Handler, service: str, method: str, observers: Observers, 
             else:
                 metrics.finished(service, method, code, seconds)
             call_log.finished(context, method, code, seconds, answer, unary=unary)
-        await context.abort(*failure)
+        await context.abort(*failure, trailers)
         raise AssertionError("abort always raises")
 
     return call

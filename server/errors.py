@@ -32,6 +32,10 @@ class OverloadedError(ServingError):
 
     code = StatusCode.RESOURCE_EXHAUSTED
 
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
 
 class ExpiredError(ServingError):
     """The caller's deadline passed while it waited; the model was not run for it."""

@@ -116,6 +116,9 @@ class Metrics:
         )  # fmt: skip
         self.batches = self._counter("batches", "Batches, by what released them", "release_reason")
         self._rejected = self._counter("rejected", "Calls refused by admission", "reason")
+        self._dropped = self._counter(
+            "dropped_calls", "Calls that left the queue without being computed", "reason"
+        )
         self.predictions = self._counter("predictions", "Digits predicted", "model", "version", "digit")
         self.failed_calls = self._counter(
             "failed_calls", "Calls that the model failed on", "model", "version"
@@ -155,8 +158,10 @@ class Metrics:
         ).set(1)
         for reason in ("idle", "quiet", "full", "retry"):
             self.batches.labels(reason)
-        for reason in ("queue_full", "deadline"):
+        for reason in ("queue_full", "deadline", "calls", "bytes"):
             self._rejected.labels(reason)
+        for reason in ("cancelled", "expired"):
+            self._dropped.labels(reason)
         for result in ("loaded", "refused"):
             self._model_loads.labels(result)
         self._since: dict[tuple[str, str, str, str, str], float] = {}
@@ -255,6 +260,10 @@ class Metrics:
         """Count a call refused by admission."""
         self._rejected.labels(reason).inc()
 
+    def dropped(self, reason: str) -> None:
+        """Count a call whose caller was gone before the model was run for it."""
+        self._dropped.labels(reason).inc()
+
     def loaded(self, model: str, version: int) -> "BatchMetrics":
         """Count a version that is about to serve, and return the metrics of its batches."""
         self._model_loads.labels("loaded").inc()
@@ -335,6 +344,7 @@ class BatchMetrics:
         self.failed = metrics.failed_calls.labels(model, version).inc
         self._released = metrics.batches
         self.rejected = metrics.rejected
+        self.dropped = metrics.dropped
         self._flush_soon = metrics.flush_soon
         # Since the last flush: the batches, and how long the calls that began in them had waited.
         self._batches: list[Batch] = []

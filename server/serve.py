@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
 from server import connections, diagnosis
+from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
@@ -156,9 +157,16 @@ class Answering:
                     "grpc.max_receive_message_length",
                     settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
                 ),
+                ("grpc.max_concurrent_streams", settings.max_connection_calls),
+                # gRPC would count calls that it has answered and not cleaned up yet against the limit, and
+                # refuse calls of callers who keep to it.
+                ("grpc.http.overload_protection", 0),
                 # Two servers must not share a port by accident; workers of one do.
                 ("grpc.so_reuseport", int(shared_port is not None)),
             ]
+        )
+        admission = Admission(
+            self.metrics, max_calls=settings.max_calls, max_inflight_bytes=settings.max_inflight_bytes
         )
         prediction = PredictionService(self.models, settings.max_request_images)
         inference = InferenceService(
@@ -169,7 +177,7 @@ class Answering:
             CallLog(sample=settings.access_log_sample, slow_seconds=settings.slow_call_seconds),
         )
         for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
-            server.add_generic_rpc_handlers((service_handler(service, servicer, observers),))
+            server.add_generic_rpc_handlers((service_handler(service, servicer, observers, admission),))
         health_pb2_grpc.add_HealthServicer_to_server(self.statuses, server)
         reflection.enable_server_reflection(
             (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME),

@@ -95,6 +95,15 @@ class Settings:
     """After how long a client is asked to connect again, so that it finds servers that were added; what is
     under way finishes."""
 
+    max_calls: Count = 2000
+    """Most calls and streams under way in one process; past it, calls are refused before they are read."""
+
+    max_inflight_bytes: Count = 64 * 2**20
+    """Most bytes that the messages of calls under way hold in one process; past it, likewise."""
+
+    max_connection_calls: Count = 512
+    """Most calls and streams under way on one connection; gRPC clients keep the rest until there is room."""
+
     drain_seconds: Seconds = 5.0
     """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it."""
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.batcher import QUIET_ROUNDS, Batcher
+from server.batcher import QUIET_ROUNDS, Answer, Batcher
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, UnavailableError
 from server.metrics import Metrics
 
@@ -109,13 +109,47 @@ async def test_full_queue_refuses_the_call_that_does_not_fit() -> None:
     assert metrics.registry.get_sample_value("digits_rejected_total", {"reason": "queue_full"}) == 1
 
 
+async def test_refused_caller_is_told_to_wait_as_long_as_the_queue_takes() -> None:
+    async with batching(FirstPixelModel(), max_queue_images=200) as batcher:
+        await digits(batcher, 1)  # teaches the batcher how long an image takes
+        waits = []
+        for queued in (100, 200):
+            tasks = [asyncio.create_task(digits(batcher, *range(100))) for _ in range(queued // 100)]
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError) as caught:
+                batcher.submit(images(*range(200)), 200)
+            waits.append(caught.value.retry_seconds)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await digits(batcher, 1)  # the queue is empty again
+    assert 0 < waits[0] < waits[1]
+
+
 async def test_expired_call_is_dropped_before_compute() -> None:
-    model = FirstPixelModel()
-    async with batching(model) as batcher:
+    model, metrics = FirstPixelModel(), Metrics()
+    async with batching(model, metrics) as batcher:
         for seconds in (0.0, 1e-9):  # before it is queued, and in the queue
             with pytest.raises(ExpiredError):
                 await digits(batcher, 1, remaining_seconds=seconds)
     assert model.batches == []
+    assert metrics.registry.get_sample_value("digits_dropped_calls_total", {"reason": "expired"}) == 1
+
+
+async def test_cancelled_callers_among_many_are_dropped_and_the_others_are_right() -> None:
+    model, metrics = FirstPixelModel(), Metrics()
+    async with batching(model, metrics, max_batch_images=64, max_queue_images=10_000) as batcher:
+        futures = [batcher.submit(images(number % 10), 1) for number in range(10_000)]
+        for future in futures[::10]:
+            future.cancel()
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert sum(len(batch) for batch in model.batches) == 9000
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::10])
+    for number, answer in enumerate(answers):
+        if number % 10:
+            assert isinstance(answer, Answer)
+            assert answer.digits == [number % 10]
+    assert metrics.registry.get_sample_value("digits_dropped_calls_total", {"reason": "cancelled"}) == 1000
 
 
 async def test_call_that_cannot_be_answered_in_time_is_refused_at_once() -> None:

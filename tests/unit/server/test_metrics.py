@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.metrics import CODES, STAGES, Batch, Metrics
@@ -26,7 +27,9 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 def test_every_status_of_every_method_is_there_before_the_first_call() -> None:
     metrics = Metrics()
-    service_handler(PREDICTION_SERVICE, Nothing(), Observers(metrics, CallLog(sample=0, slow_seconds=0)))
+    admission = Admission(metrics, max_calls=1, max_inflight_bytes=1)
+    observers = Observers(metrics, CallLog(sample=0, slow_seconds=0))
+    service_handler(PREDICTION_SERVICE, Nothing(), observers, admission)
     for method in ("Predict", "PredictStream", "GetModel", "ListModels"):
         for code in CODES:
             labels = {"service": "digits.v1.PredictionService", "method": method, "code": code}
