@@ -139,6 +139,10 @@ bench: setup  ## Measure the server against raw ONNX Runtime
 bench-swaps: setup  ## Measure what callers notice of fifty new versions in a row
 	$(BIN)/python -m tests.bench.swaps
 
+.PHONY: bench-export
+bench-export: setup  ## Measure the lean and the 8-bit graphs against what tf2onnx makes by itself
+	$(BIN)/python -m tests.bench.export
+
 build/peers/%/.ready: tests/bench/peers/%/requirements.txt
 	$(PYTHON) -m venv build/peers/$*
 	build/peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<

@@ -1,16 +1,19 @@
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import pytest
 
 from trainer.backend import keras
+from trainer.data.sample import load_sample
 from trainer.errors import TrainerError
 from trainer.export import export_onnx
+from trainer.layers import Conv2D, Dense, Flatten, MaxPooling2D, Rescaling, Reshape
 from trainer.network import served_network
 from trainer.prediction import onnx_predictor
 from trainer.quantize import quantize
-from trainer.recipe import Recipe, load_recipe, parse_recipe
+from trainer.recipe import Fit, Recipe, load_recipe, parse_recipe
 from trainer.speed import speed_ratio
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (300, 784), np.uint8)
@@ -45,6 +48,45 @@ def test_integer_graph_answers_nearly_as_the_float_one(name: str, tmp_path: Path
     in_float, in_integers = (onnx_predictor(path)(IMAGES) for path in (source, tmp_path / "int8.onnx"))
     assert np.abs(in_float - in_integers).max() < 0.05
     assert (in_float.argmax(axis=1) == in_integers.argmax(axis=1)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pooled_first", "convolutions"),
+    [
+        ("digits", True, ["QLinearConv", "QLinearConv"]),
+        ("fast", False, ["Conv", "QLinearConv", "QLinearConv"]),
+    ],
+)
+def test_first_convolution_is_in_bytes_where_a_pool_follows(
+    recipe: str, pooled_first: bool, convolutions: list[str], tmp_path: Path
+) -> None:
+    source = export(load_recipe(recipe), tmp_path / "model.onnx")
+    quantize(source, tmp_path / "int8.onnx", IMAGES)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert [kind for kind in kinds if "Conv" in kind] == convolutions
+    assert (kinds[1] == "Pad") == pooled_first
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "in_float"),
+    [((5, 5), "valid", 0), ((3, 1), "same", 0), ((5, 3), "same", 0), ((2, 2), "same", 1)],
+)
+def test_first_convolution_of_any_odd_size_is_in_bytes(
+    size: tuple[int, int], padding: Literal["valid", "same"], in_float: int, tmp_path: Path
+) -> None:
+    images = load_sample().x_test[:200]
+    layers = (
+        *(Rescaling(1 / 255), Reshape((28, 28, 1))),
+        *(Conv2D(8, size, padding=padding, activation="relu"), MaxPooling2D()),
+        *(Conv2D(16, activation="relu"), Flatten(), Dense(10, "softmax")),
+    )
+    source = export(Recipe("", layers, Fit(1, 1), name="other"), tmp_path / "model.onnx")
+    quantize(source, tmp_path / "int8.onnx", images)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert kinds.count("Conv") == in_float
+    np.testing.assert_allclose(
+        onnx_predictor(tmp_path / "int8.onnx")(images), onnx_predictor(source)(images), atol=0.02
+    )
 
 
 def test_integer_graph_keeps_the_contract_and_is_smaller(tmp_path: Path) -> None:
