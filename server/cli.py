@@ -26,13 +26,15 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     from server import cpus  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
     from server.log import configure  # noqa: PLC0415
+    from server.news import News  # noqa: PLC0415
     from server.serve import serve as run  # noqa: PLC0415
     from server.supervisor import supervise  # noqa: PLC0415
 
-    configure(settings.log_format, settings.log_level)
+    news = News()
+    configure(settings.log_format, settings.log_level, news.add)
     try:
         workers = cpus.available() if settings.workers == "auto" else settings.workers
-        uvloop.run(run(settings) if workers == 1 else supervise(settings, workers))
+        uvloop.run(run(settings, news) if workers == 1 else supervise(settings, workers, news))
     except StartError as error:
         print(f"digit-server: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The HTTP port: Prometheus metrics, and what orchestrators probe.
+"""The HTTP port: Prometheus metrics, a page for people, and what orchestrators probe.
 
 It runs on threads of its own, so it can tell when the event loop does not answer.
 """
@@ -14,6 +14,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from server.errors import StartError
+from server.news import News
+from server.status_page import HEADERS as PAGE_HEADERS
+from server.status_page import StatusPage
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -30,11 +33,12 @@ class _Handler(WSGIRequestHandler):
 
 
 class Endpoint:
-    """A WSGI application with three paths."""
+    """A WSGI application with four paths."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
+        news: News,
         *,
         live: Callable[[], bool],
         ready: Callable[[], bool],
@@ -45,6 +49,7 @@ class Endpoint:
         self._ready = ready
         self._loop = asyncio.get_running_loop()
         self._exposition = make_wsgi_app(registry)
+        self.page = StatusPage(registry, news)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one HTTP request."""
@@ -57,9 +62,13 @@ class Endpoint:
                 return _status(start_response, self._on_loop(lambda: None) and self._live(), "live")
             case "/readyz":
                 return _status(start_response, self._ready(), "ready")
+            case "/":
+                self._on_loop(self._refresh)
+                start_response("200 OK", list(PAGE_HEADERS))  # the library adds to it
+                return [self.page.render(ready=self._ready())]
             case path:
                 start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-                return [f"no page {path}, there are /metrics, /livez and /readyz\n".encode()]
+                return [f"no page {path}, there are /, /metrics, /livez and /readyz\n".encode()]
 
     def _on_loop(self, function: Callable[[], None]) -> bool:
         """Run `function` on the event loop, and return whether the loop did so in time."""
@@ -94,7 +103,8 @@ def listening(endpoint: Endpoint, host: str, port: int) -> Iterator[int]:
     thread = threading.Thread(target=httpd.serve_forever, name="metrics", daemon=True)
     thread.start()
     try:
-        yield httpd.server_port
+        with endpoint.page.history.recording():
+            yield httpd.server_port
     finally:
         httpd.shutdown()
         httpd.server_close()

@@ -25,7 +25,7 @@ from server.metrics import worker_metrics
 # The gauges that say by 1 and 0 what is there and what is gone, and the labels that name it.
 PRESENCE = {"digits_model_info": ("model", "version"), "digits_label_info": ("model", "label", "version")}
 # prometheus_client's files of one worker, and room for some thousand series in each.
-KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_livemin")
+KINDS = ("counter", "histogram", "summary", "gauge_livesum", "gauge_livemax", "gauge_livemin")
 RESERVED_BYTES = 2**20
 
 

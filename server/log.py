@@ -2,11 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
+
+from server.news import Item, reporter
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -14,8 +17,10 @@ _configured: Level = "info"
 _debugging = False
 
 
-def configure(log_format: Literal["console", "json"], level: Level) -> None:
-    """Write log lines of `level` and above to standard error, one a line.
+def configure(
+    log_format: Literal["console", "json"], level: Level, tell: Callable[[Item], None] = lambda _: None
+) -> None:
+    """Write log lines of `level` and above to standard error, one a line, and tell of those that are news.
 
     Tracebacks are without local variables: those hold callers' images.
     """
@@ -31,6 +36,7 @@ def configure(log_format: Literal["console", "json"], level: Level) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json"),
+            reporter(tell),
             *render,
         ],
         logger_factory=structlog.WriteLoggerFactory(_Forgiving(sys.stderr)),  # type: ignore[arg-type]  # all it uses

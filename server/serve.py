@@ -24,6 +24,7 @@ from server.log import debug, debugging
 from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics, worker_metrics
 from server.models import Models
+from server.news import News
 from server.service import PredictionService
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
@@ -44,7 +45,7 @@ MOST_HOLD_SECONDS = 0.5
 log = structlog.get_logger()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, news: News) -> None:
     """Run a server in this process until SIGTERM or SIGINT.
 
     Raises:
@@ -56,6 +57,7 @@ async def serve(settings: Settings) -> None:
     worker_metrics(answering.metrics.registry)[0].set(1)
     endpoint = Endpoint(
         answering.metrics.registry,
+        news,
         live=lambda: answering.models.alive,
         ready=lambda: answering.statuses.serving,
         refresh=answering.metrics.flush,

@@ -1,8 +1,9 @@
 """Several worker processes that share one port, kept running by one that serves nothing itself.
 
 The kernel spreads connections over the workers (SO_REUSEPORT). A worker reads its job from standard input,
-which then stays open: its end tells the worker that the supervisor is gone. It writes a line to standard
-output when it is ready, and then one a second for as long as it works: a worker that falls silent is killed.
+which then stays open: its end tells the worker that the supervisor is gone. To standard output it writes its
+news, a line each, and an empty line when it is ready and then each second for as long as it works: a worker
+that falls silent is killed.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from server.endpoint import Endpoint, listening
 from server.errors import StartError
 from server.joined_metrics import JoinedMetrics
 from server.log import debug, debugging
+from server.news import News
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
 
@@ -42,6 +44,8 @@ STOP_MARGIN_SECONDS = 5.0
 BEAT_SECONDS = 1.0
 MISSED_BEATS = 10
 
+BEAT = b"\n"
+
 log = structlog.get_logger()
 
 
@@ -54,7 +58,7 @@ class Job:
     grpc_port: int
 
 
-async def supervise(settings: Settings, count: int) -> None:
+async def supervise(settings: Settings, count: int, news: News) -> None:
     """Run `count` workers until SIGTERM or SIGINT, and stop them in order.
 
     Raises:
@@ -65,9 +69,10 @@ async def supervise(settings: Settings, count: int) -> None:
     stop = stop_signal()
     with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved_port(settings) as grpc_port:
         metrics = JoinedMetrics(Path(folder))
-        workers = [Worker(Job(settings, slot, grpc_port), metrics) for slot in range(count)]
+        workers = [Worker(Job(settings, slot, grpc_port), metrics, news) for slot in range(count)]
         endpoint = Endpoint(
             metrics.registry,
+            news,
             live=lambda: all(not worker.task.done() for worker in workers),
             ready=lambda: any(worker.ready.is_set() for worker in workers) and not stop.done(),
         )
@@ -93,8 +98,9 @@ async def supervise(settings: Settings, count: int) -> None:
 class Worker:
     """One place for a worker process, and the task that keeps it filled."""
 
-    def __init__(self, job: Job, metrics: JoinedMetrics) -> None:
+    def __init__(self, job: Job, metrics: JoinedMetrics, news: News) -> None:
         self._job = job
+        self._news = news
         self._metrics = metrics
         self._process: Process | None = None
         self._stopping = False
@@ -140,6 +146,14 @@ class Worker:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
+    async def _beat(self, output: asyncio.StreamReader) -> bool:
+        """Wait for a beat of the process, taking in its news; return False when it ends."""
+        while (line := await output.readline()) != BEAT:
+            if not line:
+                return False
+            self._news.receive(line, self._job.slot)
+        return True
+
     async def _run(self) -> tuple[bool, int]:
         """Run one process to its end; return whether it became ready, and its exit code."""
         slot = self._job.slot
@@ -154,7 +168,7 @@ class Worker:
         assert self._process.stdin is not None  # noqa: S101 - asked for above
         assert self._process.stdout is not None  # noqa: S101 - likewise
         self._process.stdin.write(pickle.dumps(self._job))
-        was_ready = bool(await self._process.stdout.readline())
+        was_ready = await self._beat(self._process.stdout)
         if was_ready:
             self._metrics.started(slot, self._process.pid)
             self.ready.set()
@@ -171,13 +185,13 @@ class Worker:
         self._process = None
         return was_ready, code
 
-    async def _until_silent(self, beats: asyncio.StreamReader) -> None:
+    async def _until_silent(self, output: asyncio.StreamReader) -> None:
         """Return when the process ends; end it when its event loop or its batcher does no more."""
         missed = 0
         while missed < MISSED_BEATS:
             try:
                 async with asyncio.timeout(BEAT_SECONDS):
-                    if not await beats.readline():
+                    if not await self._beat(output):
                         return
                 missed = 0
             except TimeoutError:

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from server.signals import hold, stop_signal
@@ -18,14 +19,15 @@ from server.errors import StartError
 from server.joined_metrics import reserve
 from server.log import configure
 from server.models import Models
+from server.news import line
 from server.serve import Answering
-from server.supervisor import BEAT_SECONDS, Job
+from server.supervisor import BEAT, BEAT_SECONDS, Job
 
 
 def main() -> int:
     """Serve the job on standard input until a signal, or the end of standard input."""
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor
-    configure(job.settings.log_format, job.settings.log_level)
+    configure(job.settings.log_format, job.settings.log_level, lambda item: tell(line(item) + "\n"))
     # Metrics go to files named by the place, so that the next process in it goes on with them.
     values.ValueClass = values.MultiProcessValue(lambda: job.slot)  # type: ignore[no-untyped-call]
     try:
@@ -35,6 +37,13 @@ def main() -> int:
         print(f"digit-server: worker {job.slot}: {error}", file=sys.stderr)  # noqa: T201 - why it ended
         return 1
     return 0
+
+
+def tell(text: str) -> None:
+    """Write to the supervisor; one that is gone is noticed elsewhere."""
+    with suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 async def work(job: Job) -> None:
@@ -61,7 +70,7 @@ async def beat(models: Models) -> None:
     """Write a line now and then: the first says that this worker is ready, the others that it still works."""
     while True:
         if models.alive:
-            print(flush=True)  # noqa: T201 - what the supervisor waits for
+            tell(BEAT.decode())
         await asyncio.sleep(BEAT_SECONDS)
 
 

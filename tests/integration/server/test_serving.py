@@ -243,7 +243,7 @@ def test_stages_add_up_to_the_duration_of_calls(server: RunningServer) -> None:
 def test_orchestrators_can_probe_over_http(server: RunningServer) -> None:
     assert server.get("/livez") == (200, "live\n")
     assert server.get("/readyz") == (200, "ready\n")
-    assert server.get("/nothing") == (404, "no page /nothing, there are /metrics, /livez and /readyz\n")
+    assert server.get("/nothing") == (404, "no page /nothing, there are /, /metrics, /livez and /readyz\n")
 
 
 def test_unknown_method_is_unimplemented(server: RunningServer) -> None:
