@@ -91,6 +91,34 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
             },
         )
     ),
+    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): _resource(
+        _object(
+            "template",
+            mlPolicy=_object(numNodes={"type": "integer"}),
+            template=_object(
+                "spec",
+                spec=_object(
+                    "replicatedJobs",
+                    replicatedJobs={
+                        "type": "array",
+                        "items": _object(
+                            *("name", "template"),
+                            name=_TEXT,
+                            template=_object(
+                                "spec",
+                                metadata=_object(labels=_TEXTS),
+                                # A Job's, which tests give to Kubernetes' own schema.
+                                spec={"type": "object"},
+                            ),
+                        ),
+                    },
+                ),
+            ),
+        )
+    ),
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): _resource(
+        _object("runtimeRef", runtimeRef=_object("name", apiGroup=_TEXT, kind=_TEXT, name=_TEXT))
+    ),
     ("serving.kserve.io/v1alpha1", "ClusterServingRuntime"): _resource(
         _object(
             *("supportedModelFormats", "protocolVersions", "containers"),

@@ -19,7 +19,11 @@ DEPLOY = ROOT / "deploy"
 COMPONENTS = sorted(folder.name for folder in (DEPLOY / "components").iterdir())
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "overlays").iterdir())
 # Components that only mean something beside others.
-NEEDS = {"training": {"model-repository"}, "training-seeds": {"model-repository", "training"}}
+NEEDS = {
+    "training": {"model-repository"},
+    "training-kubeflow": {"model-repository", "training"},
+    "training-seeds": {"model-repository", "training"},
+}
 
 Resource = dict[str, Any]
 
@@ -41,6 +45,11 @@ class Variant:
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [resource for resource in self.resources if resource["kind"] in kinds]
 
+    def deployment(self) -> Resource:
+        """The server, without what may stand beside it."""
+        (found,) = [each for each in self.of_kind("Deployment") if each["metadata"]["name"] == "digits"]
+        return found
+
     def settings(self) -> dict[str, str]:
         """The ConfigMap that the server takes its environment from."""
         (configmap,) = [each for each in self.of_kind("ConfigMap") if "DIGITS_DRAIN_SECONDS" in each["data"]]
@@ -53,6 +62,9 @@ class Variant:
             spec = resource["spec"]
             spec = spec["jobTemplate"]["spec"] if resource["kind"] == "CronJob" else spec
             yield resource["kind"], spec["template"]
+        for resource in self.of_kind("TrainingRuntime"):
+            for job in resource["spec"]["template"]["spec"]["replicatedJobs"]:
+                yield "Job", job["template"]["spec"]["template"]
 
 
 KSERVE = Variant(DEPLOY / "kserve", ())
@@ -71,11 +83,13 @@ def variants() -> list[Variant]:
             for chosen in itertools.combinations(free, count):
                 present = taken | set(chosen)
                 if all(NEEDS.get(name, set()) <= present for name in chosen):
-                    # What is needed comes first: kustomize applies components in order.
-                    found.append(
-                        Variant(root, tuple(sorted(chosen, key=lambda name: len(NEEDS.get(name, ())))))
-                    )
+                    found.append(Variant(root, tuple(sorted(chosen, key=_place))))
     return found
+
+
+def _place(component: str) -> tuple[bool, int]:
+    """Kustomize applies components in order: what others need comes first, what copies a Deployment last."""
+    return component == "canary", len(NEEDS.get(component, ()))
 
 
 def _kustomization(root: Path) -> Resource:
@@ -93,6 +107,8 @@ def _build(variant: Variant) -> list[Resource]:
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
+            # What components add lands beside the rest only where the namespace is named again.
+            **{key: value for key, value in _kustomization(variant.root).items() if key == "namespace"},
             "resources": [os.path.relpath(variant.root, Path(folder).resolve())],
             "components": [
                 os.path.relpath(DEPLOY / "components" / name, Path(folder).resolve())

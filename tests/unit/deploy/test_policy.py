@@ -9,10 +9,8 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return bool(selector) and selector.items() <= labels.items()
 
 
-def server_labels(variant: Variant) -> dict[str, str]:
-    (labels,) = [pod["metadata"]["labels"] for kind, pod in variant.pods() if kind == "Deployment"]
-    found: dict[str, str] = labels
-    return found
+def server_labels(variant: Variant) -> list[dict[str, str]]:
+    return [pod["metadata"]["labels"] for kind, pod in variant.pods() if kind == "Deployment"]
 
 
 def test_every_pod_meets_the_restricted_pod_security_standard(variant: Variant) -> None:
@@ -33,24 +31,32 @@ def test_every_pod_meets_the_restricted_pod_security_standard(variant: Variant) 
 
 
 def test_no_trainer_pod_is_taken_for_a_server(variant: Variant) -> None:
-    selector = server_labels(variant)
-    for kind, pod in variant.pods():
-        assert selects(selector, pod["metadata"]["labels"]) is (kind == "Deployment")
+    for service in variant.of_kind("Service"):
+        for kind, pod in variant.pods():
+            assert selects(service["spec"]["selector"], pod["metadata"]["labels"]) is (kind == "Deployment")
 
 
 def test_services_budget_policy_and_spread_select_the_servers(variant: Variant) -> None:
-    labels = server_labels(variant)
-    (deployment,) = variant.of_kind("Deployment")
     selectors = [service["spec"]["selector"] for service in variant.of_kind("Service")]
     selectors += [
         budget["spec"]["selector"]["matchLabels"] for budget in variant.of_kind("PodDisruptionBudget")
     ]
     selectors += [
         constraint["labelSelector"]["matchLabels"]
-        for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        for constraint in variant.deployment()["spec"]["template"]["spec"]["topologySpreadConstraints"]
     ]
     assert len(selectors) == 5
-    assert all(selects(selector, labels) for selector in selectors)
+    assert all(selects(selector, labels) for selector in selectors for labels in server_labels(variant))
+
+
+def test_no_deployment_counts_the_pods_of_another(variant: Variant) -> None:
+    pods = {
+        each["metadata"]["name"]: each["spec"]["template"]["metadata"]["labels"]
+        for each in variant.of_kind("Deployment")
+    }
+    for each in variant.of_kind("Deployment"):
+        selected = [name for name in pods if selects(each["spec"]["selector"]["matchLabels"], pods[name])]
+        assert selected == [each["metadata"]["name"]]
 
 
 def test_every_pod_has_a_network_policy(variant: Variant) -> None:
@@ -63,12 +69,12 @@ def test_every_pod_has_a_network_policy(variant: Variant) -> None:
 
 
 def test_a_rollout_never_lowers_capacity(variant: Variant) -> None:
-    (deployment,) = variant.of_kind("Deployment")
-    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    for deployment in variant.of_kind("Deployment"):
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
 def test_the_autoscaler_alone_owns_the_number_of_pods(variant: Variant) -> None:
-    (deployment,) = variant.of_kind("Deployment")
+    deployment = variant.deployment()
     (autoscaler,) = variant.of_kind("HorizontalPodAutoscaler", "ScaledObject")
     limits = {key: value for key, value in autoscaler["spec"].items() if key.startswith(("min", "max"))}
     assert "replicas" not in deployment["spec"]
@@ -116,14 +122,20 @@ def test_one_resource_a_file() -> None:
 
 def test_components_add_tolerations_and_take_none_away() -> None:
     both = next(variant for variant in variants() if {"gpu", "spot"} <= set(variant.components))
-    (deployment,) = both.of_kind("Deployment")
+    deployment = both.deployment()
     keys = [each["key"] for each in deployment["spec"]["template"]["spec"]["tolerations"]]
     assert keys == ["nvidia.com/gpu", "cloud.google.com/gke-spot", "kubernetes.azure.com/scalesetpriority"]
 
 
+def test_the_canary_is_the_server_but_for_its_name_and_number(variant: Variant) -> None:
+    for canary in variant.of_kind("Deployment"):
+        if canary["metadata"]["name"] == "digits-canary":
+            assert canary["spec"]["replicas"] == 1
+            assert canary["spec"]["template"]["spec"] == variant.deployment()["spec"]["template"]["spec"]
+
+
 def test_a_gpu_pod_has_a_gpu_and_the_image_for_it() -> None:
     gpu = next(variant for variant in variants() if variant.components == ("gpu",))
-    (deployment,) = gpu.of_kind("Deployment")
-    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    (server,) = gpu.deployment()["spec"]["template"]["spec"]["containers"]
     assert server["image"].startswith("digit-server-gpu:")
     assert server["resources"]["limits"]["nvidia.com/gpu"] == "1"

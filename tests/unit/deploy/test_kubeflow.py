@@ -1,0 +1,50 @@
+"""The training as a TrainJob of Kubeflow's Trainer."""
+
+import json
+
+import pytest
+
+from tests.unit.deploy.manifests import Resource, variants
+from tests.unit.deploy.test_schemas import MINORS, validate
+
+KUBEFLOW = next(variant for variant in variants() if "training-kubeflow" in variant.components)
+
+
+def only(kind: str) -> Resource:
+    (resource,) = KUBEFLOW.of_kind(kind)
+    return resource
+
+
+def job() -> Resource:
+    (replicated,) = only("TrainingRuntime")["spec"]["template"]["spec"]["replicatedJobs"]
+    found: Resource = replicated["template"]
+    return found
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_the_job_of_the_runtime_is_one_that_kubernetes_takes(minor: str) -> None:
+    resource = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": job()["spec"]}
+    validate(json.dumps(resource), minor)
+
+
+def test_the_trainer_knows_its_step_and_its_container() -> None:
+    assert job()["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    (container,) = job()["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "node"
+
+
+def test_it_trains_and_publishes_as_the_cronjob_does() -> None:
+    cron = only("CronJob")["spec"]["jobTemplate"]["spec"]
+    (ours,), (theirs,) = (spec["template"]["spec"]["containers"] for spec in (job()["spec"], cron))
+    assert ours | {"name": "publish"} == theirs
+    assert job()["spec"]["template"]["spec"]["initContainers"] == cron["template"]["spec"]["initContainers"]
+    assert job()["spec"]["podFailurePolicy"] == cron["podFailurePolicy"]
+
+
+def test_the_job_names_the_runtime_that_there_is() -> None:
+    runtime, reference = only("TrainingRuntime"), only("TrainJob")["spec"]["runtimeRef"]
+    assert reference == {
+        "apiGroup": runtime["apiVersion"].partition("/")[0],
+        "kind": runtime["kind"],
+        "name": runtime["metadata"]["name"],
+    }
