@@ -1,7 +1,7 @@
-"""How long a model takes for a batch, measured on the machine that serves it."""
+"""How long a model takes for some images, measured on the machine that serves it, and what follows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,55 +10,66 @@ from numpy.typing import NDArray
 from server.manifest import IMAGE_BYTES
 
 RUNS = 7
-# Throughput this close to the best is as good; the larger batch spares more of the work around the model.
-GOOD_ENOUGH = 0.95
-# A smaller cap than this never pays: the work around a batch is shared by few, and a busy machine makes long
-# batches look worse than they are.
-SMALLEST_CAP_IMAGES = 32
+# Smaller runs never pay: a busy machine makes long ones look worse than they are.
+SMALLEST_RUN_IMAGES = 8
+# Past it, a larger batch spares next to nothing of the work around the model, and blocks for longer.
+ENOUGH_IMAGES = 64
 # A batch blocks everything else for as long as it takes.
 MAX_BATCH_SECONDS = 0.025
+
+Predict = Callable[[NDArray[np.uint8]], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The shortest of several durations of a batch: what is longer, other programs caused."""
+    """The shortest of several durations of a run: what is longer, other programs caused."""
 
-    batch_images: int
+    images: int
     seconds: float
 
     @property
     def images_per_second(self) -> float:
-        """Throughput at this batch size."""
-        return self.batch_images / self.seconds
+        """Throughput at this size."""
+        return self.images / self.seconds
 
 
-def measure(predict: Callable[[NDArray[np.uint8]], object], largest: int) -> list[Measured]:
-    """Time `predict` for batches of 1, 2, 4 ... up to `largest` images of noise.
+def measure(predict: Predict, sizes: Iterable[int]) -> list[Measured]:
+    """Time `predict` for noise of each of the increasing `sizes`, in images.
 
-    It stops at the first batch that takes longer than MAX_BATCH_SECONDS.
+    It stops at the first run that takes longer than MAX_BATCH_SECONDS.
     """
-    images = np.random.default_rng(0).integers(0, 256, (largest, IMAGE_BYTES), np.uint8)
     table: list[Measured] = []
-    size = 1
-    while size <= largest and (not table or table[-1].seconds <= MAX_BATCH_SECONDS):
-        predict(images[:size])  # the first run of a size plans its memory
-        table.append(Measured(size, min(_seconds(predict, images[:size]) for _ in range(RUNS))))
-        size *= 2
+    for size in sizes:
+        images = np.random.default_rng(0).integers(0, 256, (size, IMAGE_BYTES), np.uint8)
+        predict(images)  # the first run of a size plans its memory
+        table.append(Measured(size, min(_seconds(predict, images) for _ in range(RUNS))))
+        if table[-1].seconds > MAX_BATCH_SECONDS:
+            break
     return table
 
 
-def best_batch(table: list[Measured]) -> int:
-    """Return the largest batch whose throughput is as good as the best of those that are quick enough.
+def best_run(table: list[Measured]) -> Measured:
+    """Return the size with the best throughput of those that are quick enough.
 
-    It is at least SMALLEST_CAP_IMAGES, if such a batch is quick enough.
+    It is at least SMALLEST_RUN_IMAGES, if such a run is quick enough.
     """
     quick = [each for each in table if each.seconds <= MAX_BATCH_SECONDS] or table[:1]
-    candidates = [each for each in quick if each.batch_images >= SMALLEST_CAP_IMAGES] or quick[-1:]
-    enough = GOOD_ENOUGH * max(each.images_per_second for each in candidates)
-    return max(each.batch_images for each in candidates if each.images_per_second >= enough)
+    candidates = [each for each in quick if each.images >= SMALLEST_RUN_IMAGES] or quick[-1:]
+    return max(candidates, key=lambda each: each.images_per_second)
 
 
-def _seconds(predict: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8]) -> float:
+def best_batch(run: Measured) -> int:
+    """Return how many images to batch when they are run in parts of the best size.
+
+    As many as spare the work around the model, in whole runs, as long as that is quick enough.
+    """
+    runs = max(1, ENOUGH_IMAGES // run.images)
+    while runs > 1 and runs * run.seconds > MAX_BATCH_SECONDS:
+        runs //= 2
+    return runs * run.images
+
+
+def _seconds(predict: Predict, images: NDArray[np.uint8]) -> float:
     started = time.perf_counter()
     predict(images)
     return time.perf_counter() - started

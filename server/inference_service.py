@@ -69,8 +69,9 @@ class InferenceService:
             properties={
                 "version": str(model.version),
                 "sha256": model.sha256,
-                "accuracy": str(manifest.test_accuracy),
+                "accuracy": str(model.graph.test_accuracy),
                 "provider": model.provider,
+                "precision": model.graph.precision,
                 "recipe": manifest.recipe,
                 "created": manifest.created,
                 "labels": ",".join(roster.labels_of(serving)),

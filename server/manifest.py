@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+GRAPH = "model.onnx"
 SCHEMA = 1
 # A golden set of a thousand images takes a tenth of it.
 MAX_BYTES = 16 * 1024 * 1024
@@ -41,6 +42,16 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Graph:
+    """One form of the network, in a file of the version's folder, and what it promises."""
+
+    file: str
+    precision: str  # float32 or int8
+    test_accuracy: float
+    golden: Golden
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The parts of `manifest.json` that the server uses (docs/model-repository.md has them all)."""
 
@@ -48,9 +59,8 @@ class Manifest:
     version: int
     created: str
     recipe: str
-    test_accuracy: float
     files: dict[str, File]
-    golden: Golden
+    graphs: tuple[Graph, ...]  # float32 first; then int8, if there is one
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
@@ -74,22 +84,34 @@ class Manifest:
         try:
             if content["schema"] != SCHEMA:
                 raise RefusedError(f"{path.name} has schema {content['schema']!r}, expected {SCHEMA}")
+            float32 = Graph(
+                file=GRAPH,
+                precision="float32",
+                test_accuracy=float(content["metrics"]["test_accuracy"]),
+                golden=_golden(content["golden"]),
+            )
             return cls(
                 model=str(content["model"]),
                 version=int(content["version"]),
                 created=str(content["created"]),
                 recipe=str(content["recipe"]),
-                test_accuracy=float(content["metrics"]["test_accuracy"]),
                 files={
                     str(name): File(str(entry["sha256"]), int(entry["bytes"]))
                     for name, entry in content["files"].items()
                 },
-                golden=_golden(content["golden"]),
+                graphs=(float32, *_integers(content.get("int8"))),
             )
         except KeyError as error:
             raise RefusedError(f"{path.name} has no key {error}") from None
         except (TypeError, ValueError, AttributeError, binascii.Error) as error:
             raise RefusedError(f"{path.name} is malformed: {error}") from None
+
+
+def _integers(content: dict[str, Any] | None) -> tuple[Graph, ...]:
+    if content is None:
+        return ()
+    accuracy = float(content["test_accuracy"])
+    return (Graph(str(content["file"]), "int8", accuracy, _golden(content["golden"])),)
 
 
 def _golden(content: dict[str, Any]) -> Golden:

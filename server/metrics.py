@@ -125,7 +125,7 @@ class Metrics:
         )
         self._model_info = self._gauge(
             "model_info", "1 for each version that serves",
-            "model", "version", "sha256", "provider", "accuracy",
+            "model", "version", "sha256", "provider", "precision", "accuracy",
         )  # fmt: skip
         self._serving_since = self._gauge(
             "model_serving_since_timestamp_seconds", "When a version began to serve", "model", "version",
@@ -164,7 +164,7 @@ class Metrics:
             self._dropped.labels(reason)
         for result in ("loaded", "refused"):
             self._model_loads.labels(result)
-        self._since: dict[tuple[str, str, str, str, str], float] = {}
+        self._since: dict[tuple[str, ...], float] = {}
         self._shown: dict[Gauge, set[tuple[str, ...]]] = {}
         self._staged: set[str] = set()
         self._batchers: Sequence[Queue] = ()
@@ -275,8 +275,8 @@ class Metrics:
         self._batchers = batchers
         self._queue_limit.set(sum(batcher.limit_images for batcher in batchers))
 
-    def serving(self, infos: set[tuple[str, str, str, str, str]]) -> None:
-        """Tell which versions serve, each as model, version, sha256, provider and accuracy."""
+    def serving(self, infos: set[tuple[str, ...]]) -> None:
+        """Tell which versions serve, each as model, version, sha256, provider, precision and accuracy."""
         now = time.time()
         self._since = {info: self._since.get(info, now) for info in infos}
         self._show(self._model_info, dict.fromkeys(infos, 1))

@@ -10,30 +10,25 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from server import cpus
-from server.background import return_memory
-from server.calibration import best_batch, measure
-from server.manifest import IMAGE_BYTES, Manifest, RefusedError
+from server.calibration import measure
+from server.manifest import IMAGE_BYTES, Graph, Manifest, RefusedError
 from server.session import Runtime, Session, first_line
+from server.tuning import Tuning, tune
 
-GRAPH = "model.onnx"
 # Several hundred times the shipped model, and still loaded in seconds beside one that serves.
 MAX_GRAPH_BYTES = 256 * 1024 * 1024
-# The largest batch that is tried: past it a CPU's caches overflow, while a GPU only begins to be busy.
-LARGEST_CPU_BATCH, LARGEST_GPU_BATCH = 256, 4096
-# More threads must be worth the cores that they take from others.
-WORTH_THREADS = 1.3
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A session that is verified, warm and ready to answer."""
+    """A version whose graph is verified, warm and ready to answer."""
 
     manifest: Manifest
+    graph: Graph
     session: Session
-    max_batch_images: int
+    tuning: Tuning
 
     @classmethod
     def load(
@@ -42,13 +37,14 @@ class Model:
         *,
         root: Path,
         runtime: Runtime,
-        max_batch_images: int,
+        tuning: Tuning,
         between_batches: Callable[[], None] = lambda: None,
     ) -> "Model":
         """Load the version in `folder`, and prove that it answers as it did when it was published.
 
-        Threads of 0 and a `max_batch_images` of 0 are measured. `between_batches` is called before every batch of
-        the proof, and may end it by raising; the session's own threads are there by then.
+        Where the runtime may use integers, its 8-bit graph is taken if there is one that proves itself as well, and
+        is not slower. `between_batches` is called before every batch of the proof, and may end it by raising; the
+        session's own threads are there by then.
 
         Raises:
             RefusedError: a file is missing, is outside of `root` or differs from the manifest, the graph has other tensors
@@ -63,12 +59,33 @@ class Model:
                 f"manifest.json is of {manifest.model}/{manifest.version}, "
                 f"expected {folder.parent.name}/{folder.name}"
             )
-        graph = _verified_files(folder, manifest)
-        session, batch_images = _tuned(manifest, graph, folder, runtime, max_batch_images)
-        model = cls(manifest, session, batch_images)
-        between_batches()
-        model._check_golden()
-        model._warm(between_batches)
+        contents = _verified_files(folder, manifest)
+
+        def proven(graph: Graph) -> "Model":
+            path, content = folder / graph.file, contents[graph.file]
+
+            def trial(threads: int) -> Session:
+                return Session.open(path, content, replace(runtime, threads=threads), trial=True)
+
+            tuned = tune(f"{manifest.model}/{manifest.version}/{graph.file}", tuning, trial)
+            session = Session.open(path, content, replace(runtime, threads=tuned.threads))
+            model = cls(manifest, graph, session, tuned)
+            between_batches()
+            model._check_golden()
+            model._warm(between_batches)
+            return model
+
+        float32, *others = manifest.graphs
+        model = proven(float32)
+        for graph in others if runtime.integers else []:
+            try:
+                other = proven(graph)
+            except RefusedError as error:
+                log.warning(
+                    "8-bit graph not used", model=model.name, version=model.version, reason=str(error)
+                )
+            else:
+                model = min(other, model, key=Model._seconds)
         return model
 
     @property
@@ -84,24 +101,32 @@ class Model:
     @property
     def sha256(self) -> str:
         """The graph's SHA-256, hexadecimal."""
-        return self.manifest.files[GRAPH].sha256
+        return self.manifest.files[self.graph.file].sha256
 
     @property
     def provider(self) -> str:
         """What it runs on."""
         return self.session.runtime.provider
 
-    @property
-    def threads(self) -> int:
-        """Threads that compute one batch."""
-        return self.session.runtime.threads
-
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out."""
-        return self.session.run(images)
+        """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out.
+
+        A batch is run in parts that the caches hold.
+        """
+        size = self.tuning.run_images
+        if len(images) <= size:
+            return self.session.run(images)
+        return np.concatenate(
+            [self.session.run(images[start : start + size]) for start in range(0, len(images), size)]
+        )
+
+    def _seconds(self) -> float:
+        """Return how long an image takes."""
+        (measured,) = measure(self.predict, [self.tuning.batch_images])
+        return measured.seconds / measured.images
 
     def _check_golden(self) -> None:
-        golden = self.manifest.golden
+        golden = self.graph.golden
         probabilities = self._try(golden.images)
         digits = probabilities.argmax(axis=1)
         if (wrong := np.flatnonzero(digits != golden.digits)).size:
@@ -117,9 +142,10 @@ class Model:
             )
 
     def _warm(self, between_batches: Callable[[], None]) -> None:
-        """Run every batch size in use once, so that no caller pays for the first."""
-        images = np.zeros((self.max_batch_images, IMAGE_BYTES), np.uint8)
-        for count in range(1, self.max_batch_images + 1):
+        """Run every size in use once, so that no caller pays for the first."""
+        largest = min(self.tuning.run_images, self.tuning.batch_images)
+        images = np.zeros((largest, IMAGE_BYTES), np.uint8)
+        for count in range(1, largest + 1):
             between_batches()
             self._try(images[:count])
 
@@ -128,7 +154,7 @@ class Model:
             return self.predict(images)
         except Exception as error:  # noqa: BLE001 - as many types as for loading
             raise RefusedError(
-                f"{GRAPH} cannot be run on {len(images)} images: {first_line(error)}"
+                f"{self.graph.file} cannot be run on {len(images)} images: {first_line(error)}"
             ) from None
 
 
@@ -137,15 +163,16 @@ def _refuse_outside(path: Path, folder: Path, message: str) -> None:
         raise RefusedError(message)
 
 
-def _verified_files(folder: Path, manifest: Manifest) -> bytes:
-    """Check every file against the manifest and return the graph's bytes, read once."""
-    if GRAPH not in manifest.files:
-        raise RefusedError(f"manifest.json lists no {GRAPH}")
-    graph = b""
+def _verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Check every file against the manifest; return the bytes of the graphs, by name, read once."""
+    graphs = {graph.file: b"" for graph in manifest.graphs}
+    for name in graphs:
+        if name not in manifest.files:
+            raise RefusedError(f"manifest.json lists no {name}")
     for name, expected in manifest.files.items():
         path = folder / name
         _refuse_outside(path, folder, f"manifest.json lists {name!r}, which is outside the version's folder")
-        if name == GRAPH and expected.size_bytes > MAX_GRAPH_BYTES:
+        if name in graphs and expected.size_bytes > MAX_GRAPH_BYTES:
             raise RefusedError(f"{name} has {expected.size_bytes} bytes, expected at most {MAX_GRAPH_BYTES}")
         try:
             # Sizes first: they tell a file that is still being copied without reading it.
@@ -155,48 +182,13 @@ def _verified_files(folder: Path, manifest: Manifest) -> bytes:
             if (size := found.st_size) != expected.size_bytes:
                 raise RefusedError(f"{name} has {size} bytes, the manifest says {expected.size_bytes}")
             with path.open("rb") as file:
-                if name == GRAPH:
-                    graph = file.read()
-                    actual = hashlib.sha256(graph).hexdigest()
+                if name in graphs:
+                    graphs[name] = file.read()
+                    actual = hashlib.sha256(graphs[name]).hexdigest()
                 else:
                     actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise RefusedError(f"{name} cannot be read: {error.strerror}") from None
         if actual != expected.sha256:
             raise RefusedError(f"{name} has sha256 {actual}, the manifest says {expected.sha256}")
-    return graph
-
-
-def _tuned(
-    manifest: Manifest, graph: bytes, folder: Path, runtime: Runtime, max_batch_images: int
-) -> tuple[Session, int]:
-    """Open the session, measuring what is not set; return it and the largest batch to run.
-
-    What is measured is measured on sessions of their own, whose memory goes with them.
-    """
-    if runtime.threads and max_batch_images:
-        return Session.open(graph, folder, runtime), max_batch_images
-    largest = LARGEST_CPU_BATCH if runtime.provider == "cpu" else LARGEST_GPU_BATCH
-    chosen, chosen_batch, chosen_rate = runtime, 0, 0.0
-    for threads in [runtime.threads] if runtime.threads else sorted({1, cpus.available()}):
-        tried = replace(runtime, threads=threads)
-        session = Session.open(graph, folder, tried, trial=True)
-        try:
-            table = measure(session.run, max_batch_images or largest)
-        except Exception as error:  # noqa: BLE001 - as many types as for opening
-            raise RefusedError(f"{GRAPH} cannot be run: {first_line(error)}") from None
-        batch = max_batch_images or best_batch(table)
-        log.info(
-            "model measured",
-            model=manifest.model,
-            version=manifest.version,
-            threads=threads,
-            images_per_second={each.batch_images: round(each.images_per_second) for each in table},
-            best_batch_images=batch,
-        )
-        rate = max(each.images_per_second for each in table if each.batch_images <= batch)
-        if rate > WORTH_THREADS * chosen_rate:
-            chosen, chosen_batch, chosen_rate = tried, batch, rate
-        del session
-    return_memory()
-    return Session.open(graph, folder, chosen), chosen_batch
+    return graphs

@@ -21,11 +21,11 @@ class Serving:
     batcher: Batcher
 
     @property
-    def info(self) -> tuple[str, str, str, str, str]:
-        """Model, version, sha256, provider and accuracy, as metrics show them."""
-        model = self.model
-        accuracy = f"{model.manifest.test_accuracy:.4f}"
-        return model.name, str(model.version), model.sha256, model.provider, accuracy
+    def info(self) -> tuple[str, ...]:
+        """Model, version, sha256, provider, precision and accuracy, as metrics show them."""
+        model, graph = self.model, self.model.graph
+        accuracy = f"{graph.test_accuracy:.4f}"
+        return model.name, str(model.version), model.sha256, model.provider, graph.precision, accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,9 @@ class Roster:
             version=model.version,
             state=pb.Model.STATE_SERVING,
             sha256=model.sha256,
-            accuracy=manifest.test_accuracy,
+            accuracy=model.graph.test_accuracy,
             provider=model.provider,
+            precision=model.graph.precision,
             recipe=manifest.recipe,
             created=manifest.created,
             labels=self.labels_of(serving),

@@ -30,18 +30,20 @@ class Runtime:
     provider: str = "cpu"
     provider_options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
+    integers: bool = False  # whether 8-bit graphs may be used
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A graph that can be run."""
 
+    file: str
     onnx: ort.InferenceSession
     runtime: Runtime
 
     @classmethod
-    def open(cls, graph: bytes, folder: Path, runtime: Runtime, *, trial: bool = False) -> "Session":
-        """Open the bytes of a graph whose other files, if it has any, lie in `folder`.
+    def open(cls, path: Path, content: bytes, runtime: Runtime, *, trial: bool = False) -> "Session":
+        """Open the graph that was read from `path`; its other files, if it has any, lie beside it.
 
         The memory for a batch is shared by all sessions, of which one runs at a time but for the proof of a new
         version. A trial has its own, which goes with it.
@@ -57,7 +59,9 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # errors are raised too, and logged as our lines
         # Weights beside the graph may only come from the version's folder, not from the working directory.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(path.parent)
+        )
         if not trial:
             _share_memory()
             options.add_session_config_entry("session.use_env_allocators", "1")
@@ -66,19 +70,21 @@ class Session:
         providers = list(dict.fromkeys([wanted, PROVIDERS["cpu"][0]]))
         provider_options = [dict(runtime.provider_options), {}][: len(providers)]
         try:
-            session = ort.InferenceSession(graph, options, providers, provider_options)
+            session = ort.InferenceSession(content, options, providers, provider_options)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types for a bad graph
-            raise RefusedError(f"model.onnx cannot be loaded: {first_line(error)}") from None
+            raise RefusedError(f"{path.name} cannot be loaded: {first_line(error)}") from None
         if session.get_providers()[0] != wanted:
-            raise RefusedError(f"model.onnx cannot be run on {runtime.provider}: its libraries are not there")
+            raise RefusedError(
+                f"{path.name} cannot be run on {runtime.provider}: its libraries are not there"
+            )
         actual = tuple(
             f"{kind} {tensor.name} {tensor.type} [{', '.join(_dimension(d) for d in tensor.shape)}]"
             for kind, tensors in (("input", session.get_inputs()), ("output", session.get_outputs()))
             for tensor in tensors
         )
         if actual != SIGNATURE:
-            raise RefusedError(f"model.onnx has {'; '.join(actual)}; expected {'; '.join(SIGNATURE)}")
-        return cls(session, runtime)
+            raise RefusedError(f"{path.name} has {'; '.join(actual)}; expected {'; '.join(SIGNATURE)}")
+        return cls(path.name, session, runtime)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out.

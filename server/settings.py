@@ -72,11 +72,18 @@ class Settings:
     provider_options: dict[str, str] = field(default_factory=dict)
     """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1."""
 
+    precision: Literal["auto", "float32"] = "auto"
+    """auto takes the 8-bit graph of a version that was published with one, on a CPU where it proves itself and
+    is not slower."""
+
     model_threads: CountOrMeasured = 1
     """Threads that compute one batch; 0 measures whether more than one are worth it."""
 
     max_batch_images: CountOrMeasured = 0
-    """Most images in one run of the model, larger requests are split; 0 measures the best at the start."""
+    """Most images that share a batch, larger requests are split; 0 measures the best at the start."""
+
+    max_run_images: CountOrMeasured = 0
+    """Most images in one run of the model, a batch may be several; 0 measures the best at the start."""
 
     max_queue_images: Count = 16384
     """Most images waiting for the model; past it, calls are refused."""

@@ -20,6 +20,7 @@ from server.rollout import Rollout
 from server.roster import Serving
 from server.session import Runtime
 from server.settings import Settings
+from server.tuning import Tuning
 
 log = structlog.get_logger()
 
@@ -33,11 +34,15 @@ class Watcher:
         self._metrics = metrics
         self._policies = Policies.parse(settings.version_policy)
         self._rollouts: dict[str, Rollout] = {}
+        provider = providers.choose(settings.provider)
         self._runtime = Runtime(
-            providers.choose(settings.provider), settings.provider_options, settings.model_threads
+            provider,
+            settings.provider_options,
+            settings.model_threads,
+            integers=settings.precision == "auto" and provider == "cpu",
         )
-        self._runtimes: dict[str, Runtime] = {}
-        self._batches: dict[str, int] = {}
+        self._tuning = Tuning(settings.model_threads, settings.max_batch_images, settings.max_run_images)
+        self._tunings: dict[str, Tuning] = {}
         self._problems: set[str] = set()
         self._woken = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -140,8 +145,8 @@ class Watcher:
                     Model.load,
                     root / name / str(version),
                     root=root,
-                    runtime=self._runtimes.get(name, self._runtime),
-                    max_batch_images=self._batches.get(name, settings.max_batch_images),
+                    runtime=self._runtime,
+                    tuning=self._tunings.get(name, self._tuning),
                     between_batches=self._between_batches,
                 )
             )
@@ -149,17 +154,23 @@ class Watcher:
             self._metrics.refused()
             raise
         # Later versions of a model take what the first one measured: they load while others serve.
-        self._runtimes[name], self._batches[name] = model.session.runtime, model.max_batch_images
-        accuracy = model.manifest.test_accuracy
+        self._tunings[name] = model.tuning
         batcher = Batcher(
             model,
             self._metrics.loaded(name, version),
-            max_batch_images=model.max_batch_images,
+            max_batch_images=model.tuning.batch_images,
             max_queue_images=settings.max_queue_images,
             inline=model.provider == "cpu",
         )
         batcher.on_end(self._models.look)
-        log.info("version loaded", model=name, version=version, accuracy=accuracy, provider=model.provider)
+        log.info(
+            "version loaded",
+            model=name,
+            version=version,
+            precision=model.graph.precision,
+            accuracy=model.graph.test_accuracy,
+            provider=model.provider,
+        )
         return Serving(model, batcher)
 
     def _between_batches(self) -> None:

@@ -28,18 +28,28 @@ def linear_weights(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(0, 0.002, (784, 10)).astype(np.float32)
 
 
-def linear_graph(seed: int = 1) -> bytes:
-    """An ONNX graph with the right tensors and no training: softmax(images @ random weights)."""
+def linear_graph(seed: int = 1, *, detours: int = 0) -> bytes:
+    """An ONNX graph with the right tensors and no training: softmax(images @ random weights).
+
+    Each of the `detours` is a multiplication with the identity (784, 784), which takes its time and changes nothing.
+    """
     graph = helper.make_graph(
         [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("MatMul", ["pixels", "weights"], ["logits"]),
+            helper.make_node("Cast", ["images"], ["pixels0"], to=TensorProto.FLOAT),
+            *(
+                helper.make_node("MatMul", [f"pixels{number}", "identity"], [f"pixels{number + 1}"])
+                for number in range(detours)
+            ),
+            helper.make_node("MatMul", [f"pixels{detours}", "weights"], ["logits"]),
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         ],
         "linear",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 784])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(linear_weights(seed), "weights")],
+        [
+            numpy_helper.from_array(linear_weights(seed), "weights"),
+            *([numpy_helper.from_array(np.eye(784, dtype=np.float32), "identity")] * bool(detours)),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     content: bytes = model.SerializeToString()
@@ -59,10 +69,15 @@ Publish = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def publish() -> Publish:
-    """Write a version folder that verifies, or what `changes` makes of it."""
+    """Write a version folder that verifies, or what `changes` makes of it; `integers` is an 8-bit graph."""
 
     def write(
-        repository: Path, model: str = "digits", version: int = 1, graph: bytes | None = None, **changes: Any
+        repository: Path,
+        model: str = "digits",
+        version: int = 1,
+        graph: bytes | None = None,
+        integers: bytes | None = None,
+        **changes: Any,
     ) -> Path:
         graph = graph if graph is not None else linear_graph(version)
         images = np.random.default_rng(1).integers(0, 256, (4, 784), np.uint8)
@@ -70,7 +85,7 @@ def publish() -> Publish:
         folder = repository / model / str(version)
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(graph)
-        manifest = {
+        manifest: dict[str, Any] = {
             "schema": 1,
             "model": model,
             "version": version,
@@ -85,6 +100,14 @@ def publish() -> Publish:
                 "tolerance": 1e-3,
             },
         }
+        if integers is not None:
+            name = "model.int8.onnx"
+            (folder / name).write_bytes(integers)
+            manifest["files"][name] = {
+                "sha256": hashlib.sha256(integers).hexdigest(),
+                "bytes": len(integers),
+            }
+            manifest["int8"] = {"file": name, "test_accuracy": 0.49, "golden": manifest["golden"]}
         (folder / "manifest.json").write_text(json.dumps(manifest | changes))
         return folder
 

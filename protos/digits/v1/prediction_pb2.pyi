@@ -64,7 +64,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "reason", "sha256", "accuracy", "provider", "recipe", "created", "labels", "share")
+    __slots__ = ("name", "version", "state", "reason", "sha256", "accuracy", "provider", "recipe", "created", "labels", "share", "precision")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Model.State]
@@ -86,6 +86,7 @@ class Model(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: Model.State
@@ -97,4 +98,5 @@ class Model(_message.Message):
     created: str
     labels: _containers.RepeatedScalarFieldContainer[str]
     share: float
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., sha256: _Optional[str] = ..., accuracy: _Optional[float] = ..., provider: _Optional[str] = ..., recipe: _Optional[str] = ..., created: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ...) -> None: ...
+    precision: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Model.State, str]] = ..., reason: _Optional[str] = ..., sha256: _Optional[str] = ..., accuracy: _Optional[float] = ..., provider: _Optional[str] = ..., recipe: _Optional[str] = ..., created: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., share: _Optional[float] = ..., precision: _Optional[str] = ...) -> None: ...

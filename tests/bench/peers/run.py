@@ -83,7 +83,7 @@ CONTENDERS = (
 def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
     """Measure `rounds` times, print a table, write JSON."""
     version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
-    golden = Manifest.read(version / "manifest.json").golden
+    golden = Manifest.read(version / "manifest.json").graphs[0].golden
     titles = {contender: titled(contender) for contender in CONTENDERS}
     measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
     for number in range(1, rounds + 1):

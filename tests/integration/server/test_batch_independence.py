@@ -9,16 +9,20 @@ from clients.idx import read_images
 from server.model import Model
 from server.session import Runtime
 from server.settings import SHIPPED_REPOSITORY
+from server.tuning import Tuning
 
 # What reordered additions of float32 may change of a probability.
 FLOAT_NOISE = 1e-5
 
 
 @pytest.mark.mnist
+@pytest.mark.parametrize("integers", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int) -> None:
+def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, integers: bool) -> None:
     folder = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
-    model = Model.load(folder, root=SHIPPED_REPOSITORY, runtime=Runtime(), max_batch_images=256)
+    model = Model.load(
+        folder, root=SHIPPED_REPOSITORY, runtime=Runtime(integers=integers), tuning=Tuning(1, 256, 0)
+    )
     images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
     alone = np.concatenate(
         [model.predict(images[start : start + 100]) for start in range(0, len(images), 100)]

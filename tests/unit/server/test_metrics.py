@@ -102,7 +102,7 @@ def test_labels_show_where_they_point_now() -> None:
 
 def test_version_serves_since_it_began_though_others_come_and_go() -> None:
     metrics = Metrics()
-    one, two = (("digits", version, "sha", "cpu", "0.99") for version in ("1", "2"))
+    one, two = (("digits", version, "sha", "cpu", "float32", "0.99") for version in ("1", "2"))
     name = "digits_model_serving_since_timestamp_seconds"
     metrics.serving({one})
     began = value(metrics.registry, name, **VERSION)

@@ -1,5 +1,6 @@
 """Loading a version: what may serve, and why the rest may not."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -10,17 +11,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from structlog.testing import capture_logs
 
 from server.manifest import RefusedError
 from server.model import Model
 from server.session import Runtime
+from server.tuning import Tuning
 from tests.conftest import linear_graph, linear_weights
 
 Publish = Callable[..., Path]
 
 
-def load(folder: Path) -> Model:
-    return Model.load(folder, root=folder.parent.parent, runtime=Runtime(), max_batch_images=2)
+def load(folder: Path, **runtime: Any) -> Model:
+    return Model.load(folder, root=folder.parent.parent, runtime=Runtime(**runtime), tuning=Tuning(1, 4, 2))
 
 
 def refusal(folder: Path) -> str:
@@ -37,6 +40,47 @@ def test_published_version_loads_and_predicts(tmp_path: Path, publish: Publish) 
     assert (model.name, model.version, model.provider) == ("digits", 3, "cpu")
     assert probabilities.shape == (5, 10)
     assert probabilities.dtype == np.float32
+
+
+def test_eight_bit_graph_is_taken_where_it_is_faster(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path, graph=linear_graph(detours=5), integers=linear_graph())
+    model = load(folder, integers=True)
+    assert (model.graph.precision, model.graph.test_accuracy) == ("int8", 0.49)
+    assert model.sha256 == hashlib.sha256(linear_graph()).hexdigest()
+
+
+def test_eight_bit_graph_that_is_slower_is_left(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path, integers=linear_graph(detours=5))
+    assert load(folder, integers=True).graph.precision == "float32"
+
+
+def test_eight_bit_graph_is_not_taken_unasked(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path, graph=linear_graph(detours=5), integers=linear_graph())
+    assert load(folder).graph.precision == "float32"
+
+
+def test_eight_bit_graph_that_answers_otherwise_here_is_left(tmp_path: Path, publish: Publish) -> None:
+    with capture_logs() as logs:
+        model = load(
+            publish(tmp_path, graph=linear_graph(detours=5), integers=linear_graph(2)), integers=True
+        )
+    assert model.graph.precision == "float32"
+    (event,) = [each for each in logs if each["event"] == "8-bit graph not used"]
+    assert event["reason"].startswith("golden image")
+
+
+def test_damaged_eight_bit_graph_refuses_the_version(tmp_path: Path, publish: Publish) -> None:
+    folder = publish(tmp_path, integers=linear_graph())
+    (folder / "model.int8.onnx").write_bytes(b"")
+    assert refusal(folder).startswith("model.int8.onnx has 0 bytes")
+
+
+def test_batch_is_run_in_parts(tmp_path: Path, publish: Publish) -> None:
+    model = load(publish(tmp_path))
+    assert (model.tuning.batch_images, model.tuning.run_images) == (4, 2)
+    images = np.random.default_rng(0).integers(0, 256, (7, 784), np.uint8)
+    alone = [model.predict(images[number : number + 1]) for number in range(7)]
+    np.testing.assert_allclose(model.predict(images), np.concatenate(alone), atol=1e-6)
 
 
 def test_damaged_graph_is_refused_by_its_checksum(tmp_path: Path, publish: Publish) -> None:
@@ -118,6 +162,7 @@ def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) 
         ({"schema": 2}, "manifest.json has schema 2, expected 1"),
         ({"files": {}}, "manifest.json lists no model.onnx"),
         ({"files": []}, "manifest.json is malformed: 'list' object has no attribute 'items'"),
+        ({"int8": {"test_accuracy": 0.5}}, "manifest.json has no key 'file'"),
         ({"metrics": {}}, "manifest.json has no key 'test_accuracy'"),
         (
             {"golden": {"images": "", "digits": [], "probabilities": [], "tolerance": 0.1}},

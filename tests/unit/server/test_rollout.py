@@ -28,7 +28,8 @@ class FakeModel:
 
     def __init__(self, version: int) -> None:
         self.name, self.version, self.sha256, self.provider = "digits", version, "", "cpu"
-        self.manifest = SimpleNamespace(model="digits", version=version, test_accuracy=0.5)
+        self.manifest = SimpleNamespace(model="digits", version=version)
+        self.graph = SimpleNamespace(precision="float32", test_accuracy=0.5)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.eye(10, dtype=np.float32)[[self.version] * len(images)]
