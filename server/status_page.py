@@ -79,7 +79,7 @@ class StatusPage:
             f"</div><p><small>The last {_duration(MOMENTS * INTERVAL_SECONDS)} at most. ",
             ", ".join(f"{escape(code)} {count:,}" for code, count in self.history.ends().most_common()),
             "</small></p><h2>What serves</h2>",
-            _table(("model", "version", "labels", "since", "#images", "#failed calls", "#accuracy", "provider", "sha256"), _versions(now)),
+            _table(("model", "version", "labels", "since", "#images", "#failed calls", "#accuracy", "runs on", "sha256"), _versions(now)),
             "<h2>What happened</h2>",
             _table(("when", "what", "details"), _events(self._news)),
         )  # fmt: skip
@@ -153,7 +153,7 @@ def _versions(now: Snapshot) -> Iterable[Sequence[str]]:
             f"{now.total('digits_predictions_total', **version):,.0f}",
             f"{now.total('digits_failed_calls_total', **version):,.0f}",
             f"{float(info['accuracy']):.2%}",
-            info["provider"],
+            f"{info['provider']}, {info['precision']}",
             info["sha256"][:12],
         )
 

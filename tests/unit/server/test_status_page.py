@@ -34,7 +34,7 @@ def metrics_of_a_canary() -> Metrics:
     worker_metrics(metrics.registry)[0].set(1)
     for version in (3, 4):
         metrics.loaded("digits", version)
-    metrics.serving({("digits", str(version), f"{version}bcdef" * 11, "cpu", "0.9951") for version in (3, 4)})
+    metrics.serving({("digits", str(version), f"{version}bcdef" * 11, "cpu", "float32", "0.9951") for version in (3, 4)})
     metrics.labelled({("digits", "stable", "3"): None, ("digits", "canary", "4"): 0.05})
     return metrics
 
