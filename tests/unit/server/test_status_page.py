@@ -34,7 +34,9 @@ def metrics_of_a_canary() -> Metrics:
     worker_metrics(metrics.registry)[0].set(1)
     for version in (3, 4):
         metrics.loaded("digits", version)
-    metrics.serving({("digits", str(version), f"{version}bcdef" * 11, "cpu", "float32", "0.9951") for version in (3, 4)})
+    metrics.serving(
+        {("digits", str(version), f"{version}bcdef" * 11, "cpu", "float32", "0.9951") for version in (3, 4)}
+    )
     metrics.labelled({("digits", "stable", "3"): None, ("digits", "canary", "4"): 0.05})
     return metrics
 
@@ -43,7 +45,7 @@ def test_what_serves_is_shown_newest_first() -> None:
     page = Page(StatusPage(metrics_of_a_canary().registry, News()))
     first = page.cells.index("canary 5%")
     assert page.cells[first - 2 : first] == ["digits", "4"]
-    assert page.cells[first + 2 : first + 7] == ["0", "0", "99.51%", "cpu", "4bcdef4bcdef"]
+    assert page.cells[first + 2 : first + 7] == ["0", "0", "99.51%", "cpu, float32", "4bcdef4bcdef"]
     assert page.cells.index("stable") > first
 
 
