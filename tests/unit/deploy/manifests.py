@@ -24,6 +24,8 @@ NEEDS = {
     "training-kubeflow": {"model-repository", "training"},
     "training-seeds": {"model-repository", "training"},
 }
+# A component that stands in for another.
+INSTEAD = {"model-repository-s3": "model-repository"}
 
 Resource = dict[str, Any]
 
@@ -78,12 +80,12 @@ def variants() -> list[Variant]:
         taken = {Path(each).name for each in _kustomization(root).get("components", [])}
         free = [name for name in COMPONENTS if name not in taken]
         # Two components that do not go together show in a pair; three add nothing but time.
-        sizes = {0, 1, len(free)} if root.parent.name == "overlays" else {0, 1, 2, len(free)}
-        for count in sizes:
-            for chosen in itertools.combinations(free, count):
-                present = taken | set(chosen)
-                if all(NEEDS.get(name, set()) <= present for name in chosen):
-                    found.append(Variant(root, tuple(sorted(chosen, key=_place))))
+        sizes = range(2 if root.parent.name == "overlays" else 3)
+        choices = [chosen for size in sizes for chosen in itertools.combinations(free, size)]
+        for chosen in [*choices, tuple(name for name in free if name not in INSTEAD)]:
+            present = taken | set(chosen)
+            if all(NEEDS.get(name, set()) <= present and INSTEAD.get(name) not in present for name in chosen):
+                found.append(Variant(root, tuple(sorted(chosen, key=_place))))
     return found
 
 
