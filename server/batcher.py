@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, ServingError, UnavailableError
 from server.manifest import IMAGE_BYTES
 from server.metrics import Batch, BatchMetrics
+from server.trace import Part, Trace, current
 
 # Rounds of the event loop without an arrival after which no more are on their way.
 QUIET_ROUNDS = 16
@@ -65,6 +66,7 @@ class _Call:
     future: asyncio.Future[Answer]
     answer: Answer = field(default_factory=Answer)
     taken: int = 0  # images that are in a batch, or were
+    trace: Trace | None = field(default_factory=current.get)
 
 
 @dataclass(slots=True)
@@ -312,12 +314,15 @@ class Batcher:
         digits: list[int] = best.tolist()
         confidences: list[float] = highest.tolist()
         queue_seconds = []
+        traced: list[Part] = []
         row = 0
         for part in batch:
             call, answer = part.call, part.call.answer
             if part.start == 0:
                 answer.queue_seconds = run.started - call.arrived
                 queue_seconds.append(answer.queue_seconds)
+            if call.trace is not None:
+                traced.append(Part(call.trace, call.arrived, part.start == 0))
             rows = slice(row, row + part.count)
             row += part.count
             answer.digits += digits[rows]
@@ -330,6 +335,8 @@ class Batcher:
         self._metrics.batch(
             Batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason), queue_seconds
         )
+        if traced:
+            traced[0].trace.batch(traced, run.started, run.seconds, len(digits), reason)
 
     @staticmethod
     def _fail(calls: list[_Call], error: ServingError) -> None:

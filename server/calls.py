@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -26,6 +26,9 @@ from server.batcher import Answer
 from server.call_log import CallLog
 from server.errors import ServingError
 from server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from server.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -46,6 +49,7 @@ class Observers:
 
     metrics: Metrics
     call_log: CallLog
+    tracing: "Tracing | None" = None
 
 
 def service_handler(
@@ -79,11 +83,13 @@ def observed(handler: Handler, service: str, method: str, observers: Observers, 
     The caller sees the message of a ServingError. Anything else is logged, and answered INTERNAL with a
     fixed message.
     """
-    metrics, call_log = observers.metrics, observers.call_log
+    metrics, call_log, tracing = observers.metrics, observers.call_log, observers.tracing
     metrics.expect(service, method, unary=unary)
 
     async def call(request: Any, context: Context) -> Message | None:
         started = time.monotonic()
+        trace = tracing.begin(context, service, method, unary=unary) if tracing else None
+        response = None
         code = "CANCELLED"  # unless something else happens first
         trailers: tuple[tuple[str, str], ...] = ()
         try:
@@ -117,6 +123,9 @@ def observed(handler: Handler, service: str, method: str, observers: Observers, 
             else:
                 metrics.finished(service, method, code, seconds)
             call_log.finished(context, method, code, seconds, answer, unary=unary)
+            if trace:
+                metrics.exemplar(method, seconds, trace.trace_id)
+                trace.end(code, response)
         await context.abort(*failure, trailers)
         raise AssertionError("abort always raises")
 

@@ -42,6 +42,15 @@ def configure(
         logger_factory=structlog.WriteLoggerFactory(_Forgiving(sys.stderr)),  # type: ignore[arg-type]  # all it uses
     )
     debug(level == "debug")
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING)
+
+
+class _Bridge(logging.Handler):
+    """Writes what libraries log as lines like our own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        log.log(record.levelno, record.getMessage(), library=record.name, exc_info=record.exc_info)
 
 
 def debugging() -> bool:

@@ -7,6 +7,7 @@ second: a histogram costs microseconds each time, and more in between two runs o
 import asyncio
 import math
 import time
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.samples import Exemplar
 
 from server.manifest import IMAGE_BYTES
 
@@ -60,6 +62,11 @@ class BatchedHistogram(Histogram):
             if count:
                 self._buckets[bucket].inc(count)
         self._sum.inc(float(np.sum(values)))
+
+    def exemplify(self, value: float, trace_id: str) -> None:
+        """Name the trace of a value, in the bucket that it is counted in."""
+        bucket = self._buckets[bisect_left(self._upper_bounds, value)]
+        bucket.set_exemplar(Exemplar({"trace_id": trace_id}, value, time.time()))
 
 
 class BatchedSummary(Summary):
@@ -214,6 +221,10 @@ class Metrics:
         self._finished.setdefault((service, method, code), []).append(
             (seconds, queue_seconds, compute_seconds)
         )
+
+    def exemplar(self, method: str, seconds: float, trace_id: str) -> None:
+        """Name the trace of one of the calls that took about so long."""
+        self._request_duration.labels(method).exemplify(seconds, trace_id)
 
     def sample(self) -> None:
         """Look at the queues and at the event loop each second from now on, whether calls finish or not."""

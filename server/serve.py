@@ -1,6 +1,7 @@
 """The life of a server: start, serve, stop; the stop is the start in reverse."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
-from server import connections, diagnosis
+from server import connections, diagnosis, trace
 from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
@@ -85,6 +86,7 @@ class Answering:
         self.metrics = Metrics()
         self.statuses = Health(service.full_name for service in SERVICES)
         self.models = Models(settings.default_model, self.metrics, changed=self._models_changed)
+        self._tracing = trace.start(os.environ)
         self._watcher = Watcher(settings, self.models, self.metrics)
 
     def _models_changed(self) -> None:
@@ -139,6 +141,8 @@ class Answering:
             await stopping
             await models.close()
             self.metrics.flush()
+            if self._tracing:
+                await asyncio.to_thread(self._tracing.close)
 
     async def _hold(self) -> None:
         """Hold answers back until no more calls come, or for a while where callers do not wait for answers."""
@@ -177,6 +181,7 @@ class Answering:
         observers = Observers(
             self.metrics,
             CallLog(sample=settings.access_log_sample, slow_seconds=settings.slow_call_seconds),
+            self._tracing,
         )
         for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
             server.add_generic_rpc_handlers((service_handler(service, servicer, observers, admission),))

@@ -1,0 +1,84 @@
+"""Traces as a collector gets them: a real server sends them over OTLP."""
+
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+pytest.importorskip("opentelemetry.sdk", reason="NOT RUN: the extra otel is not installed")
+
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+
+from protos.digits.v1.prediction_pb2 import PredictRequest
+from tests.conftest import Publish
+from tests.process import WAIT_SECONDS, running
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: queue.Queue[Any] = queue.Queue()
+
+    def Export(self, request: Any, _: object) -> Any:  # noqa: N802 - as the protocol names it
+        self.received.put(request)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[Collector, dict[str, str]]]:
+    """Run a collector; yield it and the environment that points to it."""
+    collector, server = Collector(), grpc.server(ThreadPoolExecutor(2))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield collector, {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+    finally:
+        server.stop(None)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_spans_of_a_call_reach_the_collector(tmp_path: Path, publish: Publish, workers: int) -> None:
+    publish(tmp_path)
+    with collecting() as (collector, env):
+        with running("--model-repository", tmp_path, "--workers", workers, env=env) as server:
+            metadata = (("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01"),)
+            server.stub.Predict(PredictRequest(images=bytes(784)), metadata=metadata, timeout=WAIT_SECONDS)
+        (exported,) = collector.received.get(timeout=WAIT_SECONDS).resource_spans  # sent at the stop
+        resource = {each.key: each.value.string_value for each in exported.resource.attributes}
+        assert resource["service.name"] == "digit-server"
+        spans = {span.name: span for scope in exported.scope_spans for span in scope.spans}
+        call = "digits.v1.PredictionService/Predict"
+        assert spans.keys() == {call, "queue", "compute", "batch"}
+        assert {span.trace_id.hex() for span in spans.values()} == {TRACE_ID}
+        assert [link.span_id for link in spans["batch"].links] == [spans[call].span_id]
+        assert not [line for line in server.lines if "Traceback" in line]
+
+
+def test_collector_that_is_away_costs_no_call_and_holds_up_no_stop(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    with collecting() as (_, env):
+        pass  # its port is free again
+    with running("--model-repository", tmp_path, env=env) as server:
+        assert server.predict(bytes(784)).digits
+        server.process.terminate()
+        assert server.wait() == 0
+    assert all(line.startswith("{") for line in server.lines)  # what the library logs, too
+
+
+def test_opentelemetry_is_not_imported_unless_asked_for() -> None:
+    program = (
+        "import sys, server.serve, server.supervisor; print([m for m in sys.modules if 'telemetry' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
