@@ -1,5 +1,7 @@
 """Our server against ONNX Runtime alone and a bare grpc.aio echo, on one core: `make bench`.
 
+Ratios are of the float graph; the 8-bit graph, which the server takes by itself, has rows of its own.
+
 Rounds alternate between what is compared, so that a machine whose speed drifts does not decide; the table
 holds medians. Ratios carry over to other machines; absolute figures do not. Fails if a call failed.
 """
@@ -22,7 +24,10 @@ from tests.bench import processes as bench
 from tests.process import RunningServer
 
 RESULTS = Path("build/bench")
-BATCHES = (1, 16, 32, 64, 128)
+BATCHES = (1, 8, 16, 32, 64, 128)
+# What ratios are of: the same graph on both sides.
+FLOAT = ("--precision", "float32")
+INTEGERS = ", 8-bit graph"
 Figures = dict[str, float]
 
 app = App(help=__doc__)
@@ -34,11 +39,11 @@ def main(
     *, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3, soak_images: int = 500_000
 ) -> int:
     """Measure `rounds` times, print a table, write JSON and a plot."""
-    model = max((SHIPPED_REPOSITORY / "digits").glob("*/model.onnx"), key=lambda path: int(path.parent.name))
+    version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
     measured = []
     for number in range(1, rounds + 1):
         console.print(f"round {number} of {rounds}", style="dim")
-        measured.append(one_round(model))
+        measured.append(one_round(version))
     figures = {name: statistics.median(each[name] for each in measured) for name in measured[0]}
     console.print("memory and two workers", style="dim")
     figures |= memory(soak_images) | two_workers()
@@ -52,14 +57,9 @@ def main(
     return 0
 
 
-def one_round(model: Path) -> Figures:
+def one_round(version: Path) -> Figures:
     """Measure everything once."""
-    figures: Figures = {
-        f"raw ONNX Runtime, batch {size}, images/s": bench.raw_images_per_second(model, size)
-        for size in BATCHES
-    }
-    best = max(figures.values())
-    figures["raw ONNX Runtime, best batch, images/s"] = best
+    figures, best = raw(version / "model.onnx", "")
     with bench.echo() as port:
         figures["echo, 1 image, 64 in flight, calls/s"] = echo = bench.closed_loop(
             port, 1, inflight=64, calls=15_000
@@ -68,14 +68,42 @@ def one_round(model: Path) -> Figures:
             port, 1, inflight=1, calls=2000
         ).p50_ms
         figures["echo, streaming, messages/s"] = streamed = bench.stream(port, 20_000)
-    with bench.server() as running:
+    with bench.server(*FLOAT) as running:
         figures["start to ready, s"] = running.start_seconds
         figures |= ours(running, best, echo, streamed)
         check(running)
-    with bench.server(kind=bench.UnobservedServer) as bare:
+    figures |= integers(version)
+    with bench.server(*FLOAT, kind=bench.UnobservedServer) as bare:
         figures["without metrics and validation, 1 image, 64 in flight, calls/s"] = bench.closed_loop(
             bare.grpc_port, 1, inflight=64, calls=10_000
         ).calls_per_second
+    return figures
+
+
+def raw(model: Path, suffix: str) -> tuple[Figures, float]:
+    """Measure ONNX Runtime alone at several batch sizes; return the figures and the best of them."""
+    figures = {
+        f"raw ONNX Runtime, batch {size}{suffix}, images/s": bench.raw_images_per_second(model, size)
+        for size in BATCHES
+    }
+    best = max(figures.values())
+    figures[f"raw ONNX Runtime, best batch{suffix}, images/s"] = best
+    return figures, best
+
+
+def integers(version: Path) -> Figures:
+    """Measure the 8-bit graph, which the server takes by itself."""
+    figures, best = raw(version / "model.int8.onnx", INTEGERS)
+    with bench.server() as running:
+        for images, inflight, calls in ((1, 64, 15_000), (64, 8, 1200), (256, 8, 300)):
+            load = bench.closed_loop(running.grpc_port, images, inflight=inflight, calls=calls)
+            what = f"{images} image{'s' if images > 1 else ''}, {inflight} in flight{INTEGERS}"
+            figures[f"{what}, images/s"] = load.calls_per_second * images
+        figures[f"streaming{INTEGERS}, images/s"] = bench.stream(running.grpc_port, 20_000)
+        check(running)
+    figures[f"ratio: 64 images, 8 in flight{INTEGERS}, of raw"] = (
+        figures[f"64 images, 8 in flight{INTEGERS}, images/s"] / best
+    )
     return figures
 
 

@@ -1,6 +1,6 @@
 """Our server against other Python model servers, on one core: `make bench-peers`.
 
-All serve the shipped graph with the same release of ONNX Runtime and one thread. Rounds alternate between
+All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours its 8-bit graph, too. Rounds alternate between
 the servers, and the table holds medians. Fails if a server gives a wrong digit or a call fails.
 """
 
@@ -43,6 +43,8 @@ CALLS, IMAGES, LATENCY = (
     "64 images, 8 in flight, images/s",
     "1 in flight, p50 ms",
 )
+# What the others serve.
+FLOAT = ("--precision", "float32")
 Figures = dict[str, float]
 
 app = App(help=__doc__)
@@ -56,6 +58,7 @@ class Contender:
     title: str  # a comma, and how it is asked, may follow the name
     wire: wires.Wire
     peer: str = ""
+    flags: tuple[str, ...] = ()  # of ours
 
     @contextmanager
     def serving(self, model: Path) -> Iterator[int]:
@@ -64,14 +67,15 @@ class Contender:
             with peer(self.peer, model) as port:
                 yield port
         else:
-            with bench.server() as running:
+            with bench.server(*self.flags) as running:
                 yield running.grpc_port
                 check(running)
 
 
 CONTENDERS = (
-    Contender("digit-server", wires.OURS),
-    Contender("digit-server, Open Inference Protocol", wires.OPEN_INFERENCE),
+    Contender("digit-server", wires.OURS, flags=FLOAT),
+    Contender("digit-server, Open Inference Protocol", wires.OPEN_INFERENCE, flags=FLOAT),
+    Contender("digit-server, the version's 8-bit graph", wires.OURS),
     Contender("KServe SDK", wires.OPEN_INFERENCE, "kserve"),
     Contender("MLServer", wires.OPEN_INFERENCE, "mlserver"),
     Contender("MLServer, images as BYTES", wires.OPEN_INFERENCE_BYTES, "mlserver"),
