@@ -1,0 +1,214 @@
+"""Known traffic, and every number that is scraped after it: of one process, and of two workers."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+
+from protos import inference_pb2
+from protos.digits.v1 import prediction_pb2 as pb
+from protos.digits.v1 import prediction_pb2_grpc
+from server.metrics import CODES
+from tests.conftest import Publish, linear_answers
+from tests.process import WAIT_SECONDS, RunningServer, running
+
+IMAGES = np.random.default_rng(3).integers(0, 2, (600, 784), np.uint8) * 255
+PREDICTION, INFERENCE = "digits.v1.PredictionService", "inference.GRPCInferenceService"
+QUEUE_IMAGES = 500
+
+
+class Caller:
+    """Calls over a few connections in turn, so that two workers both get some; counts what it did."""
+
+    def __init__(self, server: RunningServer, stack: ExitStack) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self._channels = cycle(
+            [stack.enter_context(grpc.insecure_channel(server.address, options)) for _ in range(8)]
+        )
+        self.ended: dict[tuple[str, str, str], int] = {}
+        self.asked: list[np.ndarray[Any, Any]] = []  # the images that were predicted
+        self.requests = 0  # that were predicted
+
+    def _count(self, service: str, method: str, code: str) -> None:
+        key = (service, method, code)
+        self.ended[key] = self.ended.get(key, 0) + 1
+
+    def _predicted(self, images: np.ndarray[Any, Any], requests: int = 1) -> None:
+        self.asked.append(images)
+        self.requests += requests
+
+    def predict(self, count: int, expect: str = "OK", cut: int = 0, **fields: Any) -> None:
+        content = IMAGES[:count].tobytes()
+        request = pb.PredictRequest(images=content[: len(content) - cut], **fields)
+        try:
+            prediction_pb2_grpc.PredictionServiceStub(next(self._channels)).Predict(
+                request, timeout=WAIT_SECONDS
+            )
+        except grpc.RpcError as error:
+            assert error.code().name == expect  # noqa: PT017 - which of several is the parameter
+        else:
+            assert expect == "OK"
+            self._predicted(IMAGES[:count])
+        self._count(PREDICTION, "Predict", expect)
+
+    def infer(self, count: int) -> None:
+        tensor = inference_pb2.ModelInferRequest.InferInputTensor(
+            name="images", datatype="UINT8", shape=[count, 784]
+        )
+        request = inference_pb2.ModelInferRequest(
+            model_name="digits", inputs=[tensor], raw_input_contents=[IMAGES[:count].tobytes()]
+        )
+        call = next(self._channels).unary_unary(
+            f"/{INFERENCE}/ModelInfer",
+            inference_pb2.ModelInferRequest.SerializeToString,
+            inference_pb2.ModelInferResponse.FromString,
+        )
+        call(request, timeout=WAIT_SECONDS)
+        self._predicted(IMAGES[:count])
+        self._count(INFERENCE, "ModelInfer", "OK")
+
+    def stream(self, messages: int, *, cancel: bool = False) -> None:
+        def requests() -> Iterator[pb.PredictRequest]:
+            yield from [pb.PredictRequest(images=IMAGES[0].tobytes())] * messages
+            if cancel:
+                done.wait(WAIT_SECONDS)
+
+        done = Event()
+        stub = prediction_pb2_grpc.PredictionServiceStub(next(self._channels))
+        answers = stub.PredictStream(requests(), timeout=WAIT_SECONDS)
+        for _ in range(messages):
+            next(answers)
+        if cancel:
+            answers.cancel()
+            done.set()
+        else:
+            assert not list(answers)
+        self._predicted(np.repeat(IMAGES[:1], messages, axis=0), messages)
+        self._count(PREDICTION, "PredictStream", "CANCELLED" if cancel else "OK")
+
+
+def traffic(caller: Caller) -> None:
+    """What is known: calls of several sizes and kinds, and an error of each that can be had for certain."""
+    for count in (*[1] * 20, *[10] * 4, 300):  # the last is split
+        caller.predict(count)
+    for count in (1, 1, 64):
+        caller.infer(count)
+    caller.stream(5)
+    caller.stream(3, cancel=True)
+    for _ in range(2):
+        caller.predict(1, "INVALID_ARGUMENT", cut=1)
+        caller.predict(1, "NOT_FOUND", model="cats")
+        caller.predict(QUEUE_IMAGES + 1, "RESOURCE_EXHAUSTED")
+    caller.predict(1, "NOT_FOUND", version=99)
+    caller.predict(1, "INVALID_ARGUMENT", version=1, label="stable")
+
+
+def settle(server: RunningServer, caller: Caller) -> None:
+    """Wait until all is counted: a worker writes its counts some times a second."""
+    expected = sum(caller.ended.values())
+    for _ in range(200):
+        if server.metric("digits_requests_total") >= expected:
+            break
+
+
+def check_calls(server: RunningServer, caller: Caller) -> None:
+    for service, methods in {PREDICTION: ("Predict", "PredictStream"), INFERENCE: ("ModelInfer",)}.items():
+        for method in methods:
+            counted = {
+                code: int(server.metric("digits_requests_total", service=service, method=method, code=code))
+                for code in CODES
+            }
+            expected = {code: caller.ended.get((service, method, code), 0) for code in CODES}
+            if method == "PredictStream":  # gRPC may show a cancelled stream as one that ended
+                ends = [
+                    {code: each.pop(code) for code in ("OK", "CANCELLED")} for each in (counted, expected)
+                ]
+                assert sum(ends[0].values()) == sum(ends[1].values())
+            assert counted == expected, method
+            calls = sum(count for key, count in caller.ended.items() if key[1] == method)
+            name = "digits_request_duration_seconds"
+            assert server.metric(f"{name}_count", method=method) == calls
+            assert server.metric(f"{name}_bucket", method=method, le="+Inf") == calls
+    assert server.metric("digits_requests_total") == sum(caller.ended.values())
+    refused = caller.ended.get((PREDICTION, "Predict", "RESOURCE_EXHAUSTED"), 0)
+    assert server.metric("digits_rejected_total", reason="queue_full") == refused
+    for method in ("Predict", "ModelInfer"):
+        stages = server.metric("digits_request_stage_seconds_total", method=method)
+        assert stages == pytest.approx(server.metric("digits_request_duration_seconds_sum", method=method))
+
+
+def check_version(server: RunningServer, caller: Caller, version: int) -> None:
+    images = np.concatenate(caller.asked)
+    expected = np.bincount(linear_answers(version, images).argmax(axis=1), minlength=10)
+    labels = {"model": "digits", "version": str(version)}
+    counted = [server.metric("digits_predictions_total", **labels, digit=str(digit)) for digit in range(10)]
+    assert counted == expected.tolist()
+    assert server.metric("digits_batch_images_sum", **labels) == len(images)
+    assert server.metric("digits_confidence_count", **labels) == len(images)
+    assert server.metric("digits_ink_ratio_count", **labels) == len(images)
+    assert server.metric("digits_ink_ratio_sum", **labels) == pytest.approx((images > 0).sum() / 784)
+    assert server.metric("digits_queue_duration_seconds_count", **labels) == caller.requests
+    batches = server.metric("digits_batch_images_count", **labels)
+    assert server.metric("digits_compute_duration_seconds_count", **labels) == batches
+    assert server.metric("digits_failed_calls_total", **labels) == 0
+
+
+def check_rest(server: RunningServer) -> None:
+    assert server.metric("digits_inflight_images") == server.metric("digits_queue_images") == 0
+    assert server.metric("digits_repository_problems") == 0
+    assert server.metric("digits_model_info") == server.metric("digits_build_info") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
+    tmp_path: Path, publish: Publish, workers: int
+) -> None:
+    publish(tmp_path)
+    options = ("--workers", workers, "--max-queue-images", QUEUE_IMAGES, "--repository-poll-seconds", 0)
+    with running("--model-repository", tmp_path, *options) as server, ExitStack() as stack:
+        caller = Caller(server, stack)
+        traffic(caller)
+        settle(server, caller)
+        check_calls(server, caller)
+        check_version(server, caller, 1)
+        batches = server.metric("digits_batch_images_count")
+        assert server.metric("digits_batches_total") == batches
+        check_rest(server)
+
+        publish(tmp_path, version=2)
+        shutil.rmtree(tmp_path / "digits" / "1")
+        server.process.send_signal(signal.SIGHUP)
+        for _ in range(workers):
+            assert server.event("version released")["version"] == 1
+        caller.asked, caller.requests = [], 0
+        traffic(caller)
+        settle(server, caller)
+        check_calls(server, caller)
+        check_version(server, caller, 2)
+        assert server.metric("digits_model_load_total", result="loaded") == 2 * workers
+        assert not server.metric("digits_predictions_total", version="1")
+        check_rest(server)
+
+        if workers == 2:
+            os.kill(psutil.Process(server.process.pid).children()[0].pid, signal.SIGKILL)
+            server.event("worker died")
+            check_calls(server, caller)
+            check_version(server, caller, 2)
+            server.event("worker ready")
+            traffic(caller)
+            settle(server, caller)
+            check_calls(server, caller)
+            check_version(server, caller, 2)
+            check_rest(server)
+        assert server.metric("digits_workers") == workers
+        assert server.metric("digits_worker_restarts_total") == workers - 1
