@@ -32,9 +32,10 @@ class ServerProcess:
     """`digit-server` with JSON logs; its events are read as they are written."""
 
     module = "server.cli"
+    prefix: tuple[str, ...] = ()  # a command that runs another
 
     def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", self.module, *map(str, arguments)]
+        command = [*self.prefix, sys.executable, "-m", self.module, *map(str, arguments)]
         environment = os.environ | DEFAULTS | (env or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []

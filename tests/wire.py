@@ -1,0 +1,62 @@
+"""HTTP/2 by hand: a peer that does what no gRPC library lets it do."""
+
+import socket
+from types import TracebackType
+from typing import Self
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+
+from tests.process import WAIT_SECONDS
+
+PREDICT = "/digits.v1.PredictionService/Predict"
+
+
+class Peer:
+    """One connection to a server."""
+
+    def __init__(self, port: int, window: int = 65535) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)
+        self.http = H2Connection(H2Configuration(validate_outbound_headers=False))
+        self.http.local_settings.initial_window_size = window
+        self.http.initiate_connection()
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        self.socket.sendall(self.http.data_to_send())
+
+    def begin(self, path: str = PREDICT, *more: tuple[str, str]) -> int:
+        """Begin a call; return its stream."""
+        stream: int = self.http.get_next_available_stream_id()
+        headers = [
+            *((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")),
+            *(("te", "trailers"), ("content-type", "application/grpc"), *more),
+        ]
+        self.http.send_headers(stream, headers)
+        self.flush()
+        return stream
+
+    def closed(self) -> bool:
+        """Read, and answer nothing, until the server closes the connection."""
+        while True:
+            try:
+                if not self.socket.recv(65536):
+                    return True
+            except ConnectionError:
+                return True
+            except TimeoutError:
+                return False
+
+
+def framed(message: bytes, flag: int = 0) -> bytes:
+    """Return a message as gRPC sends it: whether it is compressed, its length, itself."""
+    return bytes([flag]) + len(message).to_bytes(4, "big") + message
