@@ -57,10 +57,7 @@ def unary(run: Run, request: type[Message], admission: Admission) -> Run:
         admission.calls += 1
         size_bytes = 0
         try:
-            content = await context.read()
-            if content is EOF:
-                name = request.DESCRIPTOR.full_name
-                raise InvalidRequestError(f"the call ended without a message, expected one {name}")
+            content = await received(request, context)
             size_bytes = len(content)
             admission.message_bytes += size_bytes
             return await run(parsed(request, content), context)
@@ -82,6 +79,15 @@ def stream(run: Run, admission: Admission) -> Run:
             admission.calls -= 1
 
     return call
+
+
+async def received(request: type[Message], context: ServicerContext[Any, Any]) -> bytes:
+    """Return the bytes of a call's one message; raises InvalidRequestError where there is none."""
+    content: Any = await context.read()
+    if content is EOF:
+        name = request.DESCRIPTOR.full_name
+        raise InvalidRequestError(f"the call ended without a message, expected one {name}")
+    return bytes(content)
 
 
 def parsed(request: type[Message], content: bytes) -> Message:

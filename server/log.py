@@ -13,6 +13,10 @@ from server.news import Item, reporter
 
 Level = Literal["debug", "info", "warning", "error"]
 
+# gRPC's words, with a traceback, for an answer to somebody who has left: nothing that an operator could mend,
+# and thousands a second where somebody wants it so.
+CALLER_GONE = "ExecuteBatchError raised in core by servicer method"
+
 _configured: Level = "info"
 _debugging = False
 
@@ -49,8 +53,11 @@ class _Bridge(logging.Handler):
     """Writes what libraries log as lines like our own."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith(CALLER_GONE):
+            return
         log = structlog.get_logger()
-        log.log(record.levelno, record.getMessage(), library=record.name, exc_info=record.exc_info)
+        log.log(record.levelno, message, library=record.name, exc_info=record.exc_info)
 
 
 def debugging() -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import grpc
 import structlog
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from protos.digits.v1 import prediction_pb2
@@ -19,6 +19,7 @@ from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
+from server.guests import guest_handler
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
 from server.log import debug, debugging
@@ -32,6 +33,8 @@ from server.signals import answer_signals, stop_signal
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
+REFLECTION_SERVICE = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 # The most that a pixel takes on the wire: FP32 of the Open Inference Protocol.
 PIXEL_BYTES = 4
@@ -185,12 +188,14 @@ class Answering:
         )
         for service, servicer in zip(SERVICES, (prediction, inference), strict=True):
             server.add_generic_rpc_handlers((service_handler(service, servicer, observers, admission),))
-        health_pb2_grpc.add_HealthServicer_to_server(self.statuses, server)
-        reflection.enable_server_reflection(
-            (*(service.full_name for service in SERVICES), health.SERVICE_NAME, reflection.SERVICE_NAME),
-            server,
-            _described_files(),
+        described = (
+            *(service.full_name for service in SERVICES),
+            health.SERVICE_NAME,
+            reflection.SERVICE_NAME,
         )
+        tell = reflection.aio.ReflectionServicer(described, _described_files())
+        for guest, servicer in ((HEALTH_SERVICE, self.statuses), (REFLECTION_SERVICE, tell)):
+            server.add_generic_rpc_handlers((guest_handler(guest, servicer),))
         try:
             return server, server.add_insecure_port(f"{settings.host}:{port}")
         except RuntimeError:

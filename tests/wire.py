@@ -12,14 +12,31 @@ from tests.process import WAIT_SECONDS
 PREDICT = "/digits.v1.PredictionService/Predict"
 
 
-class Peer:
-    """One connection to a server."""
+class Speaker:
+    """What one end of a connection says."""
 
-    def __init__(self, port: int, window: int = 65535) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)
+    def __init__(self, window: int = 65535) -> None:
         self.http = H2Connection(H2Configuration(validate_outbound_headers=False))
         self.http.local_settings.initial_window_size = window
         self.http.initiate_connection()
+
+    def begin(self, path: str = PREDICT, *more: tuple[str, str]) -> int:
+        """Begin a call; return its stream."""
+        stream: int = self.http.get_next_available_stream_id()
+        headers = [
+            *((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")),
+            *(("te", "trailers"), ("content-type", "application/grpc"), *more),
+        ]
+        self.http.send_headers(stream, headers)
+        return stream
+
+
+class Peer(Speaker):
+    """A speaker that is connected to a server."""
+
+    def __init__(self, port: int, window: int = 65535) -> None:
+        super().__init__(window)
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)
         self.flush()
 
     def __enter__(self) -> Self:
@@ -35,13 +52,8 @@ class Peer:
         self.socket.sendall(self.http.data_to_send())
 
     def begin(self, path: str = PREDICT, *more: tuple[str, str]) -> int:
-        """Begin a call; return its stream."""
-        stream: int = self.http.get_next_available_stream_id()
-        headers = [
-            *((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")),
-            *(("te", "trailers"), ("content-type", "application/grpc"), *more),
-        ]
-        self.http.send_headers(stream, headers)
+        """Begin a call and say so; return its stream."""
+        stream = super().begin(path, *more)
         self.flush()
         return stream
 

@@ -57,7 +57,7 @@ def verify(folder: Path) -> None:
 
 def test_publisher_killed_at_any_moment_leaves_a_readable_repository(run: Run, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    rng = random.Random(1)  # noqa: S311  # moments, not secrets
+    rng = random.Random(1)  # moments, not secrets
     announced: list[int] = []
     for _ in range(KILLS):
         process = subprocess.Popen(

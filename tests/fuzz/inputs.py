@@ -1,0 +1,121 @@
+"""What is sent to a server that should not be: messages and bytes that are nearly right."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from protos import inference_pb2
+from protos.digits.v1 import prediction_pb2
+from tests.wire import Speaker, framed
+
+# It must not turn up in a log.
+TELLTALE = "hunter2"
+PIXELS = TELLTALE.encode() + bytes(784 - len(TELLTALE))
+FILES = (
+    prediction_pb2.DESCRIPTOR,
+    inference_pb2.DESCRIPTOR,
+    health_pb2.DESCRIPTOR,
+    reflection_pb2.DESCRIPTOR,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method and messages that it takes."""
+
+    path: str
+    samples: tuple[bytes, ...]
+
+
+def methods() -> list[Method]:
+    """Return every method of every service."""
+    return [
+        Method(
+            f"/{service.full_name}/{method.name}",
+            tuple(each.SerializeToString() for each in _samples(GetMessageClass(method.input_type))),
+        )
+        for file in FILES
+        for service in file.services_by_name.values()
+        for method in service.methods
+    ]
+
+
+def _samples(kind: type[Message]) -> list[Message]:
+    images, shape = "images", [1, 784]
+    tensor = inference_pb2.ModelInferRequest.InferInputTensor
+    contents = inference_pb2.InferTensorContents
+    known: list[Message] = [
+        prediction_pb2.PredictRequest(images=PIXELS, model="digits", include_probabilities=True),
+        prediction_pb2.PredictRequest(images=PIXELS * 3, version=1),
+        prediction_pb2.GetModelRequest(model=TELLTALE),
+        inference_pb2.ModelInferRequest(
+            model_name="digits",
+            inputs=[tensor(name=images, datatype="UINT8", shape=shape)],
+            raw_input_contents=[PIXELS],
+        ),
+        inference_pb2.ModelInferRequest(
+            model_name="digits",
+            id=TELLTALE,
+            inputs=[
+                tensor(
+                    name=images, datatype="FP32", shape=shape, contents=contents(fp32_contents=[200.0] * 784)
+                )
+            ],
+        ),
+        inference_pb2.ModelReadyRequest(name=TELLTALE),
+        inference_pb2.ModelMetadataRequest(name="digits", version="1"),
+        health_pb2.HealthCheckRequest(service=TELLTALE),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService"),
+        reflection_pb2.ServerReflectionRequest(file_by_filename=TELLTALE),
+        reflection_pb2.ServerReflectionRequest(list_services="*"),
+    ]
+    name = kind.DESCRIPTOR.full_name
+    return [each for each in known if each.DESCRIPTOR.full_name == name] or [kind()]
+
+
+def mutated(content: bytes, choose: random.Random) -> bytes:
+    """Change `content` in a few of the ways in which it may be wrong."""
+    for _ in range(choose.randint(1, 3)):
+        at = choose.randint(0, len(content))
+        match choose.randrange(8):
+            case 0:  # other bits
+                content = content[:at] + bytes([choose.randrange(256)]) + content[at + 1 :]
+            case 1:  # an end that is missing
+                content = content[:at]
+            case 2:  # noise inside
+                content = content[:at] + choose.randbytes(choose.randint(1, 40)) + content[at:]
+            case 3:  # a part twice
+                content = content[:at] + content[at : at + 50] * choose.randint(2, 20) + content[at:]
+            case 4:  # a length or a number without measure
+                content = content[:at] + b"\xff" * choose.randint(1, 12) + b"\x01" + content[at:]
+            case 5:  # an unknown field, a string that is none
+                field = choose.randint(1, 2000) << 3 | 2
+                tag = bytes([field & 127 | 128, field >> 7 & 127]) if field > 127 else bytes([field])
+                content += tag + b"\x03\xff\xfe\x80"
+            case 6:  # groups in groups, or messages in messages
+                content += choose.choice([b"\x0b", b"\x2a\x7f", b"\x12\x7f"]) * choose.randint(1, 300)
+            case _:  # nothing of it
+                content = choose.randbytes(choose.choice([0, 1, 10, 1000]))
+    return content
+
+
+def transcript(all_methods: Sequence[Method], choose: random.Random) -> bytes:
+    """Return the bytes of a connection with a few calls on it, which are not quite right."""
+    peer = Speaker()
+    for _ in range(choose.randint(1, 4)):
+        method = choose.choice(all_methods)
+        more = choose.choice([(), ((("grpc-encoding", "nonsense"),)), (("grpc-timeout", "1000000000S"),)])
+        stream = peer.begin(method.path, *more)
+        message = framed(choose.choice(method.samples), flag=choose.choice([0, 0, 1, 7]))
+        peer.http.send_data(
+            stream, message[: choose.choice([3, len(message)])], end_stream=choose.random() < 0.5
+        )
+        if choose.random() < 0.3:
+            peer.http.reset_stream(stream)
+    content: bytes = peer.http.data_to_send()
+    return mutated(content, choose) if choose.random() < 0.8 else content
