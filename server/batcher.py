@@ -178,7 +178,8 @@ class Batcher:
                 f"the call brings {count}",
                 retry_seconds=self._queued_images * self._seconds_per_image,
             )
-        if (self._queued_images + count) * self._seconds_per_image > remaining_seconds:
+        # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
+        if self._queue and (self._queued_images + count) * self._seconds_per_image > remaining_seconds:
             self._metrics.rejected("deadline")
             raise OverloadedError(
                 f"{self._queued_images} images are queued, too many to answer within the call's deadline",

@@ -156,9 +156,19 @@ async def test_call_that_cannot_be_answered_in_time_is_refused_at_once() -> None
     metrics = Metrics()
     async with batching(FirstPixelModel(), metrics) as batcher:
         await digits(batcher, 1)  # teaches the batcher how long an image takes
+        before = batcher.submit(images(2), 1)
         with pytest.raises(OverloadedError, match="too many to answer within the call's deadline"):
             await digits(batcher, *range(200), remaining_seconds=1e-6)
+        await before
     assert metrics.registry.get_sample_value("digits_rejected_total", {"reason": "deadline"}) == 1
+
+
+async def test_a_batcher_that_stalled_once_takes_callers_again() -> None:
+    async with batching(FirstPixelModel()) as batcher:
+        batcher._seconds_per_image = 60.0  # what it believes after a pause of the whole machine
+        for _ in range(200):  # each batch tells it better
+            assert await digits(batcher, 3, remaining_seconds=5) == [3]
+        assert batcher._seconds_per_image < 1
 
 
 async def test_close_finishes_the_queue_and_refuses_new_calls() -> None:
