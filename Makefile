@@ -143,6 +143,10 @@ bench-swaps: setup  ## Measure what callers notice of fifty new versions in a ro
 bench-export: setup  ## Measure the lean and the 8-bit graphs against what tf2onnx makes by itself
 	$(BIN)/python -m tests.bench.export
 
+.PHONY: bench-curve
+bench-curve: setup  ## Measure latency against load, for sizing
+	$(BIN)/python -m tests.bench.curve
+
 build/peers/%/.ready: tests/bench/peers/%/requirements.txt
 	$(PYTHON) -m venv build/peers/$*
 	build/peers/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<

@@ -1,0 +1,106 @@
+"""Latency against load on one core, for sizing: `make bench-curve`.
+
+Finds what a closed loop gets out of the server, then sends shares of that in an open loop: strangers who do not wait
+for each other's answers, and whose latency counts from when a call was due. Prints a table, writes JSON and a plot.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import matplotlib as mpl
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from matplotlib import pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import processes as bench
+from tests.bench.run import RESULTS
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# Images a call, with the calls that keep the server busy in a closed loop.
+CALLS = {1: (64, 15_000), 16: (16, 4000), 64: (8, 1000)}
+
+app = App(help=__doc__)
+console = Console()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One load, and what callers noticed of it; latencies are in milliseconds."""
+
+    images_per_call: int
+    share: float  # of what a closed loop gets
+    due_calls_per_second: float
+    calls_per_second: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
+
+
+@app.default
+def main(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0) -> int:
+    """Measure every point for `seconds`."""
+    points = []
+    with bench.server("--max-batch-images", 64) as running:
+        for images, (inflight, calls) in CALLS.items():
+            closed = bench.closed_loop(running.grpc_port, images, inflight=inflight, calls=calls)
+            for share in SHARES:
+                rate = share * closed.calls_per_second
+                load = bench.open_loop(running.address, rate, seconds=seconds, images_per_call=images)
+                points.append(
+                    Point(images, share, rate, load.calls_per_second, load.p50_ms, load.p99_ms, load.refused)
+                )
+                console.print(f"{images} images a call, {share:.0%}: p99 {load.p99_ms:.1f} ms", style="dim")
+    show(points)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "curve.json").write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
+    plot(points)
+    console.print(f"written to {RESULTS}/curve.json and curve.svg")
+    return 0
+
+
+def show(points: Sequence[Point]) -> None:
+    """Print the points; where fewer calls were answered than were due, either side did not keep up."""
+    table = Table(title="One core for the server, open loop")
+    for name in (
+        "images a call",
+        "share",
+        "calls/s due",
+        "answered",
+        "images/s",
+        "p50 ms",
+        "p99 ms",
+        "refused",
+    ):
+        table.add_column(name, justify="right")
+    for point in points:
+        table.add_row(
+            *(str(point.images_per_call), f"{point.share:.0%}", f"{point.due_calls_per_second:,.0f}"),
+            *(f"{point.calls_per_second:,.0f}", f"{point.calls_per_second * point.images_per_call:,.0f}"),
+            *(f"{point.p50_ms:,.1f}", f"{point.p99_ms:,.1f}", f"{point.refused:,}"),
+        )
+    console.print(table)
+
+
+def plot(points: Sequence[Point]) -> None:
+    """Draw p50 and p99 against images a second, a colour for each size of call."""
+    mpl.use("agg")
+    _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for images, colour in zip(CALLS, ("#2a6f97", "#c1666b", "#6a994e"), strict=True):
+        mine = [point for point in points if point.images_per_call == images]
+        rates = [point.due_calls_per_second * images for point in mine]
+        label = f"{images} image{'s' * (images > 1)} a call"
+        axes.plot(rates, [point.p99_ms for point in mine], color=colour, label=f"{label}, p99")
+        axes.plot(rates, [point.p50_ms for point in mine], color=colour, linestyle=":", label="p50")
+    axes.set(xlabel="images a second that are due", ylabel="milliseconds", yscale="log")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=3)
+    plt.savefig(RESULTS / "curve.svg")
+
+
+if __name__ == "__main__":
+    sys.exit(app(result_action="return_value"))
