@@ -1,5 +1,6 @@
 """The `digit-trainer` command."""
 
+import os
 import sys
 
 from cyclopts import App, CycloptsError
@@ -28,15 +29,21 @@ register(app)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 1 bad data, 2 usage, 3 a gate refused."""
     try:
-        return int(app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         return _complain(" ".join(str(error).split()), _USAGE)
     except TrainerError as error:
         return _complain(str(error), error.exit_code)
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _complain(f"{error.filename or 'system'}: {error.strerror or error}", _FAILED)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    return int(code or 0)
 
 
 def _complain(message: str, code: int) -> int:

@@ -7,6 +7,7 @@ place, so a training can stop after any step and go on as if it had not.
 import math
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from trainer.errors import TrainerError
 from trainer.observer import Epoch, Observer
 from trainer.prediction import Predictor, keras_predictor
 from trainer.recipe import Recipe
-from trainer.schedule import learning_rate_at, plateau_factor, stops_early
+from trainer.schedule import exported_epoch, learning_rate_at, plateau_factor, stops_early
 from trainer.stop import Stopped
 from trainer.trainee import Learn, Trainee, new_trainee, step_function
 
@@ -71,9 +72,10 @@ def fit_network(recipe: Recipe, split: Split, course: Course, observer: Observer
         validation_loss, validation_accuracy = _measure(predict, split.x_validation, split.y_validation)
         epoch = replace(summed, validation_loss=validation_loss, validation_accuracy=validation_accuracy)
         progress = Progress(epoch=progress.epoch + 1, history=(*progress.history, epoch))
+        _keep_best(trainee, recipe, progress.history)
         _save(course.checkpoint, progress, trainee)
         observer.epoch(epoch)
-    return Fitted(trainee.averaged, progress.history)
+    return Fitted(trainee.averaged if trainee.best is None else trainee.best, progress.history)
 
 
 def _one_epoch(training: _Training, progress: Progress) -> Epoch:
@@ -113,6 +115,14 @@ def _one_epoch(training: _Training, progress: Progress) -> Epoch:
         learning_rate=rate,
         duration_seconds=time.monotonic() - started,
     )
+
+
+def _keep_best(trainee: Trainee, recipe: Recipe, history: Sequence[Epoch]) -> None:
+    """Remember the averaged weights if the last epoch is the one to export so far."""
+    if trainee.best is None or exported_epoch(recipe.fit.early_stopping, history) != len(history) - 1:
+        return
+    for best, now in zip(trainee.best.variables, trainee.averaged.variables, strict=True):
+        best.assign(now)
 
 
 def _restored(trainee: Trainee, checkpoint: Checkpoint | None) -> Progress:

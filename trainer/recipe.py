@@ -41,11 +41,15 @@ Monitor = Literal["validation_loss", "validation_accuracy", "loss", "accuracy"]
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when `monitor` has not improved by `min_delta` for `patience` epochs."""
+    """Stop when `monitor` has not improved by `min_delta` for `patience` epochs.
+
+    `restore_best_weights` exports the weights of the last epoch that improved it, stopped early or not.
+    """
 
     monitor: Monitor = "validation_loss"
     patience: Count = 5
     min_delta: NotNegative = 0.0
+    restore_best_weights: bool = False
 
 
 @dataclass(frozen=True)

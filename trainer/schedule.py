@@ -20,19 +20,27 @@ def learning_rate_at(fit: Fit, step: int, steps_per_epoch: int, epochs: int) -> 
     return fit.learning_rate
 
 
+def best_epoch(rule: EarlyStopping, history: Sequence[Epoch]) -> int:
+    """Return the position in `history` of the last epoch that improved on those before it."""
+    best = 0
+    for i, epoch in enumerate(history):
+        if _score(rule.monitor, epoch) > _score(rule.monitor, history[best]) + rule.min_delta:
+            best = i
+    return best
+
+
 def stops_early(rule: EarlyStopping | None, history: Sequence[Epoch]) -> bool:
     """Say whether the last epoch was one too many without improvement."""
     if rule is None or not history:
         return False
-    since_best = 0
-    best = -math.inf
-    for epoch in history:
-        score = _score(rule.monitor, epoch)
-        if score > best + rule.min_delta:
-            best, since_best = score, 0
-        else:
-            since_best += 1
-    return since_best >= rule.patience
+    return len(history) - 1 - best_epoch(rule, history) >= rule.patience
+
+
+def exported_epoch(rule: EarlyStopping | None, history: Sequence[Epoch]) -> int:
+    """Return the position in `history` of the epoch whose weights are exported."""
+    if rule is None or not rule.restore_best_weights:
+        return len(history) - 1
+    return best_epoch(rule, history)
 
 
 def plateau_factor(rule: ReduceOnPlateau | None, history: Sequence[Epoch], learning_rate: float) -> float:

@@ -19,16 +19,21 @@ _STATISTICS_AVERAGE = 0.99
 
 @dataclass(frozen=True)
 class Trainee:
-    """A network that learns, the average of its weights over the last steps, and the optimizer's memory."""
+    """A network that learns, the average of its weights over the last steps, and the optimizer's memory.
+
+    `best` is the averaged network as it was after its best epoch, where the recipe wants that one back.
+    """
 
     network: Any
     averaged: Any
     optimizer: Any
+    best: Any | None
 
     @property
     def variables(self) -> list[Any]:
         """All state, in an order that does not change."""
-        return [*self.network.variables, *self.averaged.variables, *self.optimizer.variables]
+        best = [] if self.best is None else self.best.variables
+        return [*self.network.variables, *self.averaged.variables, *self.optimizer.variables, *best]
 
 
 def new_trainee(recipe: Recipe, seed: int) -> Trainee:
@@ -41,7 +46,9 @@ def new_trainee(recipe: Recipe, seed: int) -> Trainee:
     arguments = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
     optimizer = getattr(keras.optimizers, type(chosen).__name__)(recipe.fit.learning_rate, **arguments)
     optimizer.build(network.trainable_variables)
-    return Trainee(network, averaged, optimizer)
+    stopping = recipe.fit.early_stopping
+    best = training_network(recipe, "float32") if stopping and stopping.restore_best_weights else None
+    return Trainee(network, averaged, optimizer, best)
 
 
 def step_function(recipe: Recipe, trainee: Trainee, split: Split, seed: int) -> Learn:

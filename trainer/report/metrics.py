@@ -56,7 +56,7 @@ def run_metrics(evidence: Evidence) -> Metrics:
         table[f"digit_{curves.digit}_roc_auc"] = curves.roc_auc
         table[f"digit_{curves.digit}_average_precision"] = curves.average_precision
     table |= {
-        "validation_accuracy": record.history[-1]["validation_accuracy"],
+        "validation_accuracy": record.validation_accuracy,
         "epochs": len(record.history),
         "fit_duration_seconds": round(record.fit_duration_seconds, 1),
         "parameters": record.manifest["parameters"],

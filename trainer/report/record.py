@@ -9,7 +9,10 @@ from typing import Any
 from trainer.data.dataset import Dataset
 from trainer.data.source import load_data
 from trainer.errors import TrainerError
+from trainer.observer import Epoch
+from trainer.recipe import parse_recipe
 from trainer.run import Run
+from trainer.schedule import exported_epoch
 
 _SOURCE_FILE = "data.txt"
 
@@ -29,6 +32,13 @@ class Record:
     def summary(self) -> str:
         """What the recipe is, in one line."""
         return str(tomllib.loads(self.recipe).get("summary", ""))
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Accuracy on the validation images after the epoch that was exported."""
+        rule = parse_recipe(self.recipe, "", "recipe.toml").fit.early_stopping
+        epochs = [Epoch(**row) for row in self.history]  # type: ignore[arg-type]  # CSV has no whole numbers
+        return epochs[exported_epoch(rule, epochs)].validation_accuracy
 
     @property
     def fit_duration_seconds(self) -> float:

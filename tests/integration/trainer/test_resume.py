@@ -18,7 +18,7 @@ from trainer.errors import TrainerError
 from trainer.fit import Course, Fitted, fit_network
 from trainer.layers import Dropout
 from trainer.observer import Observer
-from trainer.recipe import Recipe, load_recipe
+from trainer.recipe import EarlyStopping, Recipe, load_recipe
 from trainer.stop import Stopped
 
 EPOCHS = 3
@@ -82,6 +82,35 @@ def test_resumed_training_equals_the_uninterrupted_one(
     for one, other in zip(weights(resumed), weights(uninterrupted), strict=True):
         np.testing.assert_array_equal(one, other)
     assert figures(resumed) == figures(uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def restoring(recipe: Recipe) -> Recipe:
+    """Nothing improves by that much, so the first epoch stays the best; the training ends after three."""
+    rule = EarlyStopping(patience=2, min_delta=100.0, restore_best_weights=True)
+    return replace(recipe, fit=replace(recipe.fit, schedule="constant", early_stopping=rule))
+
+
+def test_best_weights_are_restored(restoring: Recipe, split: Split) -> None:
+    first = fit_network(restoring, split, Course(1, 7), Observer())
+    restored = fit_network(restoring, split, Course(9, 7), Observer())
+    assert len(restored.history) == 3
+    for one, other in zip(weights(restored), weights(first), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("when", [(1, 0), (2, 5)])
+def test_best_weights_survive_a_resume(
+    restoring: Recipe, split: Split, tmp_path: Path, when: tuple[int, int]
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoint.npz", "this one")
+    observer = StopAt(*when)
+    with pytest.raises(Stopped):
+        fit_network(restoring, split, Course(9, 7, checkpoint, observer.stop), observer)
+    resumed = fit_network(restoring, split, Course(9, 7, checkpoint), Observer())
+    first = fit_network(restoring, split, Course(1, 7), Observer())
+    for one, other in zip(weights(resumed), weights(first), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_checkpoint_of_another_training_is_refused(recipe: Recipe, split: Split, tmp_path: Path) -> None:

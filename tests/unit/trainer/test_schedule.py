@@ -2,7 +2,7 @@ import pytest
 
 from trainer.observer import Epoch
 from trainer.recipe import EarlyStopping, Fit, ReduceOnPlateau
-from trainer.schedule import learning_rate_at, plateau_factor, stops_early
+from trainer.schedule import exported_epoch, learning_rate_at, plateau_factor, stops_early
 
 
 def history(*losses: float) -> list[Epoch]:
@@ -36,6 +36,14 @@ def test_training_stops_after_patience_epochs_without_a_better_one() -> None:
     assert not stops_early(rule, history(0.5, 0.6, 0.4, 0.5))
     assert not stops_early(None, history(0.5, 0.6, 0.7))
     assert not stops_early(rule, [])
+
+
+def test_best_epoch_is_exported_where_asked_else_the_last() -> None:
+    kept = EarlyStopping(restore_best_weights=True, min_delta=0.1)
+    assert exported_epoch(kept, history(0.5, 0.3, 0.25, 0.6)) == 1  # 0.25 is no improvement by 0.1
+    assert exported_epoch(kept, history(0.5)) == 0
+    assert exported_epoch(EarlyStopping(), history(0.5, 0.3, 0.6)) == 2
+    assert exported_epoch(None, history(0.5, 0.6)) == 1
 
 
 def test_accuracy_counts_as_better_when_it_is_higher() -> None:
