@@ -27,11 +27,13 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     from server.errors import StartError  # noqa: PLC0415
     from server.log import configure  # noqa: PLC0415
     from server.news import News  # noqa: PLC0415
+    from server.ports import warn_of_plaintext  # noqa: PLC0415
     from server.serve import serve as run  # noqa: PLC0415
     from server.supervisor import supervise  # noqa: PLC0415
 
     news = News()
     configure(settings.log_format, settings.log_level, news.add)
+    warn_of_plaintext(settings)
     try:
         workers = cpus.available() if settings.workers == "auto" else settings.workers
         uvloop.run(run(settings, news) if workers == 1 else supervise(settings, workers, news))

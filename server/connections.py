@@ -29,6 +29,10 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),  # no limit on ours
         ("grpc.http2.min_recv_ping_interval_without_data_ms", CLIENT_PING_SECONDS * 1000),
+        # Who sends more calls than are answered: its client keeps the rest, which costs the server nothing.
+        ("grpc.max_concurrent_streams", settings.max_connection_calls),
+        # gRPC would count calls that are answered and not cleaned up yet, and refuse who keeps to the limit.
+        ("grpc.http.overload_protection", 0),
         # Who never leaves, and so never sees a server that was added. Calls and streams under way go on.
         ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),
     ]

@@ -18,7 +18,6 @@ from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
-from server.errors import StartError
 from server.guests import guest_handler
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
@@ -27,9 +26,11 @@ from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics, worker_metrics
 from server.models import Models
 from server.news import News
+from server.ports import Ports, bind
 from server.service import PredictionService
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
+from server.tls import Certificates
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
@@ -66,12 +67,14 @@ async def serve(settings: Settings, news: News) -> None:
         ready=lambda: answering.statuses.serving,
         refresh=answering.metrics.flush,
     )
-    with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
+    metrics_host = settings.metrics_host or settings.host
+    with listening(endpoint, metrics_host, settings.metrics_port) as metrics_port:
 
-        def ready(grpc_port: int) -> None:
+        def ready(ports: Ports) -> None:
             log.info(
                 "ready",
-                grpc_port=grpc_port,
+                grpc_port=ports.grpc,
+                health_port=ports.health,
                 metrics_port=metrics_port,
                 models=list(answering.models.states),
                 seconds=round(time.monotonic() - started, 2),
@@ -98,14 +101,15 @@ class Answering:
     async def run(
         self,
         stop: asyncio.Future[signal.Signals],
-        ready: Callable[[int], None],
+        ready: Callable[[Ports], None],
         *,
-        shared_port: int | None = None,
+        shared: Ports | None = None,
     ) -> None:
-        """Start, call `ready` with the gRPC port, answer until `stop`, stop.
+        """Start, call `ready` with the ports, answer until `stop`, stop.
 
         Raises:
-            StartError: the port is taken, or the repository has nothing that may serve.
+            StartError: a port is taken, a file of TLS cannot be used, or the repository has nothing that may
+                serve.
 
         """
         settings, models, statuses = self._settings, self.models, self.statuses
@@ -121,12 +125,15 @@ class Answering:
         self.metrics.sample()
 
         # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
-        server, grpc_port = self._listen(shared_port)
+        server, grpc_port = self._listen(shared)
+        probed, health_port = self._listen_for_probes(shared)
         await server.start()
+        if probed is not None:
+            await probed.start()
         try:
             await self._watcher.start()
             models.open()
-            ready(grpc_port)
+            ready(Ports(grpc_port, health_port))
             received = await stop
 
             # Stop: tell everyone, keep answering while they notice, finish what is in flight.
@@ -142,6 +149,8 @@ class Answering:
             await asyncio.sleep(0)  # it has begun
             models.refuse()
             await stopping
+            if probed is not None:
+                await probed.stop(None)
             await models.close()
             self.metrics.flush()
             if self._tracing:
@@ -156,9 +165,9 @@ class Answering:
             if self.models.inflight_images == held:
                 return
 
-    def _listen(self, shared_port: int | None) -> tuple[grpc.aio.Server, int]:
+    def _listen(self, shared: Ports | None) -> tuple[grpc.aio.Server, int]:
         settings = self._settings
-        port = settings.grpc_port if shared_port is None else shared_port
+        certificates = Certificates.of(settings)
         server = grpc.aio.server(
             options=[
                 *connections.options(settings),
@@ -166,12 +175,7 @@ class Answering:
                     "grpc.max_receive_message_length",
                     settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES,
                 ),
-                ("grpc.max_concurrent_streams", settings.max_connection_calls),
-                # gRPC would count calls that it has answered and not cleaned up yet against the limit, and
-                # refuse calls of callers who keep to it.
-                ("grpc.http.overload_protection", 0),
-                # Two servers must not share a port by accident; workers of one do.
-                ("grpc.so_reuseport", int(shared_port is not None)),
+                *_sharing(shared),
             ]
         )
         admission = Admission(
@@ -196,12 +200,23 @@ class Answering:
         tell = reflection.aio.ReflectionServicer(described, _described_files())
         for guest, servicer in ((HEALTH_SERVICE, self.statuses), (REFLECTION_SERVICE, tell)):
             server.add_generic_rpc_handlers((guest_handler(guest, servicer),))
-        try:
-            return server, server.add_insecure_port(f"{settings.host}:{port}")
-        except RuntimeError:
-            raise StartError(
-                f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
-            ) from None
+        port = settings.grpc_port if shared is None else shared.grpc
+        credentials = None if certificates is None else certificates.credentials()
+        return server, bind(server, "gRPC", settings.host, port, credentials)
+
+    def _listen_for_probes(self, shared: Ports | None) -> tuple[grpc.aio.Server | None, int | None]:
+        """Make a server of health alone, in plaintext: kubelet's probes cannot do mutual TLS."""
+        port = self._settings.health_port if shared is None else shared.health
+        if port is None:
+            return None, None
+        server = grpc.aio.server(options=_sharing(shared))
+        server.add_generic_rpc_handlers((guest_handler(HEALTH_SERVICE, self.statuses),))
+        return server, bind(server, "health", self._settings.host, port, None)
+
+
+def _sharing(shared: Ports | None) -> list[tuple[str, int]]:
+    # Two servers must not share a port by accident; workers of one do.
+    return [("grpc.so_reuseport", int(shared is not None))]
 
 
 def _described_files() -> DescriptorPool:

@@ -50,6 +50,21 @@ class Settings:
     metrics_port: Port = 9090
     """Port of /metrics, /livez and /readyz; 0 takes any free one."""
 
+    metrics_host: str = ""
+    """Address that the metrics port listens on; that of the gRPC port by default."""
+
+    health_port: Port | None = None
+    """Plaintext port of grpc.health.v1 and nothing else, for probes that cannot do TLS; none by default."""
+
+    tls_cert_file: Path | None = None
+    """Certificate chain of the gRPC port, PEM; read again when it changes. Without it, the port is plaintext."""
+
+    tls_key_file: Path | None = None
+    """Key of the certificate, PEM without a passphrase."""
+
+    tls_client_ca_file: Path | None = None
+    """Certificates of authorities, PEM; given, only callers with a certificate of theirs are let in."""
+
     model_repository: Path = SHIPPED_REPOSITORY
     """Folder of models to serve; the model that ships with the package by default."""
 

@@ -10,12 +10,9 @@ import asyncio
 import os
 import pickle
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,8 +27,10 @@ from server.errors import StartError
 from server.joined_metrics import JoinedMetrics
 from server.log import debug, debugging
 from server.news import News
+from server.ports import Ports, reserved
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
+from server.tls import Certificates
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
@@ -55,35 +54,39 @@ class Job:
 
     settings: Settings
     slot: int
-    grpc_port: int
+    ports: Ports
 
 
 async def supervise(settings: Settings, count: int, news: News) -> None:
     """Run `count` workers until SIGTERM or SIGINT, and stop them in order.
 
     Raises:
-        StartError: a port is taken, or a worker cannot start.
+        StartError: a port is taken, a file of TLS cannot be used, or a worker cannot start.
 
     """
+    Certificates.of(settings)  # one line that says what is wrong is better than one of each worker
     started = time.monotonic()
     stop = stop_signal()
-    with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved_port(settings) as grpc_port:
+    with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved(settings) as ports:
         metrics = JoinedMetrics(Path(folder))
-        workers = [Worker(Job(settings, slot, grpc_port), metrics, news) for slot in range(count)]
+        workers = [Worker(Job(settings, slot, ports), metrics, news) for slot in range(count)]
         endpoint = Endpoint(
             metrics.registry,
             news,
             live=lambda: all(not worker.task.done() for worker in workers),
             ready=lambda: any(worker.ready.is_set() for worker in workers) and not stop.done(),
         )
-        with listening(endpoint, settings.host, settings.metrics_port) as metrics_port:
+        with listening(
+            endpoint, settings.metrics_host or settings.host, settings.metrics_port
+        ) as metrics_port:
             _answer_signals(workers)
             try:
                 await _first_start(workers, stop)
                 if not stop.done():
                     log.info(
                         "ready",
-                        grpc_port=grpc_port,
+                        grpc_port=ports.grpc,
+                        health_port=ports.health,
                         metrics_port=metrics_port,
                         workers=count,
                         seconds=round(time.monotonic() - started, 2),
@@ -258,29 +261,3 @@ async def _stop(workers: list[Worker], stop: asyncio.Future[signal.Signals], set
         log.error("workers killed", workers=len(late), after_seconds=seconds)
         _send_all(workers, signal.SIGKILL)
         await asyncio.wait(late)
-
-
-@contextmanager
-def reserved_port(settings: Settings) -> Iterator[int]:
-    """Hold the gRPC port for the workers of this server and no other; yield its number.
-
-    Raises:
-        StartError: somebody has it.
-
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as alone, socket.socket(family) as shared:
-        try:
-            # Without SO_REUSEPORT first: another server's workers would share theirs with ours.
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind((settings.host, settings.grpc_port))
-            port: int = alone.getsockname()[1]
-            alone.close()
-            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            shared.bind((settings.host, port))
-        except OSError:
-            raise StartError(
-                f"gRPC port {settings.grpc_port} on {settings.host} cannot be bound, is another server using it?"
-            ) from None
-        yield port

@@ -62,7 +62,7 @@ async def work(job: Job) -> None:
     await answering.run(
         stop,
         lambda _: beating.append(asyncio.create_task(beat(answering.models))),
-        shared_port=job.grpc_port,
+        shared=job.ports,
     )
 
 
