@@ -40,8 +40,8 @@ packages:  ## Install the Debian packages that some tests and benchmarks use (as
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  buildah catatonit chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
 	# Its programs alone: the package starts a Prometheus of its own, on the port of our metrics.
-	command -v promtool >/dev/null || { folder=$$(mktemp -d) && chmod 755 $$folder && cd $$folder && \
-	  apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | \
+	command -v promtool >/dev/null || { mkdir -p build/prometheus && cd build/prometheus && \
+	  apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | \
 	  tar --extract --directory /usr/local/bin --strip-components 3 ./usr/bin; }
 
 .PHONY: lock
