@@ -10,13 +10,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from server.calibration import measure
 from server.manifest import IMAGE_BYTES, Graph, Manifest, RefusedError
 from server.session import Runtime, Session, first_line
-from server.tuning import Tuning, tune
+from server.tuning import Tuning, tried, tune
 
 # Several hundred times the shipped model, and still loaded in seconds beside one that serves.
 MAX_GRAPH_BYTES = 256 * 1024 * 1024
+# In one run, where two graphs are compared.
+COMPARED_IMAGES = 16
 
 log = structlog.get_logger()
 
@@ -61,32 +62,33 @@ class Model:
             )
         contents = _verified_files(folder, manifest)
 
+        def opened(graph: Graph, threads: int, *, trial: bool = False) -> Session:
+            own = replace(runtime, threads=threads)
+            return Session.open(folder / graph.file, contents[graph.file], own, trial=trial)
+
+        def seconds(graph: Graph) -> float:
+            session = opened(graph, tuning.threads or 1, trial=True)
+            return tried(session, [COMPARED_IMAGES])[0].seconds
+
         def proven(graph: Graph) -> "Model":
-            path, content = folder / graph.file, contents[graph.file]
-
-            def trial(threads: int) -> Session:
-                return Session.open(path, content, replace(runtime, threads=threads), trial=True)
-
-            tuned = tune(f"{manifest.model}/{manifest.version}/{graph.file}", tuning, trial)
-            session = Session.open(path, content, replace(runtime, threads=tuned.threads))
-            model = cls(manifest, graph, session, tuned)
+            title = f"{manifest.model}/{manifest.version}/{graph.file}"
+            tuned = tune(title, tuning, lambda threads: opened(graph, threads, trial=True))
+            model = cls(manifest, graph, opened(graph, tuned.threads), tuned)
             between_batches()
             model._check_golden()
             model._warm(between_batches)
             return model
 
         float32, *others = manifest.graphs
-        model = proven(float32)
         for graph in others if runtime.integers else []:
             try:
-                other = proven(graph)
+                if seconds(graph) <= seconds(float32):
+                    return proven(graph)
             except RefusedError as error:
                 log.warning(
-                    "8-bit graph not used", model=model.name, version=model.version, reason=str(error)
+                    "8-bit graph not used", version=f"{folder.parent.name}/{folder.name}", reason=str(error)
                 )
-            else:
-                model = min(other, model, key=Model._seconds)
-        return model
+        return proven(float32)
 
     @property
     def name(self) -> str:
@@ -119,11 +121,6 @@ class Model:
         return np.concatenate(
             [self.session.run(images[start : start + size]) for start in range(0, len(images), size)]
         )
-
-    def _seconds(self) -> float:
-        """Return how long an image takes."""
-        (measured,) = measure(self.predict, [self.tuning.batch_images])
-        return measured.seconds / measured.images
 
     def _check_golden(self) -> None:
         golden = self.graph.golden

@@ -46,7 +46,12 @@ def tune(name: str, tuning: Tuning, trial: Callable[[int], Session]) -> Tuning:
         return tuning
     chosen, chosen_rate = tuning, 0.0
     for threads in [tuning.threads] if tuning.threads else sorted({1, cpus.available()}):
-        table = _measured(trial(threads), tuning)
+        session = trial(threads)
+        largest = LARGEST_CPU_RUN if session.runtime.provider == "cpu" else LARGEST_GPU_RUN
+        largest = tuning.batch_images or largest
+        powers = [1 << exponent for exponent in range(largest.bit_length())]
+        table = tried(session, [tuning.run_images] if tuning.run_images else powers)
+        del session
         run = best_run(table)
         batch_images = tuning.batch_images or best_batch(run)
         log.info(
@@ -63,10 +68,13 @@ def tune(name: str, tuning: Tuning, trial: Callable[[int], Session]) -> Tuning:
     return chosen
 
 
-def _measured(session: Session, tuning: Tuning) -> list[Measured]:
-    largest = LARGEST_CPU_RUN if session.runtime.provider == "cpu" else LARGEST_GPU_RUN
-    largest = tuning.batch_images or largest
-    sizes = [tuning.run_images] if tuning.run_images else [1 << n for n in range(largest.bit_length())]
+def tried(session: Session, sizes: list[int]) -> list[Measured]:
+    """Measure a session for runs of `sizes`, in images.
+
+    Raises:
+        RefusedError: it cannot be run.
+
+    """
     try:
         return measure(session.run, sizes)
     except Exception as error:  # noqa: BLE001 - as many types as for opening
