@@ -139,6 +139,10 @@ bench: setup  ## Measure the server against raw ONNX Runtime
 bench-swaps: setup  ## Measure what callers notice of fifty new versions in a row
 	$(BIN)/python -m tests.bench.swaps
 
+.PHONY: bench-observing
+bench-observing: setup  ## Measure what metrics, logs and history cost a call
+	$(BIN)/python -m tests.bench.observing
+
 .PHONY: bench-export
 bench-export: setup  ## Measure the lean and the 8-bit graphs against what tf2onnx makes by itself
 	$(BIN)/python -m tests.bench.export
