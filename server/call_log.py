@@ -31,25 +31,31 @@ class CallLog:
         self._lines = 0
         self._left_out = 0
 
+    def wants(self, seconds: float) -> bool:
+        """Tell whether a call that took so long gets a line, or is slow and may."""
+        return (
+            seconds >= self._slow_seconds
+            or (self._sample > 0 and random.random() < self._sample)  # noqa: S311 - a sample is no secret
+            or log.debugging()
+        )
+
     def finished(  # noqa: PLR0913 - what there is to know of a call
         self,
         context: ServicerContext[Any, Any],
         method: str,
         code: str,
         seconds: float,
-        answer: Answer | None,
+        answer: Answer,
         *,
         unary: bool,
     ) -> None:
-        """Write a line for one call, if it is slow, in the sample, or every line is wanted."""
+        """Write a line for a call that is wanted; slow ones share a few lines a second."""
         if unary and seconds >= self._slow_seconds:
             if (left_out := self._left_out_before()) is not None:
                 more = {"left_out": left_out} if left_out else {}
                 logger.warning("slow call", **_facts(context, method, code, seconds, answer), **more)
-        elif self._sample and random.random() < self._sample:  # noqa: S311 - a sample is no secret
+        else:
             logger.info("call", **_facts(context, method, code, seconds, answer))
-        elif log.debugging():
-            logger.debug("call", **_facts(context, method, code, seconds, answer))
 
     def _left_out_before(self) -> int | None:
         """Return how many slow calls went without a line before this one; None if it does too."""
@@ -65,10 +71,10 @@ class CallLog:
 
 
 def _facts(
-    context: ServicerContext[Any, Any], method: str, code: str, seconds: float, answer: Answer | None
+    context: ServicerContext[Any, Any], method: str, code: str, seconds: float, answer: Answer
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"method": method, "code": code, "ms": round(seconds * 1e3, 3)}
-    if answer is not None:
+    if answer.digits:
         facts |= {
             "images": len(answer.digits),
             "queue_ms": round(answer.queue_seconds * 1e3, 3),

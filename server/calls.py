@@ -37,8 +37,8 @@ Context = ServicerContext[Any, Any]
 # of messages, sends its answers with context.write, and returns nothing.
 Handler = Callable[[Any, Context], Awaitable[Message | None]]
 
-# What the call of this task was answered with: where its time went.
-answered: ContextVar[Answer | None] = ContextVar("answered", default=None)
+# What the call of this task was answered with, and where its time went; nothing and nowhere if it was not.
+answered: ContextVar[Answer] = ContextVar("answered", default=Answer())  # noqa: B039 - nobody changes it
 
 INTERNAL_MESSAGE = "internal error, the server's log has the details"
 
@@ -115,14 +115,13 @@ def observed(handler: Handler, service: str, method: str, observers: Observers, 
         finally:
             # Before abort: the server may have stopped by the time that it returns (grpc/grpc#37239).
             seconds = time.monotonic() - started
-            if answer := answered.get():
-                metrics.finished(
-                    service, method, code, seconds,
-                    queue_seconds=answer.queue_seconds, compute_seconds=answer.compute_seconds,
-                )  # fmt: skip
-            else:
-                metrics.finished(service, method, code, seconds)
-            call_log.finished(context, method, code, seconds, answer, unary=unary)
+            answer = answered.get()
+            metrics.finished(
+                service, method, code, seconds,
+                queue_seconds=answer.queue_seconds, compute_seconds=answer.compute_seconds,
+            )  # fmt: skip
+            if call_log.wants(seconds):
+                call_log.finished(context, method, code, seconds, answer, unary=unary)
             if trace:
                 metrics.exemplar(method, seconds, trace.trace_id)
                 trace.end(code, response)

@@ -8,16 +8,18 @@ Nothing can be taken out of those files, so the series of what is gone are left 
 no worker serves, and of labels that point elsewhere. They go on where they ended should it come back.
 """
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 from server.errors import StartError
 from server.metrics import worker_metrics
@@ -39,6 +41,8 @@ class JoinedMetrics(Collector):
         self._workers, self._restarts = worker_metrics(self.registry)
         self._processes = {"supervisor": os.getpid()}  # by place
         self._seen: set[int] = set()
+        # Of a sample's name and labels. The library has none for what is in files.
+        self._exemplars: dict[tuple[str, frozenset[tuple[str, str]]], Exemplar] = {}
         self.registry.register(self)
 
     def started(self, slot: int, pid: int) -> None:
@@ -61,9 +65,20 @@ class JoinedMetrics(Collector):
         """Count a worker that died."""
         self._restarts.inc()
 
+    def receive_exemplar(self, line: bytes) -> None:
+        """Keep the exemplar that a worker tells of, for as long as there is none newer in its place."""
+        name, labels, *exemplar = json.loads(line)
+        self._exemplars[name, frozenset(labels.items())] = Exemplar(*exemplar)
+
     def collect(self) -> Iterable[Metric]:
         """Return the workers' metrics as one, and CPU, memory and file descriptors of each process."""
-        yield from present(list(self._files.collect()))  # type: ignore[no-untyped-call]
+        for family in present(list(self._files.collect())):  # type: ignore[no-untyped-call]
+            if self._exemplars and family.type == "histogram":
+                family.samples = [
+                    each._replace(exemplar=self._exemplars.get((each.name, frozenset(each.labels.items()))))
+                    for each in family.samples
+                ]
+            yield family
         joined: dict[str, Metric] = {}
         for place, pid in sorted(self._processes.items()):
             for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
@@ -92,6 +107,19 @@ def present(metrics: list[Metric]) -> list[Metric]:
         for metric in metrics:
             metric.samples = [sample for sample in metric.samples if stays(sample)]
     return metrics
+
+
+def worker_values(slot: int, tell: Callable[[str], None]) -> type:
+    """Return what holds the numbers of the worker in a place: files, and `tell` for its exemplars."""
+    mapped: Any = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+    class Value(mapped):  # type: ignore[misc]  # the library makes the class
+        def set_exemplar(self, exemplar: Exemplar) -> None:
+            _, _, name, label_names, label_values, *_ = self._params
+            labels = dict(zip(label_names, label_values, strict=True))
+            tell(json.dumps([name, labels, exemplar.labels, exemplar.value, exemplar.timestamp]) + "\n")
+
+    return Value
 
 
 def reserve(folder: Path, slot: int) -> None:

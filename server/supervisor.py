@@ -2,7 +2,7 @@
 
 The kernel spreads connections over the workers (SO_REUSEPORT). A worker reads its job from standard input,
 which then stays open: its end tells the worker that the supervisor is gone. To standard output it writes its
-news, a line each, and an empty line when it is ready and then each second for as long as it works: a worker
+news and exemplars, a line each, and an empty line when it is ready and then each second for as long as it works: a worker
 that falls silent is killed.
 """
 
@@ -150,11 +150,14 @@ class Worker:
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
     async def _beat(self, output: asyncio.StreamReader) -> bool:
-        """Wait for a beat of the process, taking in its news; return False when it ends."""
+        """Wait for a beat of the process, taking in its news and exemplars; return False when it ends."""
         while (line := await output.readline()) != BEAT:
             if not line:
                 return False
-            self._news.receive(line, self._job.slot)
+            if line.startswith(b"["):
+                self._metrics.receive_exemplar(line)
+            else:
+                self._news.receive(line, self._job.slot)
         return True
 
     async def _run(self) -> tuple[bool, int]:

@@ -16,7 +16,7 @@ import uvloop
 from prometheus_client import values
 
 from server.errors import StartError
-from server.joined_metrics import reserve
+from server.joined_metrics import reserve, worker_values
 from server.log import configure
 from server.models import Models
 from server.news import line
@@ -29,7 +29,7 @@ def main() -> int:
     job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor
     configure(job.settings.log_format, job.settings.log_level, lambda item: tell(line(item) + "\n"))
     # Metrics go to files named by the place, so that the next process in it goes on with them.
-    values.ValueClass = values.MultiProcessValue(lambda: job.slot)  # type: ignore[no-untyped-call]
+    values.ValueClass = worker_values(job.slot, tell)
     try:
         reserve(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), job.slot)
         uvloop.run(work(job))

@@ -1,8 +1,10 @@
-"""What observing costs: the server as it is against one without metrics, history and timing: `make bench-observing`.
+"""What observing costs: the server as it is against one without metrics, log of calls and history.
+
+`make bench-observing`.
 
 Both run all the time on one core; the load goes to one and then to the other, so that a machine whose speed
 drifts does not decide. CPU time a call is what counts: on a busy core it is what throughput is made of, and other
-programs disturb it least. The server without also validates nothing, so the cost is rather too high than too low.
+programs disturb it least.
 """
 
 import statistics
@@ -25,7 +27,7 @@ def main(*, rounds: int = 12, calls: int = 10_000) -> int:
     """Measure `rounds` times `calls` single images, 64 in flight, on each; print medians and the cost."""
     rates: dict[str, list[float]] = {"observed": [], "not observed": []}
     costs: dict[str, list[float]] = {"observed": [], "not observed": []}
-    with bench.server() as observed, bench.server(kind=bench.UnobservedServer) as bare:
+    with bench.server() as observed, bench.server(kind=bench.BlindServer) as bare:
         servers = {"observed": observed, "not observed": bare}
         for server in servers.values():
             bench.closed_loop(server.grpc_port, 1, inflight=64, calls=calls)

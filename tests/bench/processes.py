@@ -43,6 +43,12 @@ class UnobservedServer(RunningServer):
     module = "tests.bench.unobserved"
 
 
+class BlindServer(RunningServer):
+    """Our server with nothing that observes."""
+
+    module = "tests.bench.blind"
+
+
 @contextmanager
 def pinned(*cores: int) -> Iterator[None]:
     """Start the processes of this block on these cores."""

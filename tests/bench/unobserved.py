@@ -6,9 +6,7 @@
 import sys
 from typing import Any
 
-import numpy as np
-
-from server import calls, cli, history, metrics, service
+from server import calls, cli, metrics, service
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -24,9 +22,6 @@ def main() -> int:
     """Take the work around the model out, and serve."""
     metrics.BatchMetrics.batch = nothing  # type: ignore[method-assign]
     metrics.Metrics.finished = nothing  # type: ignore[method-assign]
-    metrics.Metrics.sample = nothing  # type: ignore[method-assign]
-    history.History.record = nothing  # type: ignore[method-assign]
-    np.count_nonzero = lambda _: 0  # type: ignore[assignment]  # of the ink
     calls.observed = bare
     service.PredictionService._count = lambda _, size_bytes: size_bytes // 784  # type: ignore[method-assign]
     return cli.main()

@@ -3,6 +3,7 @@
 import queue
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 pytest.importorskip("opentelemetry.sdk", reason="NOT RUN: the extra otel is not installed")
 
@@ -18,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
-from tests.process import WAIT_SECONDS, running
+from tests.process import WAIT_SECONDS, RunningServer, running
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -47,6 +49,27 @@ def collecting() -> Iterator[tuple[Collector, dict[str, str]]]:
         server.stop(None)
 
 
+def check_exemplar(server: RunningServer) -> None:
+    """Scrape as OpenMetrics until a bucket names the trace; a worker writes its counts some times a second."""
+    url = f"http://127.0.0.1:{server.metrics_port}/metrics"
+    request = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    for _ in range(200):
+        with urllib.request.urlopen(request) as response:  # noqa: S310 - our own URL
+            families = list(text_string_to_metric_families(response.read().decode()))
+        named = [
+            sample
+            for family in families
+            for sample in family.samples
+            if sample.exemplar and sample.exemplar.labels == {"trace_id": TRACE_ID}
+        ]
+        if named and named[0].value:
+            break
+    (bucket,) = named
+    assert bucket.name == "digits_request_duration_seconds_bucket"
+    assert bucket.value == 1
+    assert bucket.exemplar.value <= float(bucket.labels["le"])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_spans_of_a_call_reach_the_collector(tmp_path: Path, publish: Publish, workers: int) -> None:
     publish(tmp_path)
@@ -54,6 +77,7 @@ def test_spans_of_a_call_reach_the_collector(tmp_path: Path, publish: Publish, w
         with running("--model-repository", tmp_path, "--workers", workers, env=env) as server:
             metadata = (("traceparent", f"00-{TRACE_ID}-00f067aa0ba902b7-01"),)
             server.stub.Predict(PredictRequest(images=bytes(784)), metadata=metadata, timeout=WAIT_SECONDS)
+            check_exemplar(server)
         (exported,) = collector.received.get(timeout=WAIT_SECONDS).resource_spans  # sent at the stop
         resource = {each.key: each.value.string_value for each in exported.resource.attributes}
         assert resource["service.name"] == "digit-server"
