@@ -1,9 +1,11 @@
 """Who may come in: asked before a call's message is read, when a refusal still costs the least."""
 
 import random
+from collections.abc import Iterable
 
-from server.errors import OverloadedError
+from server.errors import OverloadedError, ServingError
 from server.metrics import Metrics
+from server.tokens import Tokens
 
 # What a caller is told to wait when the server as a whole is full: a few batches.
 FULL_RETRY_SECONDS = 0.1
@@ -12,17 +14,20 @@ MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.01, 10.0
 
 
 class Admission:
-    """What the calls under way in this process take, and its bounds."""
+    """What the calls under way in this process take, its bounds, and whose calls it answers."""
 
-    def __init__(self, metrics: Metrics, *, max_calls: int, max_inflight_bytes: int) -> None:
+    def __init__(
+        self, metrics: Metrics, *, max_calls: int, max_inflight_bytes: int, tokens: Tokens | None = None
+    ) -> None:
         self._metrics = metrics
         self._max_calls = max_calls
         self._max_inflight_bytes = max_inflight_bytes
+        self._tokens = tokens
         self.calls = 0
         self.message_bytes = 0
 
-    def refusal(self) -> OverloadedError | None:
-        """Return why a call that is about to begin is refused; None lets it in."""
+    def refusal(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> ServingError | None:
+        """Return why a call of `method` that is about to begin is refused; None lets it in."""
         if self.calls >= self._max_calls:
             self._metrics.rejected("calls")
             return OverloadedError(
@@ -35,7 +40,7 @@ class Admission:
                 f"past {self._max_inflight_bytes}",
                 FULL_RETRY_SECONDS,
             )
-        return None
+        return None if self._tokens is None else self._tokens.refusal(metadata, method)
 
 
 def pushback(retry_seconds: float) -> tuple[tuple[str, str], ...]:

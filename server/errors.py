@@ -37,6 +37,18 @@ class OverloadedError(ServingError):
         self.retry_seconds = retry_seconds
 
 
+class UnauthenticatedError(ServingError):
+    """The call has no token that is known."""
+
+    code = StatusCode.UNAUTHENTICATED
+
+
+class ForbiddenError(ServingError):
+    """The call's token is known, and not good for the method."""
+
+    code = StatusCode.PERMISSION_DENIED
+
+
 class ExpiredError(ServingError):
     """The caller's deadline passed while it waited; the model was not run for it."""
 

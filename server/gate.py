@@ -36,7 +36,7 @@ class Gate(grpc.GenericRpcHandler):
         if found is None:
             return None
         name, method = found
-        refusal = self._admission.refusal()
+        refusal = self._admission.refusal(name, details.invocation_metadata)
         return method if refusal is None else self._refusing(name, refusal)
 
     def _refusing(self, name: str, error: ServingError) -> RpcMethod:

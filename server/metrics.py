@@ -43,7 +43,7 @@ SAMPLE_SECONDS = 1.0
 # Every status that this server answers: a rate sees the first error only where the series was there before.
 CODES = (
     *("OK", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "INVALID_ARGUMENT", "NOT_FOUND"),
-    *("RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "UNAVAILABLE"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "UNAVAILABLE"),
 )
 # Where a unary call's time goes; the three add up to its duration.
 STAGES = ("queue", "compute", "rest")

@@ -31,6 +31,7 @@ from server.service import PredictionService
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
 from server.tls import Certificates
+from server.tokens import Tokens
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
@@ -179,7 +180,10 @@ class Answering:
             ]
         )
         admission = Admission(
-            self.metrics, max_calls=settings.max_calls, max_inflight_bytes=settings.max_inflight_bytes
+            self.metrics,
+            max_calls=settings.max_calls,
+            max_inflight_bytes=settings.max_inflight_bytes,
+            tokens=None if settings.token_file is None else Tokens(settings.token_file),
         )
         prediction = PredictionService(self.models, settings.max_request_images)
         inference = InferenceService(

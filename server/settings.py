@@ -65,6 +65,10 @@ class Settings:
     tls_client_ca_file: Path | None = None
     """Certificates of authorities, PEM; given, only callers with a certificate of theirs are let in."""
 
+    token_file: Path | None = None
+    """File of hashed bearer tokens, a line NAME SHA256 [METHOD,METHOD] each; given, only calls with one of them
+    are answered, but for health and reflection. Read again when it changes."""
+
     model_repository: Path = SHIPPED_REPOSITORY
     """Folder of models to serve; the model that ships with the package by default."""
 

@@ -31,6 +31,7 @@ from server.ports import Ports, reserved
 from server.settings import Settings
 from server.signals import answer_signals, stop_signal
 from server.tls import Certificates
+from server.tokens import Tokens
 
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
@@ -64,7 +65,10 @@ async def supervise(settings: Settings, count: int, news: News) -> None:
         StartError: a port is taken, a file of TLS cannot be used, or a worker cannot start.
 
     """
-    Certificates.of(settings)  # one line that says what is wrong is better than one of each worker
+    # One line that says what is wrong is better than one of each worker.
+    Certificates.of(settings)
+    if settings.token_file is not None:
+        Tokens(settings.token_file)
     started = time.monotonic()
     stop = stop_signal()
     with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved(settings) as ports:
