@@ -22,6 +22,11 @@ class Ports:
     grpc: int
     health: int | None
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """What the line says that tells that the server is ready."""
+        return {"grpc_port": self.grpc} | ({} if self.health is None else {"health_port": self.health})
+
 
 def bind(
     server: grpc.aio.Server, name: str, host: str, port: int, credentials: grpc.ServerCredentials | None

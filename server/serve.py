@@ -74,8 +74,7 @@ async def serve(settings: Settings, news: News) -> None:
         def ready(ports: Ports) -> None:
             log.info(
                 "ready",
-                grpc_port=ports.grpc,
-                health_port=ports.health,
+                **ports.facts,
                 metrics_port=metrics_port,
                 models=list(answering.models.states),
                 seconds=round(time.monotonic() - started, 2),

@@ -89,8 +89,7 @@ async def supervise(settings: Settings, count: int, news: News) -> None:
                 if not stop.done():
                     log.info(
                         "ready",
-                        grpc_port=ports.grpc,
-                        health_port=ports.health,
+                        **ports.facts,
                         metrics_port=metrics_port,
                         workers=count,
                         seconds=round(time.monotonic() - started, 2),

@@ -76,7 +76,7 @@ class RunningServer(ServerProcess):
         self.address = f"127.0.0.1:{ready['grpc_port']}"
         self.grpc_port: int = ready["grpc_port"]
         self.metrics_port: int = ready["metrics_port"]
-        self.health_port: int | None = ready["health_port"]
+        self.health_port: int | None = ready.get("health_port")
         self.channel = grpc.insecure_channel(self.address)
         self.stub = prediction_pb2_grpc.PredictionServiceStub(self.channel)
 
