@@ -1,5 +1,6 @@
 """The served graph: Keras in, ONNX out, preprocessing included."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
     """
     import tf2onnx  # noqa: PLC0415  # slow to import
 
+    # One of its optimizers gives up on some activations with a traceback; the graph is right nevertheless.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     signature = [tf.TensorSpec((None, PIXELS), tf.uint8, name=INPUT_NAME)]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]  # tensorflow ships no types

@@ -10,7 +10,18 @@ from typing import Annotated, ClassVar, Literal
 from trainer.schema import Count, NotNegative, Range, Share, Size
 
 Activation = Literal[
-    "linear", "relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid", "softplus", "softsign", "softmax"
+    "linear",
+    "relu",
+    "elu",
+    "selu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "softplus",
+    "softsign",
+    "exponential",
+    "softmax",
 ]
 Padding = Literal["valid", "same"]
 Natural = Annotated[int, Range(low=0)]

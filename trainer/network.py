@@ -11,7 +11,20 @@ from trainer.layers import ActivationLayer, Conv2D, Layer, MaxPooling2D
 from trainer.recipe import Recipe
 from trainer.shapes import PIXELS
 
-_NEVER_FALLING = {"linear", "relu", "elu", "selu", "tanh", "sigmoid", "softplus", "softsign"}
+_NEVER_FALLING = {
+    *(
+        "linear",
+        "relu",
+        "elu",
+        "selu",
+        "tanh",
+        "sigmoid",
+        "hard_sigmoid",
+        "softplus",
+        "softsign",
+        "exponential",
+    )
+}
 """Activations that keep the order of their inputs, so that they commute with max pooling."""
 
 EPSILON = 1e-3

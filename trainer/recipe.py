@@ -27,6 +27,7 @@ Loss = Literal[
     "binary_crossentropy",
     "mean_squared_error",
     "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_logarithmic_error",
     "kl_divergence",
     "poisson",

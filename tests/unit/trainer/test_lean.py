@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -6,7 +7,7 @@ import pytest
 
 from trainer.backend import keras
 from trainer.export import export_onnx
-from trainer.layers import AveragePooling2D, Conv2D, Dense, Flatten, Permute, Rescaling, Reshape
+from trainer.layers import Activation, AveragePooling2D, Conv2D, Dense, Flatten, Permute, Rescaling, Reshape
 from trainer.network import served_network
 from trainer.prediction import keras_predictor, onnx_predictor
 from trainer.recipe import Fit, Recipe, load_recipe, shipped_recipes
@@ -58,6 +59,15 @@ def test_scaling_with_an_offset_stays_in_the_graph(tmp_path: Path) -> None:
     )
     model = exported(Recipe("", layers, Fit(1, 1), name="offset"), tmp_path / "model.onnx")
     assert {"Mul", "Add"} <= {node.op_type for node in model.graph.node}
+
+
+def test_every_activation_is_exported(tmp_path: Path) -> None:
+    layers = (
+        *(Rescaling(1 / 255), Reshape((28, 28, 1))),
+        *(Conv2D(2, activation=activation) for activation in get_args(Activation)),
+        *(Flatten(), Dense(10, "softmax")),
+    )
+    exported(Recipe("", layers, Fit(1, 1), name="every"), tmp_path / "model.onnx")
 
 
 def test_network_of_another_shape_is_exported_as_it_is(tmp_path: Path) -> None:
