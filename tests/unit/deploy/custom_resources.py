@@ -91,6 +91,32 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
             },
         )
     ),
+    ("cert-manager.io/v1", "Issuer"): _resource(
+        {
+            "oneOf": [
+                _object("selfSigned", selfSigned=_object()),
+                _object("ca", ca=_object("secretName", secretName=_TEXT)),
+            ]
+        }
+    ),
+    ("cert-manager.io/v1", "Certificate"): _resource(
+        _object(
+            *("secretName", "issuerRef"),
+            secretName=_TEXT,
+            issuerRef=_object("name", kind={"enum": ["Issuer", "ClusterIssuer"]}, name=_TEXT),
+            isCA={"type": "boolean"},
+            commonName={"type": "string", "maxLength": 64},
+            dnsNames={"type": "array", "items": _TEXT},
+            usages={"type": "array", "items": {"enum": ["server auth", "client auth"]}},
+            duration=_DURATION,
+            renewBefore=_DURATION,
+            privateKey=_object(
+                algorithm={"enum": ["RSA", "ECDSA", "Ed25519"]},
+                size={"enum": [256, 384, 521]},
+                rotationPolicy={"enum": ["Never", "Always"]},
+            ),
+        )
+    ),
     ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): _resource(
         _object(
             "template",

@@ -99,8 +99,11 @@ def test_volumes_and_references_name_what_is_there(variant: Variant) -> None:
             if "persistentVolumeClaim" in volume
         }
         assert wanted <= claims
-        for each in [*spec.get("initContainers", []), *spec["containers"]]:
-            assert {mount["name"] for mount in each.get("volumeMounts", [])} == set(volumes)
+        containers = [*spec.get("initContainers", []), *spec["containers"]]
+        mounted = [{mount["name"] for mount in each.get("volumeMounts", [])} for each in containers]
+        assert set().union(*mounted) == set(volumes)
+        # The server's key is nobody else's.
+        assert sum("tls" in names for names in mounted) == ("tls" in volumes)
 
 
 def test_prometheus_scrapes_each_pod_once(variant: Variant) -> None:

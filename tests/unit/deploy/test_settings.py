@@ -74,15 +74,43 @@ def test_a_pod_may_take_longer_to_stop_than_the_server_does(
 
 def test_ports_are_the_servers(variant: Variant) -> None:
     ports = {"grpc": Settings().grpc_port, "metrics": Settings().metrics_port}
+    if health_port := variant.settings().get("DIGITS_HEALTH_PORT"):
+        ports["health"] = int(health_port)
     for kind, pod in variant.pods():
         if kind == "Deployment":
             server = container(pod, "server")
             assert {port["name"]: port["containerPort"] for port in server["ports"]} == ports
             for probe in ("startupProbe", "readinessProbe"):
-                assert server[probe]["grpc"] == {"port": ports["grpc"]}
+                # The kubelet cannot do mutual TLS.
+                assert server[probe]["grpc"] == {"port": ports.get("health", ports["grpc"])}
     for service in variant.of_kind("Service"):
         for port in service["spec"]["ports"]:
             assert port["port"] == ports[port["name"]]
+
+
+def test_files_of_tls_are_where_the_certificates_secret_is_mounted(variant: Variant) -> None:
+    files = {name: path for name, path in variant.settings().items() if name.startswith("DIGITS_TLS_")}
+    certificates = {each["metadata"]["name"]: each["spec"] for each in variant.of_kind("Certificate")}
+    assert bool(files) == bool(certificates)
+    if not files:
+        return
+    services = {each["metadata"]["name"] for each in variant.of_kind("Service")}
+    assert set(certificates["digits-server"]["dnsNames"]) == services
+    for kind, pod in variant.pods():
+        if kind == "Deployment":
+            secrets = {
+                each["name"]: each["secret"]["secretName"]
+                for each in pod["spec"]["volumes"]
+                if "secret" in each
+            }
+            folders = {
+                each["mountPath"]: secrets.get(each["name"])
+                for each in container(pod, "server")["volumeMounts"]
+            }
+            for name, key in (("CERT", "tls.crt"), ("KEY", "tls.key"), ("CLIENT_CA", "ca.crt")):
+                folder, _, file = files[f"DIGITS_TLS_{name}_FILE"].rpartition("/")
+                assert file == key  # as cert-manager names them
+                assert folders[folder] == certificates["digits-server"]["secretName"]
 
 
 def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
