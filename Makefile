@@ -131,6 +131,11 @@ lint: setup  ## Check style and types
 .PHONY: check
 check: lint test test-server-only  ## Everything that must pass before a change lands
 
+# FUZZ_INPUTS and FUZZ_SEED say how many inputs, and which.
+.PHONY: fuzz
+fuzz: setup  ## Send a server 100,000 inputs that are nearly right
+	$(BIN)/python -m tests.fuzz.run
+
 .PHONY: bench
 bench: setup  ## Measure the server against raw ONNX Runtime
 	$(BIN)/python -m tests.bench.run

@@ -13,9 +13,9 @@ from server.news import Item, reporter
 
 Level = Literal["debug", "info", "warning", "error"]
 
-# gRPC's words, with a traceback, for an answer to somebody who has left: nothing that an operator could mend,
-# and thousands a second where somebody wants it so.
-CALLER_GONE = "ExecuteBatchError raised in core by servicer method"
+# gRPC's words, with a traceback, for an answer to somebody who has left and for a header that is no text:
+# nothing that an operator could mend, and thousands a second where somebody wants it so.
+NOT_OURS = ("ExecuteBatchError raised in core by servicer method", "Invalid encoding on ")
 
 _configured: Level = "info"
 _debugging = False
@@ -54,7 +54,7 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if message.startswith(CALLER_GONE):
+        if message.startswith(NOT_OURS):
             return
         log = structlog.get_logger()
         log.log(record.levelno, message, library=record.name, exc_info=record.exc_info)
