@@ -110,6 +110,7 @@ class Connection:
             # A machine that vanished closes no connection: ask one that is silent whether it is still there.
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", int(self.connect_timeout_seconds * 1000)),
+            ("grpc.http2.ping_timeout_ms", int(self.connect_timeout_seconds * 1000)),
             ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
