@@ -128,6 +128,17 @@ lint: setup  ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The exceptions of bandit are in pyproject.toml and beside the lines, each with its reason.
+LOCKS ?= $(filter-out %/policy.txt,$(wildcard requirements/*.txt))
+.PHONY: audit
+audit: setup  ## Look for known weaknesses in our code, and in all that the locks name
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml server trainer clients
+	@for lock in $(LOCKS); do \
+	  $(BIN)/pip-audit --strict --disable-pip --progress-spinner off --requirement $$lock || \
+	  { echo "NOT CLEAN, OR NOT AUDITED: $$lock. pip-audit asks https://pypi.org for each package; where that" \
+	         "does not answer for all of them, run 'make audit' on a machine that reaches it." >&2; exit 1; }; \
+	done
+
 .PHONY: check
 check: lint test test-server-only  ## Everything that must pass before a change lands
 

@@ -26,7 +26,7 @@ from server.supervisor import BEAT, BEAT_SECONDS, Job
 
 def main() -> int:
     """Serve the job on standard input until a signal, or the end of standard input."""
-    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor
+    job: Job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own supervisor  # nosec B301
     configure(job.settings.log_format, job.settings.log_level, lambda item: tell(line(item) + "\n"))
     # Metrics go to files named by the place, so that the next process in it goes on with them.
     values.ValueClass = worker_values(job.slot, tell)

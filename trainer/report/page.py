@@ -81,7 +81,7 @@ def render(template: str, evidence: Evidence, **more: Any) -> str:
     """Fill a template with the evidence and what follows from it directly."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # only reports need it
 
-    environment = Environment(
+    environment = Environment(  # the model card is Markdown, where escapes would show  # nosec B701
         loader=PackageLoader("trainer.report"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
