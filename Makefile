@@ -147,6 +147,11 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 fuzz: setup  ## Send a server 100,000 inputs that are nearly right
 	$(BIN)/python -m tests.fuzz.run
 
+# SOAK_MINUTES and KILL_SECONDS say how long it takes, and how often a worker is killed.
+.PHONY: soak
+soak: setup  ## Load for half an hour while workers are killed, then overload
+	$(BIN)/python -m tests.soak.run
+
 .PHONY: bench
 bench: setup  ## Measure the server against raw ONNX Runtime
 	$(BIN)/python -m tests.bench.run
