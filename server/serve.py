@@ -124,14 +124,18 @@ class Answering:
 
         self.metrics.sample()
 
-        # Start: listen, so that probes get an answer; load and prove the models; turn healthy.
+        # Start: listen, so that probes get an answer; load and prove the models; turn healthy. A worker loads
+        # first: connections to the port that it shares would come to it while others could answer them.
+        if shared is not None:
+            await self._watcher.start()
         server, grpc_port = self._listen(shared)
         probed, health_port = self._listen_for_probes(shared)
         await server.start()
         if probed is not None:
             await probed.start()
         try:
-            await self._watcher.start()
+            if shared is None:
+                await self._watcher.start()
             models.open()
             ready(Ports(grpc_port, health_port))
             received = await stop
