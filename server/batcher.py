@@ -120,6 +120,7 @@ class Batcher:
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
+        self._busy_since = 0.0  # when the queue began to be worked off, or the last batch had been run
         self._thread = None if inline else ThreadPoolExecutor(1, "model")
         self._task = asyncio.create_task(self._run(), name="batcher")
 
@@ -220,6 +221,7 @@ class Batcher:
                     reason = "idle"
                     self._arrival.clear()
                     await self._arrival.wait()
+                    self._busy_since = time.monotonic()
                 await self._released.wait()
                 batch = self._take()
                 if batch:
@@ -281,10 +283,17 @@ class Batcher:
             log.exception("model failed on a batch", calls=len(batch))
             await self._isolate(batch)
         else:
-            self._seconds_per_image += (run.seconds / len(run.images) - self._seconds_per_image) / 8
+            self._learn(run)
             self._answer(batch, run, reason)
         finally:
             self._running_images = 0
+
+    def _learn(self, run: _Run) -> None:
+        """Keep an average of how long an image takes, with all that the server does beside while it is busy."""
+        ended = run.started + run.seconds
+        seconds_per_image = (ended - self._busy_since) / len(run.images)
+        self._seconds_per_image += (seconds_per_image - self._seconds_per_image) / 8
+        self._busy_since = ended
 
     async def _isolate(self, batch: list[_Slice]) -> None:
         """Run a failed batch again one call at a time: only the call that fails shall fail."""

@@ -124,6 +124,10 @@ class Settings:
     max_calls: Count = 2000
     """Most calls and streams under way in one process; past it, calls are refused before they are read."""
 
+    max_pending_calls: Count = 256
+    """Most calls that wait until the process has time to look at them; past it gRPC refuses more and more of them, all
+    at twice as many. It is what a stall of the process may cost in waiting, and what bounds the wait of calls in overload."""
+
     max_inflight_bytes: Count = 64 * 2**20
     """Most bytes that the messages of calls under way hold in one process; past it, likewise."""
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,22 @@ def test_concurrent_callers_share_batches_and_get_their_own_answers(server: Runn
         assert [each.digits[0] for each in responses] == linear_answers(2, IMAGES).argmax(axis=1).tolist()
         largest.append(max(each.timing.batch_images for each in responses))
     assert max(largest) > 1
+
+
+def test_calls_that_come_faster_than_they_are_taken_up_are_refused_at_once(
+    tmp_path: Path, publish: Publish
+) -> None:
+    publish(tmp_path)
+    request = prediction_pb2.PredictRequest(images=IMAGES[0].tobytes())
+    codes: Counter[str] = Counter()
+    with running("--model-repository", tmp_path, "--max-pending-calls", 2) as server:
+        server.predict(IMAGES[0].tobytes())  # connects
+        for _ in range(10):  # gRPC may send a call later than it was made, even after the pause
+            with paused(server):
+                calls = [server.stub.Predict.future(request, timeout=WAIT_SECONDS) for _ in range(64)]
+            codes.update(call.code().name for call in calls)
+        assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
+        assert server.predict(IMAGES[0].tobytes()).digits
 
 
 def test_stream_answers_in_order_and_batches_its_own_requests(server: RunningServer) -> None:

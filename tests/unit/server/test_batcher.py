@@ -1,6 +1,7 @@
 """The batcher, with a model that is arithmetic."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -124,6 +125,19 @@ async def test_refused_caller_is_told_to_wait_as_long_as_the_queue_takes() -> No
             await asyncio.gather(*tasks, return_exceptions=True)
             await digits(batcher, 1)  # the queue is empty again
     assert 0 < waits[0] < waits[1]
+
+
+async def test_wait_is_predicted_with_the_work_around_the_model() -> None:
+    async def busy() -> None:
+        while True:
+            time.sleep(0.002)  # noqa: ASYNC251 - what the loop does besides
+            await asyncio.sleep(0)
+
+    async with batching(FirstPixelModel(), max_batch_images=1) as batcher:
+        other = asyncio.create_task(busy())
+        await asyncio.gather(*[digits(batcher, 1) for _ in range(50)])
+        other.cancel()
+        assert batcher._seconds_per_image > 0.001
 
 
 async def test_expired_call_is_dropped_before_compute() -> None:
