@@ -73,6 +73,12 @@ def debug(on: bool) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
+def toggle_debug() -> None:
+    """Write every line, or no longer, and say which."""
+    debug(not _debugging)
+    structlog.get_logger().warning("log level", level_now="debug" if _debugging else _configured)
+
+
 class _Forgiving:
     """A file that loses what cannot be written: a full disk must not fail a call that wants to log."""
 

@@ -21,7 +21,7 @@ from server.endpoint import Endpoint, listening
 from server.guests import guest_handler
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
-from server.log import debug, debugging
+from server.log import toggle_debug
 from server.manifest import IMAGE_BYTES
 from server.metrics import Metrics, worker_metrics
 from server.models import Models
@@ -118,7 +118,7 @@ class Answering:
         answer_signals(
             {
                 signal.SIGUSR1: lambda: diagnosis.write(loop, models.queues),
-                signal.SIGUSR2: lambda: debug(not debugging()),
+                signal.SIGUSR2: toggle_debug,
             }
         )
 

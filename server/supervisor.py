@@ -25,7 +25,7 @@ from server import diagnosis
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
 from server.joined_metrics import JoinedMetrics
-from server.log import debug, debugging
+from server.log import debugging, toggle_debug
 from server.news import News
 from server.ports import Ports, reserved
 from server.settings import Settings
@@ -243,13 +243,13 @@ def _answer_signals(workers: list[Worker]) -> None:
         diagnosis.write(loop, {})
         loop.call_soon_threadsafe(pass_on, signal.SIGUSR1)
 
-    def toggle_debug() -> None:
-        debug(not debugging())
+    def change_level() -> None:
+        toggle_debug()
         pass_on(signal.SIGUSR2)
 
     loop.add_signal_handler(signal.SIGHUP, look)
     answer_signals(
-        {signal.SIGUSR1: diagnose, signal.SIGUSR2: partial(loop.call_soon_threadsafe, toggle_debug)}
+        {signal.SIGUSR1: diagnose, signal.SIGUSR2: partial(loop.call_soon_threadsafe, change_level)}
     )
 
 
