@@ -74,6 +74,15 @@ def labels(folder: Path) -> dict[str, int]:
         ) from error
 
 
+def existing_model(repository: Path, model: str) -> Path:
+    """Return the folder of a model that is there. Raises TrainerError."""
+    folder = repository / model
+    if not folder.is_dir():
+        names = sorted(entry.name for entry in repository.glob("[!.]*") if entry.is_dir())
+        raise TrainerError(f"{folder}: no such model, models there are: {', '.join(names) or 'none'}")
+    return folder
+
+
 def point(folder: Path, label: str, version: int, share: float | None = None) -> int | None:
     """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter, validators
 from trainer.errors import TrainerError, UsageError
 from trainer.publish import Gates, Label
 from trainer.publish import publish as add
-from trainer.repository import labels, point, point_back
+from trainer.repository import existing_model, labels, point, point_back
 from trainer.run import Run
 
 Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
@@ -82,7 +82,7 @@ def promote(  # noqa: PLR0913  # each is a flag
         moves without it has none.
 
     """
-    folder = repository / model
+    folder = existing_model(repository, model)
     if version is None:
         version = labels(folder).get(from_label)
         if version is None:
@@ -105,6 +105,6 @@ def rollback(*, repository: Path, model: str = "digits", label: str = "stable") 
         Label to move back.
 
     """
-    left, now = point_back(repository / model, label)
+    left, now = point_back(existing_model(repository, model), label)
     print(f"{label}  {model} {now} (was {left})")
     return 0

@@ -78,8 +78,8 @@ def test_gate_that_refuses_exits_3_and_publishes_nothing(
             "--share: given without --label",
         ),
         (["publish", "{tmp}", "--repository", "{tmp}/r"], 1, "expected a finished run"),
-        (["promote", "--repository", "{tmp}/r"], 1, "no label canary"),
-        (["rollback", "--repository", "{tmp}/r"], 1, "digits"),
+        (["promote", "--repository", "{tmp}/r"], 1, "no such model"),
+        (["rollback", "--repository", "{tmp}/r"], 1, "no such model"),
         (["explain", "nonesuch"], 2, "no such recipe or file"),
         (["explain", "digits", "--config-json", "{tmp}/no.json"], 2, "No such file"),
         (["quantize", "{tmp}"], 1, "expected a finished run"),
@@ -134,3 +134,15 @@ def test_reader_that_has_seen_enough_is_no_error() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "label"), [("promote", "canary"), ("rollback", "stable")])
+def test_model_or_label_that_is_not_there_is_named(
+    command: str, label: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "digits").mkdir()
+    assert main([command, "--repository", str(tmp_path), "--model", "digit"]) == 1
+    assert f"{tmp_path}/digit: no such model, models there are: digits" in capsys.readouterr().err
+    assert not (tmp_path / "digit").exists()
+    assert main([command, "--repository", str(tmp_path)]) == 1
+    assert f"no label {label}" in capsys.readouterr().err
