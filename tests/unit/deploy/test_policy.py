@@ -65,7 +65,7 @@ def test_no_pod_reaches_anything_but_the_bucket_that_it_serves_from(variant: Var
         labels = pod["metadata"]["labels"]
         mine = [each for each in policies if selects(each["podSelector"]["matchLabels"], labels)]
         assert any(policy["policyTypes"] == ["Ingress", "Egress"] for policy in mine)
-        bucket = any("bucket" in str(each.get("envFrom")) for each in pod["spec"].get("initContainers", []))
+        bucket = any(volume["name"] == "bucket" for volume in pod["spec"].get("volumes", []))
         allowed = {
             port["port"] for policy in mine for rule in policy.get("egress", []) for port in rule["ports"]
         }
@@ -102,8 +102,9 @@ def test_volumes_and_references_name_what_is_there(variant: Variant) -> None:
         containers = [*spec.get("initContainers", []), *spec["containers"]]
         mounted = [{mount["name"] for mount in each.get("volumeMounts", [])} for each in containers]
         assert set().union(*mounted) == set(volumes)
-        # The server's key is nobody else's.
+        # The server's key is nobody else's, and the bucket's keys are none of the server's.
         assert sum("tls" in names for names in mounted) == ("tls" in volumes)
+        assert not any({"tls", "bucket"} <= names for names in mounted)
 
 
 def test_prometheus_scrapes_each_pod_once(variant: Variant) -> None:
