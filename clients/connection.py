@@ -49,13 +49,18 @@ class Tls:
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
 
+# CANCELLED by the server: its gRPC had more calls waiting than it takes, or closed with the call unread. What a
+# caller cancels itself is not tried again.
+RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Say how to reach a server.
 
     `timeout_seconds` is the deadline of every call, retries included; `connect_timeout_seconds`
     is how long to try an address that does not answer. A call that the server could not take
-    (UNAVAILABLE, RESOURCE_EXHAUSTED) is tried again, `attempts` times in all, by gRPC itself:
+    (UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED) is tried again, `attempts` times in all, by gRPC itself:
     with exponential backoff and jitter, heeding the server's pushback, and no longer once a
     large share of calls fails. A call without an answer after `hedge_seconds` is sent a second
     time and the first answer wins; at most one call in ten is. `token` is sent as a bearer token.
@@ -136,7 +141,7 @@ class Connection:
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                "retryableStatusCodes": list(RETRYABLE),
             }
             config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}]
         return config

@@ -31,7 +31,8 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", CLIENT_PING_SECONDS * 1000),
         # Who sends more calls than are answered: its client keeps the rest, which costs the server nothing.
         ("grpc.max_concurrent_streams", settings.max_connection_calls),
-        # What comes faster than it is taken up: gRPC refuses it for a fraction of what a refusal of ours costs.
+        # What comes faster than it is taken up: gRPC ends it, without a status of our choice, for a fraction of
+        # what a refusal of ours costs.
         ("grpc.server.max_pending_requests", settings.max_pending_calls),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_calls),
         # gRPC would count calls that are answered and not cleaned up yet, and refuse who keeps to the limit.

@@ -125,13 +125,13 @@ class Settings:
     """Most calls and streams under way in one process; past it, calls are refused before they are read."""
 
     max_pending_calls: Count = 256
-    """Most calls that wait until the process has time to look at them; past it gRPC refuses more and more of them, all
-    at twice as many. It is what a stall of the process may cost in waiting, and what bounds the wait of calls in overload."""
+    """Most calls that wait until the process has time to look at them; past it gRPC ends more and more of them with
+    CANCELLED, all at twice as many. It bounds how long calls wait in overload."""
 
     max_inflight_bytes: Count = 64 * 2**20
     """Most bytes that the messages of calls under way hold in one process; past it, likewise."""
 
-    max_connection_calls: Count = 512
+    max_connection_calls: Count = 128
     """Most calls and streams under way on one connection; gRPC clients keep the rest until there is room."""
 
     drain_seconds: Seconds = 5.0
