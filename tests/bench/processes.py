@@ -171,6 +171,31 @@ def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int
     return Load(content["calls_per_second"], *percentiles, refused=sum(content["failed"].values()))
 
 
+def offered(running: RunningServer, rate: float, *, seconds: int = 5, connections: int = 8) -> Load:
+    """Offer single images at `rate` calls a second, whether they are answered or not; count the answered.
+
+    Latencies are of all calls, those that were refused too.
+    """
+    message = prediction_pb2.PredictRequest(images=random_images(1)).SerializeToString()
+    name = "digits_requests_total"
+    before = running.metric(name, code="OK")
+    with tempfile.TemporaryDirectory() as folder:
+        data, log = Path(folder, "body"), Path(folder, "log")
+        data.write_bytes(grpc_body(message))
+        command = [
+            *("h2load", "--clients", connections, "--rps", round(rate / connections), "--duration", seconds),
+            *("--max-concurrent-streams", 1000, "--threads", 1, "--data", data, "--log-file", log),
+            *GRPC,
+            f"http://127.0.0.1:{running.grpc_port}{PREDICT}",
+        ]
+        with pinned(LOAD_CORE):
+            subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        milliseconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e3
+    answered = running.metric(name, code="OK") - before
+    percentiles = np.percentile(milliseconds, [50, 90, 99, 99.9]).tolist()
+    return Load(answered / seconds, *percentiles, refused=round(len(milliseconds) - answered))
+
+
 def stream(port: int, messages: int) -> float:
     """Return the messages a second of one bidirectional stream."""
     command = [sys.executable, "-m", "tests.bench.stream_load", str(port), str(messages)]
