@@ -98,7 +98,7 @@ def _head(now: Snapshot, *, ready: bool) -> str:
     ]
     problems = now.total("digits_repository_problems")
     warning = (
-        f'<p class="bad">{problems:.0f} wrong in the model repository, the log says what</p>'
+        f'<p class="bad">problems in the model repository: {problems:.0f}, the log says which</p>'
         if problems
         else ""
     )
