@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, writing
 from trainer.observer import Epoch
 
 
@@ -69,7 +69,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Replace a file's content so that a reader, or a crash, sees the old one or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with writing(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

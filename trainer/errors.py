@@ -1,5 +1,9 @@
 """What can go wrong through no fault of the trainer, with the exit code it ends a command with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TrainerError(Exception):
     """Say in one line which thing is wrong, what it is and what was expected."""
@@ -27,3 +31,13 @@ class GateRefused(TrainerError):  # noqa: N818  # a refusal is an answer, not an
     """A run does not meet a condition that publishing was given."""
 
     exit_code = 3
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file, as a full disk's does not, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from trainer.errors import writing
 from trainer.run import Run
 
 
@@ -23,7 +24,9 @@ def quantize(run: Path, /, *, data: str | None = None) -> int:
     from trainer.report.record import load_run_data  # noqa: PLC0415
 
     folder = Run(run)
-    trial = try_integers(folder, load_run_data(folder, folder.read_manifest(), data))
+    dataset = load_run_data(folder, folder.read_manifest(), data)
+    with writing(run):
+        trial = try_integers(folder, dataset)
     print(f"accuracy     {trial.accuracy:.2%} in integers, {trial.float_accuracy:.2%} in float")
     print(f"same digits  {trial.same_digits:.2%}")
     print(f"speed        {trial.speedup:.2f} times the float graph's, batches of 64 on one thread")

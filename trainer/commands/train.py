@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
+from trainer.errors import writing
 from trainer.recipe import Recipe, load_recipe, with_architecture
 from trainer.run import Run
 from trainer.stop import Stopped, stop_on_sigterm
@@ -79,7 +80,8 @@ def train(  # noqa: PLR0913  # each is a flag
             stop=stop,
         )
         try:
-            outcome = run_job(job, _observer(chosen, tensorboard))
+            with writing(folder):
+                outcome = run_job(job, _observer(chosen, tensorboard))
         except Stopped as stopped:
             sys.stderr.write(f"digit-trainer: {stopped}; --run-dir {folder} --resume goes on from there\n")
             return SIGTERM_EXIT
