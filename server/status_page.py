@@ -58,6 +58,15 @@ FIGURES: tuple[tuple[str, Callable[[Span], float | None]], ...] = (
 )
 
 
+_BAD = ' class="bad"'
+
+
+class _Bad(str):
+    """What a cell holds that should catch the eye."""
+
+    __slots__ = ()
+
+
 class StatusPage:
     """The page, and the history that it draws."""
 
@@ -161,7 +170,8 @@ def _versions(now: Snapshot) -> Iterable[Sequence[str]]:
 def _events(news: News) -> Iterable[Sequence[str]]:
     for item in news.latest():
         who = f"worker {item.worker}: " if item.worker else ""
-        yield _when(item.at), item.event, who + item.details
+        event = item.event if item.level == "info" else _Bad(item.event)
+        yield _when(item.at), event, who + item.details
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -172,7 +182,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     ]
     titles = (f"<th{kind}>{escape(head.lstrip('#'))}" for head, kind in zip(heads, kinds, strict=True))
     lines = (
-        "<tr>" + "".join(f"<td{kind}>{escape(cell)}" for cell, kind in zip(row, kinds, strict=True))
+        "<tr>"
+        + "".join(
+            f"<td{_BAD if isinstance(cell, _Bad) else kind}>{escape(cell)}"
+            for cell, kind in zip(row, kinds, strict=True)
+        )
         for row in rows
     )
     return f'<div class="table"><table><tr>{"".join(titles)}{"".join(lines)}</table></div>'

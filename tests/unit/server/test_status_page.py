@@ -58,6 +58,7 @@ def test_news_are_shown_newest_first_and_nothing_in_them_is_markup() -> None:
     page = Page(StatusPage(Metrics().registry, news))
     assert "script" not in page.tags
     assert page.cells.index("worker died") < page.cells.index("version refused")
+    assert '<td class="bad">worker died<td' in page.source
     assert {"worker 1: x", "model <script>, a & b", "1970-01-01 00:00"} <= set(page.cells)
 
 
