@@ -34,6 +34,9 @@ from server.trace import Part, Trace, current
 
 # Rounds of the event loop without an arrival after which no more are on their way.
 QUIET_ROUNDS = 16
+# The same where a batch is full already: what waits inside gRPC is not seen by admission. gRPC hands over a call
+# every few rounds; past the second number, the batch has waited long enough.
+FULL_QUIET_ROUNDS, FULL_ROUNDS = 6, 64
 
 log = structlog.get_logger()
 
@@ -236,13 +239,12 @@ class Batcher:
             )
 
     async def _gather(self) -> None:
-        """Wait while arrivals keep coming, until there is a full batch."""
-        quiet = 0
-        while quiet < QUIET_ROUNDS:
+        """Wait while arrivals keep coming; for a while only, once there is a full batch."""
+        quiet = full = 0
+        while quiet < (FULL_QUIET_ROUNDS if full else QUIET_ROUNDS) and full < FULL_ROUNDS:
             seen = self._queued_images
             await asyncio.sleep(0)  # lets the last answers out, too, before the next batch blocks the loop
-            if self._queued_images >= self._max_batch_images:
-                return
+            full += self._queued_images >= self._max_batch_images
             # gRPC's own threads bring the calls: on a busy core they run only if they are let in.
             os.sched_yield()
             quiet = quiet + 1 if self._queued_images == seen else 0

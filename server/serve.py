@@ -18,7 +18,7 @@ from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
 from server.endpoint import Endpoint, listening
-from server.guests import guest_handler
+from server.guests import add_guest
 from server.health_service import Health
 from server.inference_service import INFERENCE_SERVICE, InferenceService
 from server.log import toggle_debug
@@ -205,8 +205,10 @@ class Answering:
             reflection.SERVICE_NAME,
         )
         tell = reflection.aio.ReflectionServicer(described, _described_files())
-        for guest, servicer in ((HEALTH_SERVICE, self.statuses), (REFLECTION_SERVICE, tell)):
-            server.add_generic_rpc_handlers((guest_handler(guest, servicer),))
+        add_guest(
+            server, HEALTH_SERVICE, self.statuses, apart=["Check"]
+        )  # probes are answered under overload
+        add_guest(server, REFLECTION_SERVICE, tell)
         port = settings.grpc_port if shared is None else shared.grpc
         credentials = None if certificates is None else certificates.credentials()
         return server, bind(server, "gRPC", settings.host, port, credentials)
@@ -217,7 +219,7 @@ class Answering:
         if port is None:
             return None, None
         server = grpc.aio.server(options=_sharing(shared))
-        server.add_generic_rpc_handlers((guest_handler(HEALTH_SERVICE, self.statuses),))
+        add_guest(server, HEALTH_SERVICE, self.statuses)
         return server, bind(server, "health", self._settings.host, port, None)
 
 

@@ -95,6 +95,21 @@ def test_calls_that_come_faster_than_they_are_taken_up_are_ended_at_once(
         assert server.predict(IMAGES[0].tobytes()).digits
 
 
+def test_probes_are_answered_where_other_calls_are_refused(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    request = prediction_pb2.PredictRequest(images=IMAGES[0].tobytes())
+    with running("--model-repository", tmp_path, "--max-pending-calls", 2) as server:
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        server.predict(IMAGES[0].tobytes())  # connects
+        for _ in range(10):
+            with paused(server):
+                calls = [server.stub.Predict.future(request, timeout=WAIT_SECONDS) for _ in range(64)]
+                probe = stub.Check.future(health_pb2.HealthCheckRequest(), timeout=WAIT_SECONDS)
+            assert probe.result().status == health_pb2.HealthCheckResponse.SERVING
+            for call in calls:
+                call.code()  # waits for its end
+
+
 def test_stream_answers_in_order_and_batches_its_own_requests(server: RunningServer) -> None:
     sent = threading.Event()
 

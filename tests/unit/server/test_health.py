@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.guests import guest_handler
+from server.guests import add_guest
 from server.health_service import Health
 from server.serve import HEALTH_SERVICE
 
@@ -23,7 +23,7 @@ def health() -> Health:
 @pytest.fixture
 async def stub(health: Health) -> AsyncIterator[health_pb2_grpc.HealthStub]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((guest_handler(HEALTH_SERVICE, health),))
+    add_guest(server, HEALTH_SERVICE, health)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
