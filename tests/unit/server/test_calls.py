@@ -14,6 +14,7 @@ from protos.digits.v1 import prediction_pb2 as pb
 from server.admission import Admission
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
+from server.errors import OverloadedError
 from server.metrics import Metrics
 from server.serve import PREDICTION_SERVICE
 
@@ -31,6 +32,8 @@ class Waiting:
 
     async def Predict(self, request: pb.PredictRequest, _: Any) -> pb.PredictResponse:  # noqa: N802
         self.begun.release()
+        if not request.images:
+            raise OverloadedError("the queue is full", retry_seconds=0.5)
         try:
             await self.may_answer.wait()
         finally:
@@ -131,6 +134,18 @@ async def test_messages_that_take_too_much_room_keep_others_out() -> None:
         await call
         assert (await server.predict(1)).digits == [1]
         assert server.value("digits_rejected_total", reason="bytes") == 1
+
+
+async def test_a_call_that_the_queue_refuses_is_told_when_to_try_again() -> None:
+    async with serving() as server:
+        with pytest.raises(AioRpcError) as caught:
+            await server.predict(0)
+    assert (caught.value.code(), caught.value.details()) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the queue is full",
+    )
+    trailers = dict(caught.value.trailing_metadata())
+    assert 250 <= int(trailers["grpc-retry-pushback-ms"]) <= 750  # spread by half
 
 
 async def test_cancelled_calls_give_their_room_back() -> None:
