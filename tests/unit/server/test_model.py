@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from structlog.testing import capture_logs
 
 from server.manifest import RefusedError
@@ -215,6 +215,32 @@ def test_weights_behind_a_link_out_of_the_version_are_not_read(tmp_path: Path, p
     (folder / "weights").unlink()
     (tmp_path / "outside").rename(folder / "weights")
     assert load(folder).predict(np.zeros((1, 784), np.uint8)).shape == (1, 10)
+
+
+def test_graph_that_asks_for_more_memory_than_there_is_is_refused(tmp_path: Path, publish: Publish) -> None:
+    graph = onnx.load_from_string(linear_graph())
+    terabytes = numpy_helper.from_array(np.array([10**13]), "terabytes")
+    graph.graph.initializer.append(terabytes)
+    _, _, softmax = graph.graph.node
+    softmax.input[0] = "result"
+    graph.graph.node.insert(0, helper.make_node("ConstantOfShape", ["terabytes"], ["zeros"]))
+    graph.graph.node.insert(1, helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0))
+    graph.graph.node.insert(4, helper.make_node("Add", ["logits", "zero"], ["result"]))
+    refused = refusal(publish(tmp_path, graph=graph.SerializeToString()))
+    assert refused.startswith(("model.onnx cannot be run", "model.onnx cannot be loaded"))
+
+
+def test_graph_of_ten_thousand_layers_loads(tmp_path: Path, publish: Publish) -> None:
+    graph = onnx.load_from_string(linear_graph())
+    softmax = graph.graph.node.pop()
+    layers = 10_000
+    softmax.input[0] = f"layer {layers}"
+    graph.graph.node.append(helper.make_node("Identity", ["logits"], ["layer 0"]))
+    graph.graph.node.extend(
+        helper.make_node("Neg", [f"layer {layer}"], [f"layer {layer + 1}"]) for layer in range(layers)
+    )
+    graph.graph.node.append(softmax)
+    assert load(publish(tmp_path, graph=graph.SerializeToString())).version == 1
 
 
 def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
