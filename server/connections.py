@@ -8,8 +8,6 @@ from server.settings import Settings
 OTHER_FILES = 64
 # A client that wants to notice a dead server may ask so often; gRPC allows one ping every five minutes.
 CLIENT_PING_SECONDS = 5
-# Of gRPC's options.
-MAX_INT = 2**31 - 1
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
@@ -19,10 +17,8 @@ def options(settings: Settings) -> list[tuple[str, int]]:
     there for programs that call select().
     """
     silence_ms = round(settings.keepalive_seconds * 1000)
-    most_connections = min(settings.max_connections, _files() - OTHER_FILES)
-    pending = min(most_connections * settings.max_connection_calls, MAX_INT)
     return [
-        ("grpc.max_allowed_incoming_connections", most_connections),
+        ("grpc.max_allowed_incoming_connections", min(settings.max_connections, _files() - OTHER_FILES)),
         # Who connects and says nothing.
         ("grpc.server_handshake_timeout_ms", silence_ms),
         # Who was there and may be gone: the end of a connection gets lost with the machine or the network
@@ -41,10 +37,6 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_calls),
         # gRPC would count calls that are answered and not cleaned up yet, and refuse who keeps to the limit.
         ("grpc.http.overload_protection", 0),
-        # All that these limits let in waits until it is looked at, and is answered or refused by us: gRPC would
-        # drop calls at random, as CANCELLED, once a thousand wait, as they do after a moment's pause.
-        ("grpc.server.max_pending_requests", pending),
-        ("grpc.server.max_pending_requests_hard_limit", pending),
         # Who never leaves, and so never sees a server that was added. Calls and streams under way go on.
         ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),
     ]

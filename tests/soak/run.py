@@ -23,11 +23,13 @@ from tests.process import RunningServer, running
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))
-WORKERS = 2
-LOAD = 0.8
+# More than cores, so that those which are left can take what a killed one did.
+WORKERS = 2 * (os.cpu_count() or 1)
+LOAD = float(os.environ.get("SOAK_LOAD", "0.8"))
 OVERLOAD = 2.0
 # Of the memory of all processes, late in the run against early in it.
 MOST_GROWTH = 1.05
+REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # gRPC's own are CANCELLED
 REQUEST = PredictRequest(images=IMAGE.tobytes())
 
 
@@ -76,7 +78,7 @@ class Refused(threading.Thread):
             try:
                 self._server.stub.Predict(REQUEST, timeout=5)
             except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                if error.code() in REFUSALS:
                     self.milliseconds.append((time.perf_counter() - started) * 1e3)
 
     def stop(self) -> None:

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import grpc
 import psutil
 import pytest
 
 from clients import Client, Connection
-from protos.digits.v1.prediction_pb2 import PredictRequest
-from protos.digits.v1.prediction_pb2_grpc import PredictionServiceStub
 from tests.conftest import Publish
 from tests.load import IMAGE, Ask, Load, load, plain_callers
 from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
@@ -133,23 +130,3 @@ def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:
         under_load.wait_for(50)
     assert under_load.failures == {}
     assert workers(server) == processes[1:]
-
-
-def test_calls_that_gathered_while_the_process_was_stopped_are_answered_or_refused(
-    tmp_path: Path, publish: Publish
-) -> None:
-    publish(tmp_path)
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-    request = PredictRequest(images=IMAGE.tobytes())
-    with running("--model-repository", tmp_path) as server, ExitStack() as stack:
-        stubs = [
-            PredictionServiceStub(stack.enter_context(grpc.insecure_channel(server.address, options)))
-            for _ in range(16)
-        ]
-        for stub in stubs:
-            stub.Predict(request, timeout=WAIT_SECONDS)
-        server.process.send_signal(signal.SIGSTOP)
-        calls = [stub.Predict.future(request, timeout=WAIT_SECONDS) for stub in stubs for _ in range(250)]
-        server.process.send_signal(signal.SIGCONT)
-        outcomes = {call.code() for call in calls}
-    assert outcomes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
