@@ -147,7 +147,7 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 fuzz: setup  ## Send a server 100,000 inputs that are nearly right
 	$(BIN)/python -m tests.fuzz.run
 
-# SOAK_MINUTES and KILL_SECONDS say how long it takes, and how often a worker is killed.
+# SOAK_MINUTES, SOAK_LOAD and KILL_SECONDS: how long, at what share of the capacity, and how often a worker is killed.
 .PHONY: soak
 soak: setup  ## Load for half an hour while workers are killed, then overload
 	$(BIN)/python -m tests.soak.run

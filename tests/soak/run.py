@@ -1,7 +1,8 @@
 """`make soak`: load for a long time while workers are killed, then twice what the server can bear.
 
-SOAK_MINUTES says how long the first part takes; the second takes a sixth of that. KILL_SECONDS is the time
-between two kills. Fails where a retrying client misses a prediction or memory grows; the rest is printed.
+SOAK_MINUTES says how long the first part takes, and the second a sixth of that; SOAK_LOAD what share of the
+capacity the first part asks for, and KILL_SECONDS the time between two kills. Fails where a retrying client
+misses a prediction or memory grows; the rest is printed.
 """
 
 import os
