@@ -27,9 +27,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from server.batch_metrics import Batch, BatchMetrics
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, ServingError, UnavailableError
 from server.manifest import IMAGE_BYTES
-from server.metrics import Batch, BatchMetrics
 from server.trace import Part, Trace, current
 
 # Rounds of the event loop without an arrival after which no more are on their way.

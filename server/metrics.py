@@ -7,29 +7,22 @@ second: a histogram costs microseconds each time, and more in between two runs o
 import asyncio
 import math
 import time
-from bisect import bisect_left
-from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
-    Summary,
     disable_created_metrics,
     values,
 )
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.samples import Exemplar
 
-from server.manifest import IMAGE_BYTES
+from server.batch_metrics import BatchMetrics
+from server.batched import BatchedHistogram, BatchedSummary
 
 DURATION_BUCKETS = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
@@ -50,32 +43,6 @@ STAGES = ("queue", "compute", "rest")
 
 # A second series for each counter and histogram, that nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types most, not this
-
-
-class BatchedHistogram(Histogram):
-    """A histogram that takes many observations at a time."""
-
-    def observe_many(self, values: Sequence[float] | NDArray[np.floating]) -> None:
-        """Count each value in its bucket: one locked addition a bucket instead of one search a value."""
-        indices = np.searchsorted(self._upper_bounds, values)
-        for bucket, count in enumerate(np.bincount(indices).tolist()):
-            if count:
-                self._buckets[bucket].inc(count)
-        self._sum.inc(float(np.sum(values)))
-
-    def exemplify(self, value: float, trace_id: str) -> None:
-        """Name the trace of a value, in the bucket that it is counted in."""
-        bucket = self._buckets[bisect_left(self._upper_bounds, value)]
-        bucket.set_exemplar(Exemplar({"trace_id": trace_id}, value, time.time()))
-
-
-class BatchedSummary(Summary):
-    """A sum and a count that take many observations at a time."""
-
-    def observe_total(self, total: float, count: int) -> None:
-        """Count `count` values that add up to `total`."""
-        self._count.inc(count)
-        self._sum.inc(total)
 
 
 class Queue(Protocol):
@@ -340,57 +307,3 @@ def worker_metrics(registry: CollectorRegistry) -> tuple[Gauge, Counter]:
         Gauge("digits_workers", "Processes that answer calls", registry=registry),
         Counter("digits_worker_restarts", "Workers that died and were started again", registry=registry),
     )
-
-
-class BatchMetrics:
-    """What the batches of one version record, with the label lookups done once."""
-
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
-        self._queue_duration = metrics.queue_duration.labels(model, version)
-        self._compute_duration = metrics.compute_duration.labels(model, version)
-        self._batch_images = metrics.batch_images.labels(model, version)
-        self._confidence = metrics.confidence.labels(model, version)
-        self._ink = metrics.ink.labels(model, version)
-        self._predictions = [metrics.predictions.labels(model, version, str(digit)) for digit in range(10)]
-        self.failed = metrics.failed_calls.labels(model, version).inc
-        self._released = metrics.batches
-        self.rejected = metrics.rejected
-        self.dropped = metrics.dropped
-        self._flush_soon = metrics.flush_soon
-        # Since the last flush: the batches, and how long the calls that began in them had waited.
-        self._batches: list[Batch] = []
-        self._queue_seconds: list[float] = []
-
-    def batch(self, batch: "Batch", queue_seconds: Sequence[float]) -> None:
-        """Record one run of the model, and the seconds in the queue of each call that began in it."""
-        self._flush_soon()
-        self._batches.append(batch)
-        self._queue_seconds += queue_seconds
-
-    def flush(self) -> None:
-        """Move what was recorded into the counters and histograms."""
-        batches, self._batches = self._batches, []
-        if not batches:
-            return
-        queue_seconds, self._queue_seconds = self._queue_seconds, []
-        digits = np.concatenate([batch.digits for batch in batches])
-        self._queue_duration.observe_many(queue_seconds)
-        self._compute_duration.observe_many([batch.compute_seconds for batch in batches])
-        self._batch_images.observe_many([len(batch.digits) for batch in batches])
-        self._confidence.observe_many(np.concatenate([batch.confidences for batch in batches]))
-        self._ink.observe_total(sum(batch.ink_pixels for batch in batches) / IMAGE_BYTES, len(digits))
-        for digit, count in enumerate(np.bincount(digits).tolist()):
-            self._predictions[digit].inc(count)
-        for reason, count in Tally(batch.release_reason for batch in batches).items():
-            self._released.labels(reason).inc(count)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One run of the model on n images."""
-
-    digits: NDArray[np.int64]  # (n,)
-    confidences: NDArray[np.float32]  # (n,)
-    ink_pixels: int  # that are not background, of all n images
-    compute_seconds: float
-    release_reason: str

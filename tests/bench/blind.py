@@ -8,9 +8,10 @@ import sys
 import numpy as np
 
 from server import cli
+from server.batch_metrics import BatchMetrics
 from server.call_log import CallLog
 from server.history import History
-from server.metrics import BatchMetrics, Metrics
+from server.metrics import Metrics
 from tests.bench.unobserved import nothing
 
 

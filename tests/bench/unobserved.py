@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from server import calls, cli, metrics, service
+from server.batch_metrics import BatchMetrics
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -20,7 +21,7 @@ def bare(handler: calls.Handler, *_: Any, **__: Any) -> calls.Handler:
 
 def main() -> int:
     """Take the work around the model out, and serve."""
-    metrics.BatchMetrics.batch = nothing  # type: ignore[method-assign]
+    BatchMetrics.batch = nothing  # type: ignore[method-assign]
     metrics.Metrics.finished = nothing  # type: ignore[method-assign]
     calls.observed = bare
     service.PredictionService._count = lambda _, size_bytes: size_bytes // 784  # type: ignore[method-assign]

@@ -7,9 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from server.admission import Admission
+from server.batch_metrics import Batch
 from server.call_log import CallLog
 from server.calls import Observers, service_handler
-from server.metrics import CODES, STAGES, Batch, Metrics
+from server.metrics import CODES, STAGES, Metrics
 from server.serve import PREDICTION_SERVICE
 
 VERSION = {"model": "digits", "version": "1"}
