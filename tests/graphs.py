@@ -70,7 +70,7 @@ def _changed(*nodes: NodeProto, **constants: np.ndarray) -> bytes:
         [
             cast,
             matmul,
-            helper.make_node("Slice", ["pixels", "begin", "end", "axis"], ["tail"]),
+            helper.make_node("Slice", [cast.output[0], "begin", "end", "axis"], ["tail"]),
             helper.make_node("ReduceMin", ["tail"], ["darkest"], axes=[1]),
             helper.make_node("Cast", ["darkest"], ["last"], to=TensorProto.INT64),
             *nodes,
