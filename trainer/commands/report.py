@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from trainer.errors import writing
-
 
 def report(folder: Path, /, *, data: str | None = None) -> int:
     """Measure a run's model again and rebuild everything in its report folder.
@@ -23,9 +21,7 @@ def report(folder: Path, /, *, data: str | None = None) -> int:
 
     run = Run(folder)
     manifest = run.read_manifest()
-    dataset = load_run_data(run, manifest, data)
-    with writing(run.report):
-        evidence = write_report(run, manifest, dataset)
+    evidence = write_report(run, manifest, load_run_data(run, manifest, data))
     evaluation = evidence.evaluation
     print(f"test    {evaluation.accuracy:.2%} of {evaluation.images:,} images ({evaluation.errors} wrong)")
     print(f"report  {run.report / 'report.html'}")
