@@ -123,19 +123,19 @@ test-server-only: .venv-server/.ready  ## Prove that server and clients need not
 	.venv-server/bin/python -m pytest tests/unit/server tests/integration/server tests/unit/clients tests/integration/clients
 
 .PHONY: lint
-lint: setup  ## Check style and types
+lint: setup  ## Check style, types, and our code for known weaknesses
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml server trainer clients
 
 # The exceptions of bandit are in pyproject.toml and beside the lines, each with its reason.
 LOCKS ?= $(filter-out %/policy.txt,$(wildcard requirements/*.txt))
 .PHONY: audit
-audit: setup  ## Look for known weaknesses in our code, and in all that the locks name
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml server trainer clients
+audit: setup  ## Look for known weaknesses in all that the locks name
 	@for lock in $(LOCKS); do \
 	  $(BIN)/pip-audit --strict --disable-pip --progress-spinner off --requirement $$lock || \
-	  { echo "NOT CLEAN, OR NOT AUDITED: $$lock. pip-audit asks https://pypi.org for each package; where that" \
+	  { echo "NOT CLEAN, OR NOT AUDITED: $$lock. pip-audit asks a public database about each package; where that" \
 	         "does not answer for all of them, run 'make audit' on a machine that reaches it." >&2; exit 1; }; \
 	done
 
