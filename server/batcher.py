@@ -123,7 +123,9 @@ class Batcher:
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
-        self._busy_since = 0.0  # when the queue began to be worked off, or the last batch had been run
+        self._busy_since = (
+            time.monotonic()
+        )  # when the queue began to be worked off, or the last batch had been run
         self._thread = None if inline else ThreadPoolExecutor(1, "model")
         self._task = asyncio.create_task(self._run(), name="batcher")
 

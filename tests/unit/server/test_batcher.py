@@ -123,6 +123,13 @@ async def test_refused_caller_is_told_to_wait_as_long_as_the_queue_takes() -> No
     assert waits == pytest.approx([0.1, 0.2])
 
 
+async def test_call_that_is_there_before_the_batcher_runs_makes_no_wait_seem_long() -> None:
+    async with batching(FirstPixelModel()) as batcher:
+        first = batcher.submit(images(1), 1)
+        await first
+        assert batcher._seconds_per_image < 1
+
+
 async def test_wait_is_predicted_with_the_work_around_the_model() -> None:
     async def busy() -> None:
         while True:
