@@ -3,11 +3,12 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import numpy as np
 
+from clients import Client, Connection
 from protos.digits.v1 import prediction_pb2_grpc
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import linear_answers
@@ -93,3 +94,15 @@ def plain_callers(address: str, count: int) -> Iterator[list[Ask]]:
     finally:
         for channel in channels:
             channel.close()
+
+
+@contextmanager
+def retrying_callers(address: str, connections: int, callers: int) -> Iterator[list[Ask]]:
+    """Callers that retry, several on each connection, as in a program that serves many."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Client(Connection(address=address))) for _ in range(connections)]
+        yield [
+            (lambda client=client: client.predict(IMAGE)[0].digit)  # type: ignore[misc]
+            for client in opened
+            for _ in range(callers)
+        ]

@@ -10,7 +10,7 @@ import pytest
 
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
-from tests.load import DIGIT, IMAGE, load, plain_callers
+from tests.load import DIGIT, IMAGE, load, retrying_callers
 from tests.process import WAIT_SECONDS, RunningServer, running
 from tests.wire import Peer, framed
 
@@ -83,11 +83,11 @@ def test_slow_readers_hold_up_nobody(server: RunningServer) -> None:
     assert process.memory_info().rss < before + 50e6
 
 
-def test_connections_are_renewed_and_no_call_fails(tmp_path: Path, publish: Publish) -> None:
+def test_connections_are_renewed_at_no_cost_for_a_retrying_client(tmp_path: Path, publish: Publish) -> None:
     publish(tmp_path)
     with (
         running("--model-repository", tmp_path, "--connection-age-seconds", 0.2) as server,
-        plain_callers(server.address, 8) as asks,
+        retrying_callers(server.address, connections=8, callers=1) as asks,
         load(*asks) as under_load,
     ):
         under_load.wait_for(2000)

@@ -3,15 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from clients import Client, Connection
 from tests.conftest import Publish
-from tests.load import IMAGE, Ask, Load, load, plain_callers
+from tests.load import Load, load, plain_callers, retrying_callers
 from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 CALLERS = 16
@@ -24,24 +22,12 @@ def server(tmp_path: Path, publish: Publish) -> Iterator[RunningServer]:
         yield server
 
 
-@contextmanager
-def clients(server: RunningServer, connections: int, callers: int) -> Iterator[list[Ask]]:
-    """Callers that retry, several on each connection, as in a program that serves many."""
-    with ExitStack() as stack:
-        opened = [stack.enter_context(Client(Connection(address=server.address))) for _ in range(connections)]
-        yield [
-            (lambda client=client: client.predict(IMAGE)[0].digit)  # type: ignore[misc]
-            for client in opened
-            for _ in range(callers)
-        ]
-
-
 def workers(server: RunningServer) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
 
 
 def test_worker_killed_under_load_costs_a_retrying_client_nothing(server: RunningServer) -> None:
-    with clients(server, connections=2, callers=24) as asks, load(*asks) as under_load:
+    with retrying_callers(server.address, connections=2, callers=24) as asks, load(*asks) as under_load:
         for _ in range(3):
             under_load.wait_for(200)
             workers(server)[0].kill()
@@ -121,7 +107,7 @@ def ignores(pid: int, signum: signal.Signals) -> bool:
 
 def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:
     processes = [psutil.Process(server.process.pid), *workers(server)]
-    with clients(server, connections=2, callers=4) as asks, load(*asks) as under_load:
+    with retrying_callers(server.address, connections=2, callers=4) as asks, load(*asks) as under_load:
         under_load.wait_for(50)
         for process in processes:
             os.kill(process.pid, signal.SIGSTOP)
