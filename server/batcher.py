@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +29,8 @@ from numpy.typing import NDArray
 from server.batch_metrics import Batch, BatchMetrics
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, ServingError, UnavailableError
 from server.manifest import IMAGE_BYTES
-from server.trace import Part, Trace, current
+from server.queued import Answer, Call, Run, Slice
+from server.trace import Part
 
 # Rounds of the event loop without an arrival after which no more are on their way.
 QUIET_ROUNDS = 16
@@ -46,56 +46,6 @@ class Predictor(Protocol):
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities (n, 10) of images (n, 784)."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one call gets: n digits and confidences, probabilities (n, 10), and where its time went."""
-
-    digits: list[int] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
-    probabilities: list[NDArray[np.float32]] = field(default_factory=list)  # blocks of rows, in order
-    queue_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    batch_images: int = 0
-
-
-@dataclass(slots=True)
-class _Call:
-    images: bytes
-    count: int
-    arrived: float
-    deadline: float
-    future: asyncio.Future[Answer]
-    answer: Answer = field(default_factory=Answer)
-    taken: int = 0  # images that are in a batch, or were
-    trace: Trace | None = field(default_factory=current.get)
-
-
-@dataclass(slots=True)
-class _Slice:
-    """A call's images that go into one batch: all of them, unless the call is split."""
-
-    call: _Call
-    start: int
-    count: int
-
-    def images(self) -> bytes | memoryview:
-        if self.count == self.call.count:
-            return self.call.images
-        return memoryview(self.call.images)[
-            self.start * IMAGE_BYTES : (self.start + self.count) * IMAGE_BYTES
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One run of the model."""
-
-    images: NDArray[np.uint8]  # (n, 784)
-    probabilities: NDArray[np.float32]  # (n, 10)
-    started: float
-    seconds: float
 
 
 class Batcher:
@@ -114,7 +64,7 @@ class Batcher:
         self._metrics = metrics
         self._max_batch_images = max_batch_images
         self._max_queue_images = max_queue_images
-        self._queue: deque[_Call] = deque()
+        self._queue: deque[Call] = deque()
         self._queued_images = 0
         self._running_images = 0
         self._arrival = asyncio.Event()
@@ -123,9 +73,8 @@ class Batcher:
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
-        self._busy_since = (
-            time.monotonic()
-        )  # when the queue began to be worked off, or the last batch had been run
+        # When the queue began to be worked off, or the last batch had been run.
+        self._busy_since = time.monotonic()
         self._thread = None if inline else ThreadPoolExecutor(1, "model")
         self._task = asyncio.create_task(self._run(), name="batcher")
 
@@ -177,22 +126,23 @@ class Batcher:
             raise UnavailableError("the server is stopping")
         if remaining_seconds <= 0:
             raise ExpiredError("the deadline passed before the call was queued")
+        wait_seconds = self._queued_images * self._seconds_per_image
         if self._queued_images + count > self._max_queue_images:
             self._metrics.rejected("queue_full")
             raise OverloadedError(
                 f"the queue has {self._queued_images} images and room for {self._max_queue_images}, "
                 f"the call brings {count}",
-                retry_seconds=self._queued_images * self._seconds_per_image,
+                retry_seconds=wait_seconds,
             )
         # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
-        if self._queue and (self._queued_images + count) * self._seconds_per_image > remaining_seconds:
+        if self._queue and wait_seconds + count * self._seconds_per_image > remaining_seconds:
             self._metrics.rejected("deadline")
             raise OverloadedError(
                 f"{self._queued_images} images are queued, too many to answer within the call's deadline",
-                retry_seconds=self._queued_images * self._seconds_per_image,
+                retry_seconds=wait_seconds,
             )
         now = time.monotonic()
-        call = _Call(images, count, now, now + remaining_seconds, self._loop.create_future())
+        call = Call(images, count, now, now + remaining_seconds, self._loop.create_future())
         self._queue.append(call)
         self._queued_images += count
         self._arrival.set()
@@ -216,7 +166,7 @@ class Batcher:
             self._thread.shutdown()
 
     async def _run(self) -> None:
-        batch: list[_Slice] = []
+        batch: list[Slice] = []
         try:
             while True:
                 reason = "quiet"
@@ -251,7 +201,7 @@ class Batcher:
             os.sched_yield()
             quiet = quiet + 1 if self._queued_images == seen else 0
 
-    def _take(self) -> list[_Slice]:
+    def _take(self) -> list[Slice]:
         """Take the next batch off the queue, leaving out callers that are gone or out of time."""
         now = time.monotonic()
         room = self._max_batch_images
@@ -269,7 +219,7 @@ class Batcher:
                 self._queued_images -= waiting
                 continue
             count = min(room, waiting)
-            batch.append(_Slice(call, call.taken, count))
+            batch.append(Slice(call, call.taken, count))
             call.taken += count
             room -= count
             self._queued_images -= count
@@ -277,7 +227,7 @@ class Batcher:
                 self._queue.popleft()
         return batch
 
-    async def _compute(self, batch: list[_Slice], reason: str) -> None:
+    async def _compute(self, batch: list[Slice], reason: str) -> None:
         self._running_images = sum(part.count for part in batch)
         if self._running_images == self._max_batch_images:
             reason = "full"
@@ -292,14 +242,14 @@ class Batcher:
         finally:
             self._running_images = 0
 
-    def _learn(self, run: _Run) -> None:
+    def _learn(self, run: Run) -> None:
         """Keep an average of how long an image takes, with all that the server does beside while it is busy."""
         ended = run.started + run.seconds
         seconds_per_image = (ended - self._busy_since) / len(run.images)
         self._seconds_per_image += (seconds_per_image - self._seconds_per_image) / 8
         self._busy_since = ended
 
-    async def _isolate(self, batch: list[_Slice]) -> None:
+    async def _isolate(self, batch: list[Slice]) -> None:
         """Run a failed batch again one call at a time: only the call that fails shall fail."""
         for part in batch:
             try:
@@ -311,7 +261,7 @@ class Batcher:
             else:
                 self._answer([part], run, "retry")
 
-    async def _predict(self, batch: list[_Slice]) -> _Run:
+    async def _predict(self, batch: list[Slice]) -> Run:
         started = time.monotonic()
         content = batch[0].images() if len(batch) == 1 else b"".join([part.images() for part in batch])
         images = np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES)
@@ -319,9 +269,9 @@ class Batcher:
             probabilities = self._model.predict(images)
         else:
             probabilities = await self._loop.run_in_executor(self._thread, self._model.predict, images)
-        return _Run(images, probabilities, started, time.monotonic() - started)
+        return Run(images, probabilities, started, time.monotonic() - started)
 
-    def _answer(self, batch: list[_Slice], run: _Run, reason: str) -> None:
+    def _answer(self, batch: list[Slice], run: Run, reason: str) -> None:
         probabilities = run.probabilities
         best = probabilities.argmax(axis=1)
         highest = probabilities.max(axis=1)
@@ -353,7 +303,7 @@ class Batcher:
             traced[0].trace.batch(traced, run.started, run.seconds, len(digits), reason)
 
     @staticmethod
-    def _fail(calls: list[_Call], error: ServingError) -> None:
+    def _fail(calls: list[Call], error: ServingError) -> None:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error)

@@ -9,7 +9,7 @@ import structlog
 from grpc.aio import ServicerContext
 
 from server import log
-from server.batcher import Answer
+from server.queued import Answer
 
 # Slow calls come in crowds: what a second may log.
 MAX_SLOW_LINES = 10

@@ -22,10 +22,10 @@ from grpc.aio import AbortError, ServicerContext
 
 from server import gate
 from server.admission import Admission
-from server.batcher import Answer
 from server.call_log import CallLog
 from server.errors import ServingError
 from server.metrics import Metrics
+from server.queued import Answer
 
 if TYPE_CHECKING:
     from server.tracing import Tracing

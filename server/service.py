@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from protos.digits.v1 import prediction_pb2 as pb
-from server.batcher import Answer
 from server.calls import Context, answered, remaining_seconds
 from server.errors import InvalidRequestError
 from server.manifest import IMAGE_BYTES
 from server.models import Models
+from server.queued import Answer
 from server.roster import Serving
 from server.streams import answer_in_order
 

@@ -15,18 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clients import Client, Connection, ServerError, Tls
 from clients.cli import main as digit_client
 from tests.certificates import Mount
-from tests.conftest import Publish
 from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 IMAGE = np.zeros((28, 28), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Path:
-    folder = tmp_path_factory.mktemp("repository")
-    publish(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

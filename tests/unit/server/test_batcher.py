@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.batcher import QUIET_ROUNDS, Answer, Batcher
+from server.batcher import QUIET_ROUNDS, Batcher
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, UnavailableError
 from server.metrics import Metrics
+from server.queued import Answer
 
 POISON = 255
 
