@@ -245,8 +245,10 @@ class Metrics:
     def loaded(self, model: str, version: int) -> "BatchMetrics":
         """Count a version that is about to serve, and return the metrics of its batches."""
         self._model_loads.labels("loaded").inc()
-        batches = self._versions[model, version] = BatchMetrics(self, model, str(version))
-        return batches
+        # One that is loaded again goes on counting while its former self finishes.
+        if (model, version) not in self._versions:
+            self._versions[model, version] = BatchMetrics(self, model, str(version))
+        return self._versions[model, version]
 
     def watch(self, batchers: Sequence[Queue]) -> None:
         """Read the queues of `batchers` at each flush."""
@@ -277,7 +279,9 @@ class Metrics:
 
     def forget(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone: there is a new one with every publication."""
-        self._versions.pop((model, version)).flush()
+        if (batches := self._versions.pop((model, version), None)) is None:
+            return
+        batches.flush()
         for metric in (
             *(self.queue_duration, self.compute_duration, self.batch_images, self.confidence, self.ink),
         ):

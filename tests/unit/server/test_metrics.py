@@ -128,3 +128,20 @@ async def test_queues_are_looked_at_though_no_call_finishes() -> None:
     assert value(metrics.registry, "digits_queue_images") == 6
     assert value(metrics.registry, "digits_queue_limit_images") == 200
     assert value(metrics.registry, "digits_inflight_images") == 10
+
+
+async def test_version_that_is_loaded_again_keeps_what_its_former_self_still_counts() -> None:
+    metrics = Metrics()
+    for batches in (metrics.loaded("digits", 1), metrics.loaded("digits", 1)):
+        batches.batch(Batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle"), [0.0])
+    metrics.flush()
+    assert value(metrics.registry, "digits_batch_images_sum", **VERSION) == 8
+
+
+def test_version_that_was_loaded_twice_may_go_twice() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.loaded("digits", 1)
+    for _ in range(2):
+        metrics.forget("digits", 1)
+    assert value(metrics.registry, "digits_batch_images_sum", **VERSION) is None
