@@ -205,9 +205,8 @@ class Answering:
             reflection.SERVICE_NAME,
         )
         tell = reflection.aio.ReflectionServicer(described, _described_files())
-        add_guest(
-            server, HEALTH_SERVICE, self.statuses, apart=["Check"]
-        )  # probes are answered under overload
+        # Probes are answered under overload.
+        add_guest(server, HEALTH_SERVICE, self.statuses, apart=["Check"])
         add_guest(server, REFLECTION_SERVICE, tell)
         port = settings.grpc_port if shared is None else shared.grpc
         credentials = None if certificates is None else certificates.credentials()
