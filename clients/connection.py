@@ -73,7 +73,7 @@ class Connection:
     address: str = "localhost:8500"
     timeout_seconds: float = 10.0
     connect_timeout_seconds: float = 3.0
-    attempts: int = 4
+    attempts: int = 5
     hedge_seconds: float | None = None
     tls: Tls | None = None
     token: str = ""
@@ -139,8 +139,8 @@ class Connection:
             retry = {
                 "maxAttempts": min(self.attempts, 5),  # gRPC allows no more
                 "initialBackoff": "0.1s",
-                "maxBackoff": "1s",
-                "backoffMultiplier": 2,
+                "maxBackoff": "3s",
+                "backoffMultiplier": 3,
                 "retryableStatusCodes": list(RETRYABLE),
             }
             config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}]

@@ -14,6 +14,8 @@ Result = TypeVar("Result")
 
 # Nice enough that a core which serves is hardly shared: docs/versions.md has what callers notice.
 NICENESS = 10
+# What a worker is told that starts while others serve.
+BESIDE = "--beside"
 
 
 async def run_apart(function: Callable[[], Result]) -> Result:

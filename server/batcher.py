@@ -37,6 +37,9 @@ QUIET_ROUNDS = 16
 # The same where a batch is full already: what waits inside gRPC is not seen by admission. gRPC hands over a call
 # every few rounds; past the second number, the batch has waited long enough.
 FULL_QUIET_ROUNDS, FULL_ROUNDS = 6, 64
+# Who lets others in and waits for longer than the first had no thread of gRPC's before it, but another program that
+# computes. It would have most of the core: none is let in for the second.
+LONG_YIELD_SECONDS, SELFISH_SECONDS = 0.001, 0.1
 
 log = structlog.get_logger()
 
@@ -75,6 +78,7 @@ class Batcher:
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
         # When the queue began to be worked off, or the last batch had been run.
         self._busy_since = time.monotonic()
+        self._selfish_until = 0.0
         self._thread = None if inline else ThreadPoolExecutor(1, "model")
         self._task = asyncio.create_task(self._run(), name="batcher")
 
@@ -197,9 +201,16 @@ class Batcher:
             seen = self._queued_images
             await asyncio.sleep(0)  # lets the last answers out, too, before the next batch blocks the loop
             full += self._queued_images >= self._max_batch_images
-            # gRPC's own threads bring the calls: on a busy core they run only if they are let in.
-            os.sched_yield()
+            self._let_in()
             quiet = quiet + 1 if self._queued_images == seen else 0
+
+    def _let_in(self) -> None:
+        """Let gRPC's own threads run, which bring the calls: on a busy core they would wait for the next batch."""
+        now = time.monotonic()
+        if now >= self._selfish_until:
+            os.sched_yield()
+            if time.monotonic() - now > LONG_YIELD_SECONDS:
+                self._selfish_until = now + SELFISH_SECONDS
 
     def _take(self) -> list[Slice]:
         """Take the next batch off the queue, leaving out callers that are gone or out of time."""

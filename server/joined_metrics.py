@@ -8,7 +8,6 @@ Nothing can be taken out of those files, so the series of what is gone are left 
 no worker serves, and of labels that point elsewhere. They go on where they ended should it come back.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -65,9 +64,9 @@ class JoinedMetrics(Collector):
         """Count a worker that died."""
         self._restarts.inc()
 
-    def receive_exemplar(self, line: bytes) -> None:
+    def receive_exemplar(self, content: list[Any]) -> None:
         """Keep the exemplar that a worker tells of, for as long as there is none newer in its place."""
-        name, labels, *exemplar = json.loads(line)
+        name, labels, *exemplar = content
         self._exemplars[name, frozenset(labels.items())] = Exemplar(*exemplar)
 
     def collect(self) -> Iterable[Metric]:
@@ -109,7 +108,7 @@ def present(metrics: list[Metric]) -> list[Metric]:
     return metrics
 
 
-def worker_values(slot: int, tell: Callable[[str], None]) -> type:
+def worker_values(slot: int, tell: Callable[[list[Any]], None]) -> type:
     """Return what holds the numbers of the worker in a place: files, and `tell` for its exemplars."""
     mapped: Any = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
@@ -117,7 +116,7 @@ def worker_values(slot: int, tell: Callable[[str], None]) -> type:
         def set_exemplar(self, exemplar: Exemplar) -> None:
             _, _, name, label_names, label_values, *_ = self._params
             labels = dict(zip(label_names, label_values, strict=True))
-            tell(json.dumps([name, labels, exemplar.labels, exemplar.value, exemplar.timestamp]) + "\n")
+            tell([name, labels, exemplar.labels, exemplar.value, exemplar.timestamp])
 
     return Value
 

@@ -1,10 +1,9 @@
 """What happened to the server lately, for its status page."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from structlog.typing import Processor
@@ -54,18 +53,13 @@ class News:
         """Remember one."""
         self._items.append(item)
 
-    def receive(self, line: bytes, worker: int) -> None:
-        """Remember one that a worker wrote with `told_by`."""
-        self.add(Item(**(json.loads(line) | {"worker": str(worker)})))
+    def receive(self, fields: Mapping[str, Any], worker: int) -> None:
+        """Remember one that a worker tells of, by its fields."""
+        self.add(Item(**{**fields, "worker": str(worker)}))
 
     def latest(self) -> list[Item]:
         """Return them, newest first."""
         return list(self._items)[::-1]
-
-
-def line(item: Item) -> str:
-    """Return an item as a worker tells it to its supervisor."""
-    return json.dumps(asdict(item))
 
 
 def reporter(tell: Callable[[Item], None]) -> Processor:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import grpc
 import structlog
@@ -32,6 +33,7 @@ from server.settings import Settings
 from server.signals import answer_signals, stop_signal
 from server.tls import Certificates
 from server.tokens import Tokens
+from server.tuning import Tuning
 from server.watcher import Watcher
 
 PREDICTION_SERVICE = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
@@ -47,6 +49,8 @@ MESSAGE_MARGIN_BYTES = 64 * 1024
 # by then its connections have told their clients to go elsewhere.
 HOLD_SECONDS = 0.1
 MOST_HOLD_SECONDS = 0.5
+
+NOTHING_MEASURED: Mapping[str, Tuning] = MappingProxyType({})
 
 log = structlog.get_logger()
 
@@ -87,13 +91,18 @@ async def serve(settings: Settings, news: News) -> None:
 class Answering:
     """A process that answers calls: by itself, or as one of several workers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tunings: Mapping[str, Tuning] = NOTHING_MEASURED) -> None:
         self._settings = settings
         self.metrics = Metrics()
         self.statuses = Health(service.full_name for service in SERVICES)
         self.models = Models(settings.default_model, self.metrics, changed=self._models_changed)
         self._tracing = trace.start(os.environ)
-        self._watcher = Watcher(settings, self.models, self.metrics)
+        self._watcher = Watcher(settings, self.models, self.metrics, tunings)
+
+    @property
+    def tunings(self) -> Mapping[str, Tuning]:
+        """What was measured for each model."""
+        return self._watcher.tunings
 
     def _models_changed(self) -> None:
         self.statuses.update(self.models.ready, self.models.states)

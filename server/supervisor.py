@@ -1,12 +1,16 @@
 """Several worker processes that share one port, kept running by one that serves nothing itself.
 
 The kernel spreads connections over the workers (SO_REUSEPORT). A worker reads its job from standard input,
-which then stays open: its end tells the worker that the supervisor is gone. To standard output it writes its
-news and exemplars, a line each, and an empty line when it is ready and then each second for as long as it works: a worker
-that falls silent is killed.
+which then stays open: its end tells the worker that the supervisor is gone. To standard output it writes lines of JSON,
+[kind, content]: its news, its exemplars, what it measured of the models, and a beat when it is ready and then each
+second for as long as it works: a worker that falls silent is killed.
+
+One that takes the place of another is not to cost those that serve what they need: it takes over what was measured,
+and gives way until it is ready.
 """
 
 import asyncio
+import json
 import os
 import pickle
 import signal
@@ -22,6 +26,7 @@ from typing import Any
 import structlog
 
 from server import diagnosis
+from server.background import BESIDE
 from server.endpoint import Endpoint, listening
 from server.errors import StartError
 from server.joined_metrics import JoinedMetrics
@@ -44,8 +49,6 @@ STOP_MARGIN_SECONDS = 5.0
 BEAT_SECONDS = 1.0
 MISSED_BEATS = 10
 
-BEAT = b"\n"
-
 log = structlog.get_logger()
 
 
@@ -56,6 +59,7 @@ class Job:
     settings: Settings
     slot: int
     ports: Ports
+    tunings: dict[str, dict[str, int]]  # by model, as another worker told of them
 
 
 async def supervise(settings: Settings, count: int, news: News) -> None:
@@ -73,7 +77,8 @@ async def supervise(settings: Settings, count: int, news: News) -> None:
     stop = stop_signal()
     with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved(settings) as ports:
         metrics = JoinedMetrics(Path(folder))
-        workers = [Worker(Job(settings, slot, ports), metrics, news) for slot in range(count)]
+        tunings: dict[str, dict[str, int]] = {}
+        workers = [Worker(Job(settings, slot, ports, tunings), metrics, news) for slot in range(count)]
         endpoint = Endpoint(
             metrics.registry,
             news,
@@ -153,26 +158,27 @@ class Worker:
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
     async def _beat(self, output: asyncio.StreamReader) -> bool:
-        """Wait for a beat of the process, taking in its news and exemplars; return False when it ends."""
-        while (line := await output.readline()) != BEAT:
-            if not line:
-                return False
-            if line.startswith(b"["):
-                self._metrics.receive_exemplar(line)
-            else:
-                self._news.receive(line, self._job.slot)
-        return True
+        """Wait for a beat of the process, taking in what else it tells; return False when it ends."""
+        while line := await output.readline():
+            match json.loads(line):
+                case "beat", _:
+                    return True
+                case "exemplar", content:
+                    self._metrics.receive_exemplar(content)
+                case "tunings", content:
+                    self._job.tunings.update(content)
+                case "news", content:
+                    self._news.receive(content, self._job.slot)
+        return False
 
     async def _run(self) -> tuple[bool, int]:
         """Run one process to its end; return whether it became ready, and its exit code."""
         slot = self._job.slot
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "server.worker"),
+            *(sys.executable, "-m", "server.worker", *([BESIDE] if self._job.tunings else [])),
             stdin=PIPE,
             stdout=PIPE,
             env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(self._metrics.folder)},
-            # A terminal's Ctrl-C is for the supervisor alone.
-            start_new_session=True,
         )
         assert self._process.stdin is not None  # noqa: S101 - asked for above
         assert self._process.stdout is not None  # noqa: S101 - likewise

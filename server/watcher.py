@@ -1,6 +1,7 @@
 """Keeps what answers in step with what the repository holds."""
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +27,14 @@ log = structlog.get_logger()
 
 
 class Watcher:
-    """Looks at the repository every now and then, and at once when told to."""
+    """Looks at the repository every now and then, and at once when told to.
 
-    def __init__(self, settings: Settings, models: Models, metrics: Metrics) -> None:
+    `tunings` are what another process measured for each model: one that serves already, and is not disturbed.
+    """
+
+    def __init__(
+        self, settings: Settings, models: Models, metrics: Metrics, tunings: Mapping[str, Tuning]
+    ) -> None:
         self._settings = settings
         self._models = models
         self._metrics = metrics
@@ -42,7 +48,8 @@ class Watcher:
             integers=settings.precision == "auto" and provider == "cpu",
         )
         self._tuning = Tuning(settings.model_threads, settings.max_batch_images, settings.max_run_images)
-        self._tunings: dict[str, Tuning] = {}
+        self.tunings = dict(tunings)
+        self._beside = bool(tunings)
         self._problems: set[str] = set()
         self._woken = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -146,7 +153,7 @@ class Watcher:
                     root / name / str(version),
                     root=root,
                     runtime=self._runtime,
-                    tuning=self._tunings.get(name, self._tuning),
+                    tuning=self.tunings.get(name, self._tuning),
                     between_batches=self._between_batches,
                 )
             )
@@ -154,7 +161,7 @@ class Watcher:
             self._metrics.refused()
             raise
         # Later versions of a model take what the first one measured: they load while others serve.
-        self._tunings[name] = model.tuning
+        self.tunings[name] = model.tuning
         batcher = Batcher(
             model,
             self._metrics.loaded(name, version),
@@ -177,7 +184,7 @@ class Watcher:
         """Keep a proof out of the way of calls, and of the stop; runs on the proof's thread."""
         if self._closed:
             raise RefusedError("the server is stopping")
-        if self._following:  # before that, there is nothing to be in the way of
+        if self._following or self._beside:  # otherwise there is nothing to be in the way of
             give_way()
 
     async def _release(self, serving: Serving) -> None:

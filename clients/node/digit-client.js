@@ -18,7 +18,7 @@ const SERVICE_CONFIG = JSON.stringify({
   methodConfig: [{
     name: [{ service: "digits.v1.PredictionService" }],
     retryPolicy: {
-      maxAttempts: 4, initialBackoff: "0.1s", maxBackoff: "1s", backoffMultiplier: 2,
+      maxAttempts: 5, initialBackoff: "0.1s", maxBackoff: "3s", backoffMultiplier: 3,
       retryableStatusCodes: ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
     },
   }],

@@ -165,7 +165,9 @@ def two_workers() -> Figures:
     for count in (1, 2):
         with bench.server("--workers", count, cores=tuple(bench.CORES)) as running:
             # The kernel spreads connections over workers: enough of them that both have their share.
-            load = bench.closed_loop(running.grpc_port, 64, inflight=1, calls=1600, connections=32)
+            load = bench.closed_loop(
+                running.grpc_port, 64, inflight=1, calls=1600, connections=32, cores=bench.CORES
+            )
             rates[count] = load.calls_per_second
     return {"ratio: 2 workers, of 1": rates[2] / rates[1]}
 

@@ -1,15 +1,15 @@
 """`make soak`: load for a long time while workers are killed, then twice what the server can bear.
 
-SOAK_MINUTES says how long the first part takes, and the second a sixth of that; SOAK_LOAD what share of the
-capacity the first part asks for, and KILL_SECONDS the time between two kills. Fails where a retrying client
-misses a prediction or memory grows; the rest is printed.
+The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes, and the
+second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, and KILL_SECONDS the time between
+two kills. Fails where a retrying client misses a prediction, memory grows, or answers are late under overload.
 """
 
 import os
 import sys
 import threading
 import time
-from dataclasses import replace
+from contextlib import ExitStack
 from statistics import median
 
 import grpc
@@ -17,21 +17,28 @@ import psutil
 
 from clients.connection import Connection
 from clients.load.plan import Plan
-from clients.load.run import Result, run
+from clients.load.run import run
 from protos.digits.v1.prediction_pb2 import PredictRequest
-from tests.load import IMAGE
+from tests.bench.processes import CORES, closed_loop, offered, pinned, random_images
 from tests.process import RunningServer, running
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))
-# More than cores, so that those which are left can take what a killed one did.
-WORKERS = 2 * (os.cpu_count() or 1)
 LOAD = float(os.environ.get("SOAK_LOAD", "0.8"))
+HALF = max(len(CORES) // 2, 1)
+SERVER_CORES, LOAD_CORES = CORES[:HALF], CORES[-HALF:]
+# More than cores, so that those which are left can take what a killed one did.
+WORKERS = 2 * HALF
+CONNECTIONS = 8
 OVERLOAD = 2.0
+# In overload: the default takes larger bursts, and lets callers wait twice as long.
+PENDING_CALLS = 128
 # Of the memory of all processes, late in the run against early in it.
 MOST_GROWTH = 1.05
+# Of the 99th percentile of answered calls in overload, against that at LOAD.
+MOST_SLOWER = 3.0
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # gRPC's own are CANCELLED
-REQUEST = PredictRequest(images=IMAGE.tobytes())
+REQUEST = PredictRequest(images=random_images(1))
 
 
 class Killer(threading.Thread):
@@ -90,41 +97,73 @@ class Refused(threading.Thread):
 
 def main() -> int:
     """Run the soak; return 1 where a promise was not kept."""
-    with running("--workers", WORKERS) as server:
-        retrying = Connection(address=server.address)
-        once = Connection(address=server.address, attempts=1)
-        closed = Plan(connection=retrying, seconds=10, warmup_seconds=2, connections=8, in_flight=128)
-        capacity = run(closed).calls_per_second
-        print(f"capacity {capacity:,.0f} calls/s, {WORKERS} workers and the load on {os.cpu_count()} CPUs")
+    with ExitStack() as stack:
+        with pinned(*SERVER_CORES):
+            server = stack.enter_context(running("--workers", WORKERS))
+        stack.enter_context(pinned(*LOAD_CORES))
+        capacity = measured(server)
+        print(f"capacity {capacity:,.0f} calls/s, {WORKERS} workers on {HALF} of {len(CORES)} CPUs")
+        kept = steady(server, LOAD * capacity)
+    return int(not (overload() and kept))
 
-        killer = Killer(server)
-        killer.start()
-        steady = run(replace(closed, rate=LOAD * capacity, seconds=MINUTES * 60))
-        killer.stop()
-        print(f"{MINUTES:g} minutes at {LOAD:.0%}, {len(killer.memory_mb)} workers killed: {_told(steady)}")
-        print(f"memory MB {' '.join(f'{each:.0f}' for each in killer.memory_mb)}, x{killer.growth:.3f}")
 
-        calm = run(replace(closed, connection=once, rate=LOAD * capacity, seconds=MINUTES * 60 / 12))
-        print(f"{MINUTES / 12:g} minutes at {LOAD:.0%}, nobody killed: {_told(calm)}")
+def measured(server: RunningServer) -> float:
+    """Return the calls of one image a second that it answers to callers who wait for their answers."""
+    return closed_loop(
+        server.grpc_port, 1, inflight=16, calls=30_000, connections=CONNECTIONS, cores=LOAD_CORES
+    ).calls_per_second
+
+
+def steady(server: RunningServer, rate: float) -> bool:
+    """Ask at `rate` calls a second, with retries, while workers are killed; return whether all went well."""
+    killer = Killer(server)
+    killer.start()
+    result = run(
+        Plan(
+            connection=Connection(address=server.address),
+            rate=rate,
+            seconds=MINUTES * 60,
+            warmup_seconds=1,
+            connections=CONNECTIONS,
+        )
+    )
+    killer.stop()
+    tally = result.tally
+    print(
+        f"{MINUTES:g} minutes at {LOAD:.0%}, {len(killer.memory_mb)} workers killed: {tally.ok:,} right, "
+        f"{dict(tally.failed) or 'none'} failed, p50 {tally.latency_ms(50):.1f} ms, p99 {tally.latency_ms(99):.1f} ms"
+    )
+    if not result.kept_up:
+        print(f"sent up to {result.late_ms:.0f} ms late")
+    print(f"memory MB {' '.join(f'{each:.0f}' for each in killer.memory_mb)}, x{killer.growth:.3f}")
+    return not tally.failed and killer.growth <= MOST_GROWTH
+
+
+def overload() -> bool:
+    """Offer more than can be answered, without retries; return whether what was answered was answered in time."""
+    with ExitStack() as stack:
+        with pinned(*SERVER_CORES):  # a worker a core, as where it counts
+            server = stack.enter_context(running("--workers", HALF, "--max-pending-calls", PENDING_CALLS))
+        stack.enter_context(pinned(*LOAD_CORES))
+        capacity = measured(server)
+        seconds = max(round(MINUTES * 10), 2)
+        calm = offered(server, LOAD * capacity, seconds=seconds // 2, connections=CONNECTIONS)
+        print(
+            f"capacity {capacity:,.0f} calls/s, {HALF} workers, at most {PENDING_CALLS} calls pending; "
+            f"at {LOAD:.0%} p99 {calm.p99_ms:.1f} ms, {calm.refused} refused"
+        )
         refused = Refused(server)
         refused.start()
-        flood = run(replace(closed, connection=once, rate=OVERLOAD * capacity, seconds=MINUTES * 60 / 6))
+        flood = offered(server, OVERLOAD * capacity, seconds=seconds, connections=CONNECTIONS)
         refused.stop()
-        print(f"{MINUTES / 6:g} minutes at {OVERLOAD:g} x capacity: {_told(flood)}")
-        print(
-            f"accepted p99 x{flood.tally.latency_ms(99) / calm.tally.latency_ms(99):.1f} of that at {LOAD:.0%}"
-        )
-        if refused.milliseconds:
-            late = sorted(refused.milliseconds)
-            print(f"refused in {median(late):.1f} ms, p99 {late[int(len(late) * 0.99)]:.1f}, of {len(late)}")
-    return int(bool(steady.tally.failed) or killer.growth > MOST_GROWTH)
-
-
-def _told(result: Result) -> str:
-    tally = result.tally
-    figures = f"{tally.ok:,} right, {dict(tally.failed)} failed"
-    sent = "" if result.kept_up else f", sent up to {result.late_ms:.0f} ms late"
-    return f"{figures}, p50 {tally.latency_ms(50):.1f} ms, p99 {tally.latency_ms(99):.1f} ms{sent}"
+    slower = flood.p99_ms / calm.p99_ms
+    print(
+        f"{OVERLOAD:g} x capacity for {seconds} s: {flood.calls_per_second / capacity:.2f} of it answered, "
+        f"p99 at most {flood.p99_ms:.1f} ms, x{slower:.1f} of that at {LOAD:.0%}; {flood.refused:,} refused"
+    )
+    if late := sorted(refused.milliseconds):
+        print(f"refused in {median(late):.1f} ms, p99 {late[int(len(late) * 0.99)]:.1f} ms, of {len(late)}")
+    return slower <= MOST_SLOWER
 
 
 if __name__ == "__main__":

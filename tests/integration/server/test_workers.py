@@ -75,6 +75,16 @@ def test_killed_worker_is_replaced_and_nothing_counted_is_lost(server: RunningSe
     assert len(workers(server)) == 2
 
 
+def test_worker_that_replaces_another_disturbs_nobody_and_is_its_equal(server: RunningServer) -> None:
+    victim = workers(server)[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    server.event("worker died")
+    server.event("worker ready")
+    measured = [line for line in server.lines if '"model measured"' in line]
+    assert len(measured) == 2  # by the first two; the third takes it over
+    assert {worker.nice() for worker in workers(server)} == {os.nice(0)}  # it gave way only to start
+
+
 def test_stop_drains_every_worker_and_leaves_none(server: RunningServer) -> None:
     processes = workers(server)
     server.process.terminate()

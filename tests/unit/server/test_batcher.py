@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.batcher import QUIET_ROUNDS, Batcher
+from server.batcher import LONG_YIELD_SECONDS, QUIET_ROUNDS, SELFISH_SECONDS, Batcher
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, UnavailableError
 from server.metrics import Metrics
 from server.queued import Answer
@@ -285,3 +285,23 @@ def test_every_caller_gets_its_own_rows_or_one_clear_error(
                 assert result == pixels
 
     event_loop_runner(scenario())
+
+
+async def test_core_that_another_program_wants_is_not_given_away_round_after_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    yields = 0
+
+    def taken_by_another() -> None:
+        nonlocal yields
+        yields += 1
+        time.sleep(2 * LONG_YIELD_SECONDS)
+
+    monkeypatch.setattr("os.sched_yield", taken_by_another)
+    model = FirstPixelModel()
+    async with batching(model) as batcher:
+        started = time.monotonic()
+        for pixel in range(5):
+            assert await digits(batcher, pixel) == [pixel]
+        elapsed = time.monotonic() - started
+    assert 1 <= yields <= 1 + elapsed / SELFISH_SECONDS  # and not QUIET_ROUNDS after every batch

@@ -54,7 +54,7 @@ def test_news_are_shown_newest_first_and_nothing_in_them_is_markup() -> None:
     news.add(
         Item.of({"event": "version refused", "level": "warning", "model": "<script>", "reason": "a & b"})
     )
-    news.receive(b'{"at": 0, "event": "worker died", "level": "error", "details": "x"}', 1)
+    news.receive({"at": 0, "event": "worker died", "level": "error", "details": "x"}, 1)
     page = Page(StatusPage(Metrics().registry, news))
     assert "script" not in page.tags
     assert page.cells.index("worker died") < page.cells.index("version refused")
