@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import grpc
 import structlog
@@ -50,8 +49,6 @@ MESSAGE_MARGIN_BYTES = 64 * 1024
 HOLD_SECONDS = 0.1
 MOST_HOLD_SECONDS = 0.5
 
-NOTHING_MEASURED: Mapping[str, Tuning] = MappingProxyType({})
-
 log = structlog.get_logger()
 
 
@@ -63,7 +60,7 @@ async def serve(settings: Settings, news: News) -> None:
 
     """
     started = time.monotonic()
-    answering = Answering(settings)
+    answering = Answering(settings, {})
     worker_metrics(answering.metrics.registry)[0].set(1)
     endpoint = Endpoint(
         answering.metrics.registry,
@@ -91,7 +88,7 @@ async def serve(settings: Settings, news: News) -> None:
 class Answering:
     """A process that answers calls: by itself, or as one of several workers."""
 
-    def __init__(self, settings: Settings, tunings: Mapping[str, Tuning] = NOTHING_MEASURED) -> None:
+    def __init__(self, settings: Settings, tunings: Mapping[str, Tuning]) -> None:
         self._settings = settings
         self.metrics = Metrics()
         self.statuses = Health(service.full_name for service in SERVICES)

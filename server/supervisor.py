@@ -159,14 +159,14 @@ class Worker:
 
     async def _beat(self, output: asyncio.StreamReader) -> bool:
         """Wait for a beat of the process, taking in what else it tells; return False when it ends."""
-        while line := await output.readline():
+        while (line := await output.readline()).endswith(b"\n"):  # the last one of a killed process may not
             match json.loads(line):
                 case "beat", _:
                     return True
                 case "exemplar", content:
                     self._metrics.receive_exemplar(content)
-                case "tunings", content:
-                    self._job.tunings.update(content)
+                case "tuning", (model, tuning):
+                    self._job.tunings[model] = tuning
                 case "news", content:
                     self._news.receive(content, self._job.slot)
         return False

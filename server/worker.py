@@ -83,7 +83,8 @@ async def work(job: Job) -> None:
     beating: list[asyncio.Task[None]] = []  # a task that nobody holds may vanish
 
     def ready(_: Ports) -> None:
-        tell("tunings", {name: asdict(each) for name, each in answering.tunings.items()})
+        for model, tuning in answering.tunings.items():
+            tell("tuning", [model, asdict(tuning)])
         beating.append(asyncio.create_task(beat(answering.models)))
 
     await answering.run(stop, ready, shared=job.ports)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
@@ -57,6 +58,11 @@ class ServerProcess:
             if event["event"] == name:
                 return event
         raise AssertionError(f"the server ended without {name!r}: {self.lines}")
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes; none where there is no supervisor."""
+        return psutil.Process(self.process.pid).children()
 
     def wait(self) -> int:
         """Wait for the end of the process; return its exit code."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 import yaml
 
@@ -72,7 +71,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Itera
     ):
         watched = Watched(prometheus, [several, one])
         watched.eventually("digits_worker_restarts_total")
-        psutil.Process(several.process.pid).children()[0].kill()
+        several.workers[0].kill()
         assert several.event("worker ready")
         yield watched
 

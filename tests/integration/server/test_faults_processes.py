@@ -22,15 +22,11 @@ def server(tmp_path: Path, publish: Publish) -> Iterator[RunningServer]:
         yield server
 
 
-def workers(server: RunningServer) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children()
-
-
 def test_worker_killed_under_load_costs_a_retrying_client_nothing(server: RunningServer) -> None:
     with retrying_callers(server.address, connections=2, callers=24) as asks, load(*asks) as under_load:
         for _ in range(3):
             under_load.wait_for(200)
-            workers(server)[0].kill()
+            server.workers[0].kill()
             server.event("worker died")
             server.event("worker ready")
             under_load.wait_for(200)
@@ -38,7 +34,7 @@ def test_worker_killed_under_load_costs_a_retrying_client_nothing(server: Runnin
 
 
 def test_supervisor_killed_under_load_takes_its_workers_with_it(server: RunningServer) -> None:
-    processes = workers(server)
+    processes = server.workers
     with plain_callers(server.address, CALLERS) as asks, load(*asks) as under_load:
         under_load.wait_for(200)
         server.process.kill()
@@ -78,7 +74,7 @@ def refused_politely(under_load: Load) -> bool:
 def test_second_signal_ends_every_process_at_once(tmp_path: Path, publish: Publish, workers: int) -> None:
     publish(tmp_path)
     server = RunningServer("--model-repository", tmp_path, "--workers", workers, "--drain-seconds", 600)
-    processes = psutil.Process(server.process.pid).children()
+    processes = server.workers
     server.process.terminate()
     for _ in range(workers):
         server.event("draining")
@@ -106,7 +102,7 @@ def ignores(pid: int, signum: signal.Signals) -> bool:
 
 
 def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:
-    processes = [psutil.Process(server.process.pid), *workers(server)]
+    processes = [psutil.Process(server.process.pid), *server.workers]
     with retrying_callers(server.address, connections=2, callers=4) as asks, load(*asks) as under_load:
         under_load.wait_for(50)
         for process in processes:
@@ -115,4 +111,4 @@ def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:
             os.kill(process.pid, signal.SIGCONT)
         under_load.wait_for(50)
     assert under_load.failures == {}
-    assert workers(server) == processes[1:]
+    assert server.workers == processes[1:]

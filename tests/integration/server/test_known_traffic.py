@@ -1,6 +1,5 @@
 """Known traffic, and every number that is scraped after it: of one process, and of two workers."""
 
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 
 from protos import inference_pb2
@@ -200,7 +198,7 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
         check_rest(server)
 
         if workers == 2:
-            os.kill(psutil.Process(server.process.pid).children()[0].pid, signal.SIGKILL)
+            server.workers[0].kill()
             server.event("worker died")
             check_calls(server, caller)
             check_version(server, caller, 2)

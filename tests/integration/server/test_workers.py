@@ -24,10 +24,6 @@ def server(tmp_path: Path, publish: Publish) -> Iterator[RunningServer]:
         yield server
 
 
-def workers(server: RunningServer) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children()
-
-
 def ask(server: RunningServer, connections: int) -> None:
     """Call once on each of several connections of their own; the kernel spreads them over the workers."""
 
@@ -55,7 +51,7 @@ def test_workers_share_the_port_and_their_metrics_add_up(server: RunningServer) 
     ask(server, 40)
     assert calls_counted(server, 40) == 40
     assert server.metric("digits_model_info", model="digits", version="1") == 1  # not once a worker
-    pids = {process.pid for process in workers(server)}
+    pids = {process.pid for process in server.workers}
     assert len(pids) == 2
     for slot in ("0", "1"):
         assert server.metric("process_resident_memory_bytes", worker=slot) > 0
@@ -64,7 +60,7 @@ def test_workers_share_the_port_and_their_metrics_add_up(server: RunningServer) 
 def test_killed_worker_is_replaced_and_nothing_counted_is_lost(server: RunningServer) -> None:
     ask(server, 20)
     assert calls_counted(server, 20) == 20
-    victim = workers(server)[0]
+    victim = server.workers[0]
     os.kill(victim.pid, signal.SIGKILL)
     died = server.event("worker died")
     assert died["exit_code"] == -signal.SIGKILL
@@ -72,21 +68,21 @@ def test_killed_worker_is_replaced_and_nothing_counted_is_lost(server: RunningSe
     assert server.metric("digits_worker_restarts_total") == 1
     ask(server, 20)
     assert calls_counted(server, 40) == 40
-    assert len(workers(server)) == 2
+    assert len(server.workers) == 2
 
 
 def test_worker_that_replaces_another_disturbs_nobody_and_is_its_equal(server: RunningServer) -> None:
-    victim = workers(server)[0]
+    victim = server.workers[0]
     os.kill(victim.pid, signal.SIGKILL)
     server.event("worker died")
     server.event("worker ready")
     measured = [line for line in server.lines if '"model measured"' in line]
     assert len(measured) == 2  # by the first two; the third takes it over
-    assert {worker.nice() for worker in workers(server)} == {os.nice(0)}  # it gave way only to start
+    assert {worker.nice() for worker in server.workers} == {os.nice(0)}  # it gave way only to start
 
 
 def test_stop_drains_every_worker_and_leaves_none(server: RunningServer) -> None:
-    processes = workers(server)
+    processes = server.workers
     server.process.terminate()
     assert server.event("stopping workers")["signal"] == "SIGTERM"
     assert server.wait() == 0
@@ -95,7 +91,7 @@ def test_stop_drains_every_worker_and_leaves_none(server: RunningServer) -> None
 
 
 def test_workers_do_not_outlive_a_killed_supervisor(server: RunningServer) -> None:
-    processes = workers(server)
+    processes = server.workers
     server.process.kill()
     _, alive = psutil.wait_procs(processes, timeout=WAIT_SECONDS)
     assert not alive
@@ -139,7 +135,7 @@ def test_number_of_workers_is_checked(workers: str) -> None:
 def test_sighup_while_the_workers_start_does_not_end_them(tmp_path: Path, publish: Publish) -> None:
     publish(tmp_path)
     process = ServerProcess("--model-repository", tmp_path, "--workers", 2)
-    while not psutil.Process(process.process.pid).children():
+    while not process.workers:
         pass
     process.process.send_signal(signal.SIGHUP)
     process.event("ready")
