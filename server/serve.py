@@ -46,8 +46,8 @@ MESSAGE_MARGIN_BYTES = 64 * 1024
 # gRPC kills calls that it has read and not handed over yet when it stops, and their callers see CANCELLED. So
 # answers are held back for a moment, in which callers that wait for theirs call no more, before it stops;
 # by then its connections have told their clients to go elsewhere.
-HOLD_SECONDS = 0.1
-MOST_HOLD_SECONDS = 0.5
+HOLD_SECONDS = 0.2
+MOST_HOLD_SECONDS = 0.6
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from clients import Client, Connection, DigitsError
 connection = Connection(
     address=os.environ.get("DIGITS_SERVER", "localhost:8500"),
     timeout_seconds=2,  # for the whole of a call, retries included
-    attempts=5,  # UNAVAILABLE and RESOURCE_EXHAUSTED are tried again
+    attempts=3,  # UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, twice
     hedge_seconds=0.2,  # then ask a second time, and take the first answer
 )
 try:
