@@ -147,7 +147,8 @@ check: lint test test-server-only  ## Everything that must pass before a change 
 fuzz: setup  ## Send a server 100,000 inputs that are nearly right
 	$(BIN)/python -m tests.fuzz.run
 
-# SOAK_MINUTES, SOAK_LOAD and KILL_SECONDS: how long, at what share of the capacity, and how often a worker is killed.
+# SOAK_MINUTES, SOAK_LOAD, KILL_SECONDS and SOAK_PENDING_CALLS: how long, at what share of the capacity, how often a worker
+# is killed, and how many calls may be pending in overload.
 .PHONY: soak
 soak: setup  ## Load for half an hour while workers are killed, then overload
 	$(BIN)/python -m tests.soak.run

@@ -1,8 +1,8 @@
 """`make soak`: load for a long time while workers are killed, then twice what the server can bear.
 
 The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes, and the
-second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, and KILL_SECONDS the time between
-two kills. Fails where a retrying client misses a prediction, memory grows, or answers are late under overload.
+second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, KILL_SECONDS the time between
+two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying client misses a prediction, memory grows, or answers are late under overload.
 """
 
 import os
@@ -32,7 +32,7 @@ WORKERS = 2 * HALF
 CONNECTIONS = 8
 OVERLOAD = 2.0
 # In overload: the default takes larger bursts, and lets callers wait twice as long.
-PENDING_CALLS = 128
+PENDING_CALLS = int(os.environ.get("SOAK_PENDING_CALLS", "128"))
 # Of the memory of all processes, late in the run against early in it.
 MOST_GROWTH = 1.05
 # Of the 99th percentile of answered calls in overload, against that at LOAD.
