@@ -3,7 +3,7 @@
 The queue counts images. One task forms batches and runs them:
 
 1. it sleeps until a call arrives: who comes alone is answered at once;
-2. it takes up to `max_batch_images`, in order of arrival, leaving out callers that are gone;
+2. it takes up to `max_batch_images`, of a few dozen calls, in order of arrival, leaving out callers that are gone;
 3. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows;
 4. it lets those gather who came meanwhile, for as long as the event loop keeps bringing some: a gRPC server
    hands over calls that arrived together one by one, a few rounds of the loop apart, and a batcher that
@@ -37,6 +37,8 @@ QUIET_ROUNDS = 16
 # The same where a batch is full already: what waits inside gRPC is not seen by admission. gRPC hands over a call
 # every few rounds; past the second number, the batch has waited long enough.
 FULL_QUIET_ROUNDS, FULL_ROUNDS = 6, 64
+# Most calls in a batch: those of more do not stay in the caches until they are answered.
+MAX_BATCH_CALLS = 64
 # Who lets others in and waits for longer than the first had no thread of gRPC's before it, but another program that
 # computes. It would have most of the core: none is let in for the second.
 LONG_YIELD_SECONDS, SELFISH_SECONDS = 0.001, 0.1
@@ -75,7 +77,9 @@ class Batcher:
         self._released.set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
+        # Moving averages; nothing until the first batch.
+        self._seconds_per_image = 0.0
+        self._images_per_batch = 1.0
         # When the queue began to be worked off, or the last batch had been run.
         self._busy_since = time.monotonic()
         self._selfish_until = 0.0
@@ -138,8 +142,11 @@ class Batcher:
                 f"the call brings {count}",
                 retry_seconds=wait_seconds,
             )
+        # A call is answered when its batch has been run, and its answer leaves while the next one runs.
+        batches = math.ceil((self._queued_images + count) / self._images_per_batch) + 1
+        answered_seconds = batches * self._images_per_batch * self._seconds_per_image
         # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
-        if self._queue and wait_seconds + count * self._seconds_per_image > remaining_seconds:
+        if self._queue and answered_seconds > remaining_seconds:
             self._metrics.rejected("deadline")
             raise OverloadedError(
                 f"{self._queued_images} images are queued, too many to answer within the call's deadline",
@@ -200,7 +207,7 @@ class Batcher:
         while quiet < (FULL_QUIET_ROUNDS if full else QUIET_ROUNDS) and full < FULL_ROUNDS:
             seen = self._queued_images
             await asyncio.sleep(0)  # lets the last answers out, too, before the next batch blocks the loop
-            full += self._queued_images >= self._max_batch_images
+            full += self._queued_images >= self._max_batch_images or len(self._queue) >= MAX_BATCH_CALLS
             self._let_in()
             quiet = quiet + 1 if self._queued_images == seen else 0
 
@@ -216,8 +223,8 @@ class Batcher:
         """Take the next batch off the queue, leaving out callers that are gone or out of time."""
         now = time.monotonic()
         room = self._max_batch_images
-        batch = []
-        while room and self._queue:
+        batch: list[Slice] = []
+        while room and self._queue and len(batch) < MAX_BATCH_CALLS:
             call = self._queue[0]
             waiting = call.count - call.taken
             expired = call.deadline <= now
@@ -240,7 +247,7 @@ class Batcher:
 
     async def _compute(self, batch: list[Slice], reason: str) -> None:
         self._running_images = sum(part.count for part in batch)
-        if self._running_images == self._max_batch_images:
+        if self._running_images == self._max_batch_images or len(batch) == MAX_BATCH_CALLS:
             reason = "full"
         try:
             run = await self._predict(batch)
@@ -258,6 +265,7 @@ class Batcher:
         ended = run.started + run.seconds
         seconds_per_image = (ended - self._busy_since) / len(run.images)
         self._seconds_per_image += (seconds_per_image - self._seconds_per_image) / 8
+        self._images_per_batch += (len(run.images) - self._images_per_batch) / 8
         self._busy_since = ended
 
     async def _isolate(self, batch: list[Slice]) -> None:

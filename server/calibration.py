@@ -13,7 +13,7 @@ RUNS = 7
 # Smaller runs never pay: a busy machine makes long ones look worse than they are.
 SMALLEST_RUN_IMAGES = 8
 # Past it, a larger batch spares next to nothing of the work around the model, and blocks for longer.
-ENOUGH_IMAGES = 64
+ENOUGH_IMAGES = 256
 # A batch blocks everything else for as long as it takes.
 MAX_BATCH_SECONDS = 0.025
 

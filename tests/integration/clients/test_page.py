@@ -82,7 +82,9 @@ def shows(page: WebDriver, element: str, text: str) -> None:
     """Wait until the page has asked about all that was drawn and an element shows a text."""
     answer = page.find_element(By.ID, "answer")
     WebDriverWait(page, WAIT_SECONDS, 0.05).until(
-        lambda page: answer.get_attribute("aria-busy") != "true" and text in page.find_element(By.ID, element).text,
+        lambda page: (
+            answer.get_attribute("aria-busy") != "true" and text in page.find_element(By.ID, element).text
+        ),
         f"{element} does not show {text!r}",
     )
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.batcher import LONG_YIELD_SECONDS, QUIET_ROUNDS, SELFISH_SECONDS, Batcher
+from server.batcher import LONG_YIELD_SECONDS, MAX_BATCH_CALLS, QUIET_ROUNDS, SELFISH_SECONDS, Batcher
 from server.errors import ExpiredError, ModelFailedError, OverloadedError, UnavailableError
 from server.metrics import Metrics
 from server.queued import Answer
@@ -63,6 +63,16 @@ async def test_concurrent_callers_share_a_batch() -> None:
     async with batching(model) as batcher:
         assert await asyncio.gather(*(digits(batcher, pixel) for pixel in range(4))) == [[0], [1], [2], [3]]
     assert model.batches == [[0, 1, 2, 3]]
+
+
+async def test_batch_is_of_so_many_calls_at_most() -> None:
+    model, metrics = FirstPixelModel(), Metrics()
+    async with batching(model, metrics, max_batch_images=200, max_queue_images=200) as batcher:
+        await digits(batcher, *[1] * (MAX_BATCH_CALLS + 1))  # one call of many images is one call
+        await asyncio.gather(*(digits(batcher, 1) for _ in range(MAX_BATCH_CALLS + 1)))
+    assert [len(batch) for batch in model.batches] == [MAX_BATCH_CALLS + 1, MAX_BATCH_CALLS, 1]
+    metrics.flush()
+    assert metrics.registry.get_sample_value("digits_batches_total", {"release_reason": "full"}) == 1
 
 
 async def test_large_call_is_split_and_reassembled_in_order() -> None:
@@ -194,6 +204,16 @@ async def test_call_that_cannot_be_answered_in_time_is_refused_at_once() -> None
             await digits(batcher, *range(200), remaining_seconds=1e-6)
         await before
     assert metrics.registry.get_sample_value("digits_rejected_total", {"reason": "deadline"}) == 1
+
+
+async def test_call_is_refused_where_its_batch_and_the_next_end_too_late() -> None:
+    async with batching(FirstPixelModel()) as batcher:
+        batcher._seconds_per_image, batcher._images_per_batch = 0.001, 100.0
+        before = batcher.submit(images(2), 1)
+        with pytest.raises(OverloadedError):
+            batcher.submit(images(3), 1, remaining_seconds=0.19)
+        assert await digits(batcher, 3, remaining_seconds=0.21) == [3]
+        await before
 
 
 async def test_a_batcher_that_stalled_once_takes_callers_again() -> None:

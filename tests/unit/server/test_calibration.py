@@ -31,7 +31,7 @@ def test_model_that_is_always_too_slow_runs_one_image_at_a_time() -> None:
 
 
 def test_batch_is_several_runs() -> None:
-    assert best_batch(Measured(16, 16 / 20_000)) == 64
+    assert best_batch(Measured(16, 16 / 20_000)) == 256
 
 
 def test_batch_is_not_smaller_than_its_run() -> None:
