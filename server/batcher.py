@@ -39,6 +39,9 @@ QUIET_ROUNDS = 16
 FULL_QUIET_ROUNDS, FULL_ROUNDS = 6, 64
 # Most calls in a batch: those of more do not stay in the caches until they are answered.
 MAX_BATCH_CALLS = 64
+# How often its own time a call needs once it is next: the rest of its batch is run with it, and its answer leaves
+# while the next one runs. It grows with the call since refusing a small one costs as much as answering it.
+OWN_SHARE = 4
 # Who lets others in and waits for longer than the first had no thread of gRPC's before it, but another program that
 # computes. It would have most of the core: none is let in for the second.
 LONG_YIELD_SECONDS, SELFISH_SECONDS = 0.001, 0.1
@@ -77,9 +80,7 @@ class Batcher:
         self._released.set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        # Moving averages; nothing until the first batch.
-        self._seconds_per_image = 0.0
-        self._images_per_batch = 1.0
+        self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
         # When the queue began to be worked off, or the last batch had been run.
         self._busy_since = time.monotonic()
         self._selfish_until = 0.0
@@ -142,9 +143,7 @@ class Batcher:
                 f"the call brings {count}",
                 retry_seconds=wait_seconds,
             )
-        # A call is answered when its batch has been run, and its answer leaves while the next one runs.
-        batches = math.ceil((self._queued_images + count) / self._images_per_batch) + 1
-        answered_seconds = batches * self._images_per_batch * self._seconds_per_image
+        answered_seconds = wait_seconds + OWN_SHARE * count * self._seconds_per_image
         # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
         if self._queue and answered_seconds > remaining_seconds:
             self._metrics.rejected("deadline")
@@ -265,7 +264,6 @@ class Batcher:
         ended = run.started + run.seconds
         seconds_per_image = (ended - self._busy_since) / len(run.images)
         self._seconds_per_image += (seconds_per_image - self._seconds_per_image) / 8
-        self._images_per_batch += (len(run.images) - self._images_per_batch) / 8
         self._busy_since = ended
 
     async def _isolate(self, batch: list[Slice]) -> None:

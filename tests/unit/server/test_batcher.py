@@ -206,13 +206,14 @@ async def test_call_that_cannot_be_answered_in_time_is_refused_at_once() -> None
     assert metrics.registry.get_sample_value("digits_rejected_total", {"reason": "deadline"}) == 1
 
 
-async def test_call_is_refused_where_its_batch_and_the_next_end_too_late() -> None:
+async def test_large_call_is_refused_where_its_batch_ends_too_late() -> None:
     async with batching(FirstPixelModel()) as batcher:
-        batcher._seconds_per_image, batcher._images_per_batch = 0.001, 100.0
+        batcher._seconds_per_image = 0.1
         before = batcher.submit(images(2), 1)
+        batcher.submit(images(3), 1, remaining_seconds=3.0)
         with pytest.raises(OverloadedError):
-            batcher.submit(images(3), 1, remaining_seconds=0.19)
-        assert await digits(batcher, 3, remaining_seconds=0.21) == [3]
+            batcher.submit(images(*range(8)), 8, remaining_seconds=3.0)
+        assert await digits(batcher, *range(8), remaining_seconds=3.5) == list(range(8))
         await before
 
 
