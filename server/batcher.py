@@ -39,9 +39,9 @@ QUIET_ROUNDS = 16
 FULL_QUIET_ROUNDS, FULL_ROUNDS = 6, 64
 # Most calls in a batch: those of more do not stay in the caches until they are answered.
 MAX_BATCH_CALLS = 64
-# How often its own time a call needs once it is next: the rest of its batch is run with it, and its answer leaves
-# while the next one runs. It grows with the call since refusing a small one costs as much as answering it.
-OWN_SHARE = 4
+# How often a call's own images are run beside it before it is answered: the rest of its batch with it, and the next
+# one while its answer leaves. It grows with the call, since refusing a small one costs as much as answering it.
+BESIDE = 3
 # Who lets others in and waits for longer than the first had no thread of gRPC's before it, but another program that
 # computes. It would have most of the core: none is let in for the second.
 LONG_YIELD_SECONDS, SELFISH_SECONDS = 0.001, 0.1
@@ -143,7 +143,8 @@ class Batcher:
                 f"the call brings {count}",
                 retry_seconds=wait_seconds,
             )
-        answered_seconds = wait_seconds + OWN_SHARE * count * self._seconds_per_image
+        beside = BESIDE * min(count, self._max_batch_images)
+        answered_seconds = (self._queued_images + count + beside) * self._seconds_per_image
         # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
         if self._queue and answered_seconds > remaining_seconds:
             self._metrics.rejected("deadline")
