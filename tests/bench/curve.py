@@ -45,7 +45,7 @@ class Point:
 def main(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0) -> int:
     """Measure every point for `seconds`."""
     points = []
-    with bench.server("--max-batch-images", 64) as running:
+    with bench.server() as running:
         for images, (inflight, calls) in CALLS.items():
             closed = bench.closed_loop(running.grpc_port, images, inflight=inflight, calls=calls)
             for share in SHARES:
