@@ -110,8 +110,9 @@ class Answering:
         ready: Callable[[Ports], None],
         *,
         shared: Ports | None = None,
+        turn_seconds: float = 0.0,
     ) -> None:
-        """Start, call `ready` with the ports, answer until `stop`, stop.
+        """Start, call `ready` with the ports, answer until `stop`, stop; `turn_seconds` after those that share the ports.
 
         Raises:
             StartError: a port is taken, a file of TLS cannot be used, or the repository has nothing that may
@@ -152,6 +153,7 @@ class Answering:
             await self._watcher.close()
             if received == signal.SIGTERM:
                 await asyncio.sleep(settings.drain_seconds)
+            await asyncio.sleep(turn_seconds)
             await self._hold()
         finally:
             statuses.close()

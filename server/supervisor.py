@@ -44,6 +44,9 @@ MAX_BACKOFF_SECONDS = 10.0
 STEADY_SECONDS = 60.0
 # What a worker may take beyond its drain and grace before it is killed.
 STOP_MARGIN_SECONDS = 5.0
+# Workers stop one after the other, each so long after the one before: its callers come to those that are left, and a
+# call that arrives just as a worker stops is lost. All of them have the second time to begin.
+TURN_SECONDS, TURNS_SECONDS = 0.3, 2.0
 # How often a worker says that it works, and how many beats it may miss: batches take milliseconds. Beats are
 # counted, not seconds, so that a machine that was suspended does not kill what wakes up with it.
 BEAT_SECONDS = 1.0
@@ -59,6 +62,7 @@ class Job:
     settings: Settings
     slot: int
     ports: Ports
+    turn_seconds: float  # how long its turn to stop comes after the first worker's
     tunings: dict[str, dict[str, int]]  # by model, as another worker told of them
 
 
@@ -78,7 +82,11 @@ async def supervise(settings: Settings, count: int, news: News) -> None:
     with TemporaryDirectory(prefix="digits-metrics-") as folder, reserved(settings) as ports:
         metrics = JoinedMetrics(Path(folder))
         tunings: dict[str, dict[str, int]] = {}
-        workers = [Worker(Job(settings, slot, ports, tunings), metrics, news) for slot in range(count)]
+        turn_seconds = min(TURN_SECONDS, TURNS_SECONDS / count)
+        workers = [
+            Worker(Job(settings, slot, ports, slot * turn_seconds, tunings), metrics, news)
+            for slot in range(count)
+        ]
         endpoint = Endpoint(
             metrics.registry,
             news,

@@ -87,7 +87,7 @@ async def work(job: Job) -> None:
             tell("tuning", [model, asdict(tuning)])
         beating.append(asyncio.create_task(beat(answering.models)))
 
-    await answering.run(stop, ready, shared=job.ports)
+    await answering.run(stop, ready, shared=job.ports, turn_seconds=job.turn_seconds)
 
 
 async def beat(models: Models) -> None:
