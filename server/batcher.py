@@ -3,7 +3,7 @@
 The queue counts images. One task forms batches and runs them:
 
 1. it sleeps until a call arrives: who comes alone is answered at once;
-2. it takes up to `max_batch_images`, of a few dozen calls, in order of arrival, leaving out callers that are gone;
+2. it takes up to `max_batch_images` of at most MAX_BATCH_CALLS, in order of arrival, leaving out callers that are gone;
 3. it runs the model, on the event loop's own thread or on one of its own, and hands each caller its rows;
 4. it lets those gather who came meanwhile, for as long as the event loop keeps bringing some: a gRPC server
    hands over calls that arrived together one by one, a few rounds of the loop apart, and a batcher that

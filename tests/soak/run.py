@@ -2,7 +2,8 @@
 
 The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes, and the
 second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, KILL_SECONDS the time between
-two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying client misses a prediction, memory grows, or answers are late under overload.
+two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying client misses a
+prediction, memory grows, or answers are late under overload.
 """
 
 import os

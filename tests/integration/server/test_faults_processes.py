@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from tests.conftest import Publish
-from tests.load import Load, load, plain_callers, retrying_callers
+from tests.load import DIGIT, Load, load, plain_callers, retrying_callers
 from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 CALLERS = 16
@@ -56,6 +57,19 @@ def test_stop_under_full_load_loses_no_accepted_call(tmp_path: Path, publish: Pu
         assert server.wait() == 0
         under_load.end()
     assert refused_politely(under_load)
+
+
+def test_callers_of_a_worker_that_stopped_are_answered_by_those_left(
+    tmp_path: Path, publish: Publish
+) -> None:
+    publish(tmp_path)
+    server = RunningServer("--model-repository", tmp_path, "--workers", 3)
+    server.process.terminate()
+    while len(server.workers) == 3:
+        time.sleep(0.01)
+    with plain_callers(server.address, 1) as (ask,):
+        assert ask() == DIGIT
+    assert server.wait() == 0
 
 
 def refused_politely(under_load: Load) -> bool:
