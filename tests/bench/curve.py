@@ -89,7 +89,7 @@ def show(points: Sequence[Point]) -> None:
 def plot(points: Sequence[Point]) -> None:
     """Draw p50 and p99 against images a second, a colour for each size of call."""
     mpl.use("agg")
-    _, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for images, colour in zip(CALLS, ("#2a6f97", "#c1666b", "#6a994e"), strict=True):
         mine = [point for point in points if point.images_per_call == images]
         rates = [point.due_calls_per_second * images for point in mine]
@@ -98,7 +98,9 @@ def plot(points: Sequence[Point]) -> None:
         axes.plot(rates, [point.p50_ms for point in mine], color=colour, linestyle=":", label="p50")
     axes.set(xlabel="images a second that are due", ylabel="milliseconds", yscale="log")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+    figure.legend(frameon=False, ncols=3, loc="outside upper center")
     plt.savefig(RESULTS / "curve.svg")
 
 

@@ -194,15 +194,16 @@ def plot(figures: Figures, path: Path) -> None:
     """Draw throughput of everything measured as bars."""
     mpl.use("agg")
     rates = {name: value for name, value in figures.items() if name.endswith("/s")}
-    _, axes = plt.subplots(figsize=(9, 0.32 * len(rates) + 1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 0.32 * len(rates) + 1), layout="constrained")
     ours_colour, other_colour = "#2a6f97", "#b0b7bd"
     colours = [other_colour if name.startswith(("raw", "echo")) else ours_colour for name in rates]
     bars = axes.barh(list(rates), list(rates.values()), color=colours)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.set_xticks([])
-    axes.set_title("Throughput on one core: our server, and what it is made of (grey)", loc="left")
+    figure.suptitle("Throughput on one core: our server, and what it is made of (grey)")
     plt.savefig(path)
 
 
