@@ -63,6 +63,13 @@ class Health:
             )
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
+    async def List(self, _: Any, __: Context) -> Any:
+        """Answer the state of every name. grpcio-health-checking has the method since 1.85."""
+        pb: Any = health_pb2  # the types are those of the oldest version
+        return pb.HealthListResponse(
+            statuses={name: health_pb2.HealthCheckResponse(status=self._status(name)) for name in self._states}
+        )
+
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Send the state of one name, and again whenever it changes."""
         sent = None
