@@ -47,11 +47,11 @@ packages:  ## Install the Debian packages that some tests and benchmarks use (as
 .PHONY: lock
 lock: setup  ## Resolve the dependencies again into requirements/*.txt
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for target in "dev pyproject.toml --upgrade --extra server --extra trainer --extra load --extra web --group dev" \
-	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --extra load --extra web --group test" \
+	for target in "dev pyproject.toml --extra server --extra trainer --group dev" \
+	              "server-test pyproject.toml --constraint requirements/dev.txt --extra server --group test" \
 	              "server pyproject.toml --constraint requirements/dev.txt --extra server" \
 	              "server-gpu pyproject.toml --constraint requirements/dev.txt --extra server-gpu --group gpu-libraries" \
-	              "client pyproject.toml --constraint requirements/dev.txt --extra load --extra web" \
+	              "client pyproject.toml --constraint requirements/dev.txt --extra plot" \
 	              "trainer pyproject.toml --constraint requirements/dev.txt --extra trainer" \
 	              "policy --group policy"; do \
 	  set -- $$target; name=$$1; shift; \
