@@ -1,11 +1,11 @@
-"""CPUs as a container's limits make them."""
+"""CPUs of a container, and their instructions."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from server import cpus
+from server import machine
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +30,14 @@ def cgroup(tmp_path: Path, line: str) -> Path:
 )
 def test_cgroup_v2_quota_bounds_the_affinity(tmp_path: Path, content: str, expected: int) -> None:
     (tmp_path / "cpu.max").write_text(content + "\n")
-    assert cpus.available(tmp_path, cgroup(tmp_path, "0::/")) == expected
+    assert machine.cpus(tmp_path, cgroup(tmp_path, "0::/")) == expected
 
 
 def test_the_quota_of_a_parent_counts(tmp_path: Path) -> None:
     (tmp_path / "pod" / "container").mkdir(parents=True)
     (tmp_path / "pod" / "cpu.max").write_text("300000 100000\n")
     (tmp_path / "pod" / "container" / "cpu.max").write_text("max 100000\n")
-    assert cpus.available(tmp_path, cgroup(tmp_path, "0::/pod/container")) == 3
+    assert machine.cpus(tmp_path, cgroup(tmp_path, "0::/pod/container")) == 3
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("-1", 8), ("400000", 4)])
@@ -47,8 +47,30 @@ def test_cgroup_v1_quota_bounds_the_affinity(tmp_path: Path, quota: str, expecte
     (folder / "cpu.cfs_quota_us").write_text(quota + "\n")
     (folder / "cpu.cfs_period_us").write_text("100000\n")
     (tmp_path / "cgroup").write_text("7:memory:/docker\n4:cpu,cpuacct:/docker\n")
-    assert cpus.available(tmp_path, tmp_path / "cgroup") == expected
+    assert machine.cpus(tmp_path, tmp_path / "cgroup") == expected
 
 
 def test_without_cgroups_the_affinity_counts(tmp_path: Path) -> None:
-    assert cpus.available(tmp_path, tmp_path / "missing") == 8
+    assert machine.cpus(tmp_path, tmp_path / "missing") == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_vnni", True),
+        ("flags\t\t: fpu avx2 avx_vnni", True),
+        ("Features\t: fp asimd asimddp", True),
+        ("flags\t\t: fpu avx2 avx512f", False),
+        ("flags: avx_vnni\nflags: avx2", False),  # one core without them
+        ("model name\t: avx_vnni", False),
+    ],
+)
+def test_int8_instructions_are_those_that_every_core_has(
+    tmp_path: Path, content: str, expected: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(content + "\n")
+    assert machine.has_int8_instructions(tmp_path / "cpuinfo") == expected
+
+
+def test_system_that_does_not_describe_its_cpus_has_no_int8_instructions(tmp_path: Path) -> None:
+    assert not machine.has_int8_instructions(tmp_path / "missing")
