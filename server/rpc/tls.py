@@ -1,0 +1,111 @@
+"""TLS: the server's certificate, and whose callers it trusts; read again when the files change.
+
+gRPC asks for the certificate at every handshake. The files are looked at then, which costs microseconds and
+needs no watching: a renewed certificate counts from the next connection on, and connections that are open
+go on. Paths may lead through symlinks, so that Kubernetes' swaps of a mounted secret are seen.
+"""
+
+import os
+import ssl
+from pathlib import Path
+
+import grpc
+import structlog
+
+from server.errors import StartError
+from server.settings import Settings
+
+# What tells one content of a file from another.
+Stamp = tuple[tuple[int, int, int, int], ...]
+
+log = structlog.get_logger()
+
+
+class Certificates:
+    """The PEM files of a server: its certificate chain and key, and the authorities of callers, or None."""
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        """Read the files; raises StartError."""
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = client_ca
+        self._stamp = self._stamped()
+        self._first = self._read()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Certificates | None":
+        """Read what the settings name; None without TLS. Raises StartError."""
+        certificate, key = settings.tls_cert_file, settings.tls_key_file
+        if certificate is not None and key is not None:
+            return cls(certificate, key, settings.tls_client_ca_file)
+        for name in ("tls_cert_file", "tls_key_file", "tls_client_ca_file"):
+            if getattr(settings, name) is not None:
+                raise StartError(f"only {name} is given, TLS needs tls_cert_file and tls_key_file together")
+        return None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return what a secure port needs; callers need a certificate where their authorities are given."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._first,
+            self._renewed,  # type: ignore[arg-type]  # None, too: nothing has changed
+            require_client_authentication=self._client_ca is not None,
+        )
+
+    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what the files hold if that has changed; gRPC calls it at each handshake, on its threads."""
+        try:
+            stamp = self._stamped()
+            if stamp == self._stamp:
+                return None
+            # Before reading: what changes meanwhile is read at the next handshake.
+            self._stamp = stamp
+            renewed = self._read()
+        except StartError as error:
+            log.error("TLS certificate kept", problem=str(error))  # noqa: TRY400 - the message says it all
+            return None
+        log.info("TLS certificate renewed", file=str(self._certificate))
+        return renewed
+
+    def _stamped(self) -> Stamp:
+        return tuple(
+            (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            for stat in (_stat(path) for path in (self._certificate, self._key, self._client_ca) if path)
+        )
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        chain = _certificates(self._certificate)
+        authorities = None if self._client_ca is None else _certificates(self._client_ca)
+        try:
+            # gRPC would notice only at handshakes, and say so to callers.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                self._certificate, self._key, password=lambda: b""
+            )
+            key = self._key.read_bytes()
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise StartError(
+                    f"TLS key {self._key} is not that of certificate {self._certificate}"
+                ) from None
+            raise StartError(f"TLS key {self._key} is no PEM key without a passphrase") from None
+        except OSError as error:
+            raise StartError(f"TLS key {self._key} cannot be read: {error.strerror}") from None
+        return grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise StartError(f"TLS file {path} cannot be read: {error.strerror}") from None
+
+
+def _certificates(path: Path) -> bytes:
+    """Return the content of a file of certificates."""
+    try:
+        content = path.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=content.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise StartError(f"TLS file {path} is no certificate in PEM") from None
+    except OSError as error:
+        raise StartError(f"TLS file {path} cannot be read: {error.strerror}") from None
+    return content
