@@ -6,10 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.labels import Label
-from server.plan import Plan, plan
-from server.policy import Policies
-from server.repository import ModelFolder
+from server.versions.policy import Plan, Policies, plan
+from server.versions.repository import Label, ModelFolder
 
 
 def planned(

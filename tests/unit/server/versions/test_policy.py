@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.policy import Policies
+from server.versions.policy import Policies
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from server.labels import Label, parse_labels
+from server.errors import RefusedError
+from server.versions.repository import Label, parse_labels
 
 
 def test_label_is_a_version_or_has_a_share_too() -> None:
@@ -18,15 +19,22 @@ def test_label_is_a_version_or_has_a_share_too() -> None:
     [
         (b"{", "labels.json is not JSON: "),
         (b"\xff", "labels.json is not JSON: "),
-        (b"[1]", "labels.json is [1], expected an object of labels"),
+        (b"[1]", "labels.json: Expected object, got array"),
         (b'{"stable": "3"}', "label 'stable' is \"3\" in labels.json, expected a version"),
         (b'{"stable": 0}', "label 'stable' is 0 in labels.json, expected a version"),
         (b'{"stable": true}', "label 'stable' is true in labels.json, expected a version"),
         (b'{"stable": {"version": 3, "weight": 1}}', "label 'stable' is {"),
         (b'{"": 3}', "labels.json has a label '', expected a name that is not a number"),
         (b'{"7": 3}', "labels.json has a label '7', expected a name that is not a number"),
-        (b'{"canary": {"version": 4, "share": 1.5}}', "label 'canary' has a share of 1.5 in labels.json"),
-        (b'{"canary": {"version": 4, "share": NaN}}', "label 'canary' has a share of NaN in labels.json"),
+        (
+            b'{"canary": {"version": 4, "share": 1.5}}',
+            'label \'canary\' is {"version":4,"share":1.5} in labels.json',
+        ),
+        (b'{"canary": {"version": 4, "share": NaN}}', "labels.json is not JSON: "),
+        (
+            b'{"stable": 1000000000000000000}',
+            "label 'stable' is 1000000000000000000 in labels.json, expected",
+        ),
         (
             b'{"a": {"version": 1, "share": 0.6}, "b": {"version": 2, "share": 0.6}}',
             "labels.json has shares that add up to 1.2, expected at most 1",
@@ -34,6 +42,6 @@ def test_label_is_a_version_or_has_a_share_too() -> None:
     ],
 )
 def test_bad_file_is_refused_with_the_label_that_is_wrong(content: bytes, message: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+    with pytest.raises(RefusedError) as caught:
         parse_labels(content)
     assert str(caught.value).startswith(message)
