@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from server.errors import RefusedError
+from server.settings import IMAGE_BYTES
 
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
@@ -22,7 +23,6 @@ MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 # Several hundred times the shipped model, and still loaded in seconds beside one that serves.
 MAX_GRAPH_BYTES = 256 * 1024 * 1024
 MAX_SHOWN_CHARACTERS = 40
-IMAGE_BYTES = 28 * 28
 CLASSES = 10
 
 Count = Annotated[int, Meta(ge=0)]

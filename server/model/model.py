@@ -8,9 +8,10 @@ import structlog
 from numpy.typing import NDArray
 
 from server.errors import RefusedError
-from server.model.manifest import IMAGE_BYTES, Graph, Manifest, VersionFiles
+from server.model.manifest import Graph, Manifest, VersionFiles
 from server.model.session import Runtime, Session, first_line
 from server.model.tuning import Sizes, padded, sizes, warm_sizes
+from server.settings import IMAGE_BYTES
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from server.errors import RefusedError, StartError
-from server.model.manifest import CLASSES, IMAGE_BYTES
-from server.settings import Provider
+from server.model.manifest import CLASSES
+from server.settings import IMAGE_BYTES, Provider
 
 INPUT, OUTPUT = "images", "probabilities"
 SIGNATURE = (

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,15 +18,13 @@ from server.model.manifest import VersionFiles
 from server.model.model import Model
 from server.model.session import Runtime, choose_provider
 from server.model.tuning import prefers_int8
+from server.observability.metrics import Metrics
 from server.settings import Settings
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import Policies
 from server.versions.registry import Registry
 from server.versions.repository import ModelFolder, RepositoryError, scan
 from server.versions.served_model import Serving
-
-if TYPE_CHECKING:
-    from server.observability.metrics import Metrics
 
 # The default model where the setting is empty and there are several.
 DEFAULT_MODEL = "digits"
@@ -52,7 +49,7 @@ class Reconciler:
         self,
         settings: Settings,
         registry: Registry,
-        metrics: "Metrics",
+        metrics: Metrics,
         *,
         make_batcher: Callable[[Model], Batcher],
         call_soon: Callable[[Callable[[], None]], None],

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import structlog
 
 from protos.digits.v1 import prediction_pb2 as pb
 from server.batching.batcher import Batcher
 from server.errors import NotFoundError, UnavailableError, quoted
+from server.observability.metrics import Metrics
 from server.versions.served_model import ServedModel, Serving, listed
-
-if TYPE_CHECKING:
-    from server.observability.metrics import Metrics
 
 # The golden ratio's fraction: steps of it spread evenly over 0-1, without a period to fall in step with.
 EVEN_STEP = 0.6180339887498949
@@ -27,7 +24,7 @@ class Registry:
     thread that made it.
     """
 
-    def __init__(self, default_model: str, metrics: "Metrics") -> None:
+    def __init__(self, default_model: str, metrics: Metrics) -> None:
         self.default_model = default_model
         self.on_change: Callable[[], None] = lambda: None
         self._metrics = metrics
