@@ -57,6 +57,9 @@ class Request:
         """Take the message out of the batcher's queue: nobody waits for its answer."""
         if self.queued is not None:
             self.queued.cancelled = True
+            self.queued = (
+                None  # which refers to this object: a cycle would stay until the garbage collector comes
+            )
 
 
 class Call(Request):

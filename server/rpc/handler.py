@@ -1,7 +1,6 @@
 """In front of every method of every service: admission, reading, timing, counting, and errors as statuses."""
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,7 +85,6 @@ class Handler:
         self._methods: dict[bytes, Method] = {}
         self._calls = 0
         self._bytes = 0
-        self._counting = threading.Lock()
         self._streams: set[Stream] = set()
         self._stalled: dict[Stream, None] = {}  # until there is room for their next message
         self._closing = False
@@ -199,9 +197,8 @@ class Handler:
             self._streams.discard(stream)
 
     def hold(self, size_bytes: int) -> None:
-        """Count bytes of messages that are under way, less than zero when they no longer are; on any thread."""
-        with self._counting:
-            self._bytes += size_bytes
+        """Count bytes of messages that are under way, less than zero when they no longer are; on the loop's thread."""
+        self._bytes += size_bytes
         while self._stalled and self._bytes < self._max_bytes:
             stream, _ = self._stalled.popitem()
             self._call_soon(stream.read)

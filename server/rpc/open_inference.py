@@ -107,7 +107,7 @@ class InferenceService:
             self.ModelInfer(request, streamed)
         except Exception as error:  # noqa: BLE001 - logged, and answered
             streamed.fail(error)
-        call.queued = streamed.queued
+        call.queued, streamed.queued = streamed.queued, None
 
     def _described(self, name: str, version: str) -> tuple[ServedModel, Serving]:
         """Return what a question about a model is about; questions are no part of the canary's share."""

@@ -40,7 +40,8 @@ def _renamed(content: bytes) -> bytes:
     file.package = V1
     for message in file.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(V1ALPHA, V1)
+            if field.type_name:
+                field.type_name = field.type_name.replace(V1ALPHA, V1)
     for service in file.service:
         for method in service.method:
             method.input_type = method.input_type.replace(V1ALPHA, V1)

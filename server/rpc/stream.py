@@ -37,9 +37,7 @@ class StreamRequest(Request):
         self.complete = False
         self.error: Exception | None = None
         self.on_sent: Callable[[], None] = lambda: None  # called when every answer so far has left
-        self.on_over: Callable[[], None] = lambda: (
-            None
-        )  # called when the stream ends before the answer is complete
+        self.on_over: Callable[[], None] = lambda: None  # called when no more answers can leave
 
     @property
     def sending(self) -> bool:
@@ -55,6 +53,11 @@ class StreamRequest(Request):
     def send(self, answer: Message) -> None:
         """Send an answer, of which there may be more."""
         self._stream.answered(self, answer.SerializeToString())
+
+    def drop(self) -> None:
+        """Take the request out of the batcher's queue, and tell whoever sends answers over time."""
+        super().drop()
+        self.on_over()
 
     def fail(self, error: Exception) -> None:
         """End the stream with an error, after the answers before it."""
@@ -73,8 +76,7 @@ class Stream:
         self.trace = handler.begin_trace(method, rpc)
         self._lock = threading.RLock()  # answers may come from a batcher's thread
         self._requests: deque[StreamRequest] = deque()
-        self._bytes = 0  # of requests under way, and of answers that have not left
-        self._sending_bytes = 0
+        self._bytes = 0  # of requests whose answers have not left: an answer is smaller than its request
         self.sending = False  # a message is on its way out
         self._reading = self._half_closed = self._closing = self._over = False
         self._first = True  # nothing has been sent
@@ -107,8 +109,6 @@ class Stream:
             if self._over:
                 return
             request.answers.append(content)
-            self._hold(len(content) - request.size_bytes)
-            request.size_bytes = 0
         self.pump()
 
     def pump(self) -> None:
@@ -127,7 +127,8 @@ class Stream:
                     return
                 if not request.complete:
                     return
-                requests.popleft()
+                requests.popleft().drop()
+                self._hold(-request.size_bytes)
             if self._half_closed or (self._closing and not self.method.client_streaming):
                 self._end(None)
             elif self._closing:
@@ -156,7 +157,6 @@ class Stream:
 
     def _send(self, content: bytes) -> None:
         self.sending = True
-        self._sending_bytes = len(content)
         first, self._first = self._first, False
         self.rpc.send(content, self._sent, first=first)
 
@@ -165,7 +165,6 @@ class Stream:
             self.sending = False
             if self._over:
                 return
-            self._hold(-self._sending_bytes)
             self.pump()
             idle = self._requests[0] if self._requests and not self.sending else None
         self.read()
@@ -189,13 +188,11 @@ class Stream:
         self._over = True
         for request in self._requests:
             request.drop()
-            request.on_over()
         self._requests.clear()
-        self._hold(-self._bytes)
         self._handler.finished(self, code)
 
     def _closed(self, event: Event) -> None:
         with self._lock:
             if not self._over:
                 self._finish(ended_code(event, self.rpc.deadline))
-        self._handler.ended(self.method, 0, self)
+        self._handler.ended(self.method, self._bytes, self)
