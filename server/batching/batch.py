@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 
 from server.batching.call_queue import QueuedCall, TracedPart
 from server.errors import ModelFailedError
-
-if TYPE_CHECKING:
-    from server.observability.batch_metrics import BatchMetrics
-
-IMAGE_BYTES = 28 * 28
+from server.observability.batch_metrics import BatchMetrics
+from server.settings import IMAGE_BYTES
 
 log = structlog.get_logger()
 
@@ -50,7 +47,7 @@ class _Run(NamedTuple):
 
 
 def run_batch(
-    model: Predictor, metrics: "BatchMetrics", parts: list[Part], reason: str, clock: Callable[[], float]
+    model: Predictor, metrics: BatchMetrics, parts: list[Part], reason: str, clock: Callable[[], float]
 ) -> None:
     """Run the model on `parts`, and answer the calls that are complete.
 
@@ -81,7 +78,7 @@ def _predict(model: Predictor, parts: list[Part], clock: Callable[[], float]) ->
     return _Run(images, probabilities, started, clock() - started)
 
 
-def _answer(metrics: "BatchMetrics", parts: list[Part], run: _Run, reason: str) -> None:
+def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) -> None:
     probabilities = run.probabilities
     best, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     digits: list[int] = best.tolist()
@@ -117,6 +114,6 @@ def _answer(metrics: "BatchMetrics", parts: list[Part], run: _Run, reason: str) 
         traced[0].trace.batch(traced, run.started, run.seconds, len(digits), reason)
 
 
-def _fail(metrics: "BatchMetrics", call: QueuedCall) -> None:
+def _fail(metrics: BatchMetrics, call: QueuedCall) -> None:
     metrics.failed()
     call.finish(ModelFailedError("the model failed on this call's images"))

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from grpc_health.v1 import health_pb2
 
 from server.batching.batcher import Batcher
 from server.batching.threaded import ThreadedBatcher
 from server.errors import StartError
-from server.model.manifest import IMAGE_BYTES
 from server.model.model import Model
+from server.observability.metrics import Metrics
+from server.observability.tracing import Tracing
 from server.rpc.access_log import AccessLog
 from server.rpc.connections import channel_arguments
 from server.rpc.handler import Handler
@@ -21,12 +23,8 @@ from server.rpc.reflection import REFLECTION_NAMES, REFLECTION_SERVICE, Reflecti
 from server.rpc.server import Loop, Server
 from server.rpc.tls import Certificates
 from server.rpc.tokens import Tokens
-from server.settings import Settings
+from server.settings import IMAGE_BYTES, Settings
 from server.versions.registry import Registry
-
-if TYPE_CHECKING:
-    from server.observability.metrics import Metrics
-    from server.observability.tracing import Tracing
 
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 # The most that a pixel takes on the wire: FP32 of the Open Inference Protocol.
@@ -52,7 +50,7 @@ class DataPlane:
     """Answers calls on the thread that calls `run` and `stop`."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, metrics: "Metrics", tracing: "Tracing | None" = None
+        self, settings: Settings, registry: Registry, metrics: Metrics, tracing: Tracing | None = None
     ) -> None:
         """Build everything but the ports.
 
@@ -75,7 +73,7 @@ class DataPlane:
         self._servers: list[Server] = []
         registry.on_change = lambda: self._loop.call_soon(self._look)
 
-    def _handler_of(self, tracing: "Tracing | None") -> Handler:
+    def _handler_of(self, tracing: Tracing | None) -> Handler:
         """Make a handler that answers health."""
         settings = self._settings
         handler = Handler(
@@ -90,7 +88,7 @@ class DataPlane:
         handler.add(HEALTH_SERVICE, self.health, limited=False)
         return handler
 
-    def _serving_handler(self, tracing: "Tracing | None") -> Handler:
+    def _serving_handler(self, tracing: Tracing | None) -> Handler:
         """Make the handler of every service."""
         registry, most = self._registry, self._settings.max_request_images
         handler = self._handler_of(tracing)
@@ -105,10 +103,13 @@ class DataPlane:
     def batcher(self, model: Model) -> Batcher:
         """Return a queue in front of a model; where it computes elsewhere, its batches run on a thread of their own."""
         metrics = self._metrics.loaded(model.name, model.version)
-        sizes = {"max_batch_images": model.batch_images, "max_queue_images": self._settings.max_queue_images}
-        if model.provider == "cpu":
-            return Batcher(model, metrics, ready=self._loop.ready, **sizes)
-        return ThreadedBatcher(model, metrics, **sizes)
+        kind = partial(Batcher, ready=self._loop.ready) if model.provider == "cpu" else ThreadedBatcher
+        return kind(
+            model,
+            metrics,
+            max_batch_images=model.batch_images,
+            max_queue_images=self._settings.max_queue_images,
+        )
 
     def listen(self, grpc_port: int, health_port: int | None = None, *, shared: bool = False) -> Ports:
         """Bind the ports, and begin to take calls, which are answered while `run` runs.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -15,15 +15,13 @@ from grpc import StatusCode
 
 from server.batching.call_queue import Answer, Trace
 from server.errors import InvalidRequestError, OverloadedError, ServingError
+from server.observability.metrics import Metrics
+from server.observability.tracing import Tracing
 from server.rpc.access_log import AccessLog
 from server.rpc.call import Call
 from server.rpc.server import Metadata, Rpc
 from server.rpc.stream import Stream
 from server.rpc.tokens import Tokens
-
-if TYPE_CHECKING:
-    from server.observability.metrics import Metrics
-    from server.observability.tracing import Tracing
 
 INTERNAL_MESSAGE = "internal error, the server's log has the details"
 # The pause that is asked of a caller when the process as a whole is full: a few batches.
@@ -64,11 +62,11 @@ class Failure:
 class Handler:
     """Finds the method of a call, and admits the call before its message is read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three observers, three bounds
         self,
-        metrics: "Metrics",
+        metrics: Metrics,
         access_log: AccessLog,
-        tracing: "Tracing | None",
+        tracing: Tracing | None,
         call_soon: Callable[[Callable[[], None]], None],
         *,
         max_calls: int,

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import structlog
-from google.protobuf.message import Message
 
 from protos import inference_pb2 as pb
 from server.batching.call_queue import Answer
 from server.errors import NotFoundError, ServingError, UnavailableError
-from server.model.manifest import CLASSES, IMAGE_BYTES
+from server.model.manifest import CLASSES
 from server.model.session import INPUT, OUTPUT
 from server.rpc import tensors
 from server.rpc.call import Request
 from server.rpc.handler import INTERNAL_MESSAGE
+from server.settings import IMAGE_BYTES
 from server.versions.registry import Registry
 from server.versions.served_model import ServedModel, Serving
 
@@ -125,7 +126,7 @@ class _StreamedRequest(Request):
         self._id = request_id
         self._call = call
 
-    def reply(self, answer: Message, timing: Answer | None = None) -> None:
+    def reply(self, answer: Any, timing: Answer | None = None) -> None:
         self._call.reply(pb.ModelStreamInferResponse(infer_response=answer), timing)
 
     def fail(self, error: Exception) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 from protos.digits.v1 import prediction_pb2 as pb
 from server.batching.call_queue import Answer
 from server.errors import InvalidRequestError
-from server.model.manifest import IMAGE_BYTES
 from server.rpc.call import Request
+from server.settings import IMAGE_BYTES
 from server.versions.registry import Registry
 
 PREDICTION_SERVICE = pb.DESCRIPTOR.services_by_name["PredictionService"]

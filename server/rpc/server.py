@@ -16,9 +16,9 @@ import structlog
 from server.errors import StartError
 
 try:
-    from grpc._cython import cygrpc
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is not public, and has no types
 except ImportError:  # Loop says so
-    cygrpc = None  # type: ignore[assignment]
+    cygrpc = None
 
 # Calls that gRPC may hand over at a time: enough for two batches; the rest waits inside gRPC.
 OUTSTANDING_REQUESTS = 256
@@ -188,11 +188,10 @@ class Server:
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Bind an address, and return the port; 0 where it cannot be bound."""
+        # The layer below has no public way to credentials.
+        inner = () if credentials is None else (credentials._credentials,)  # type: ignore[attr-defined]  # noqa: SLF001
         try:
-            if credentials is None:
-                port: int = self._server.add_http2_port(address.encode())
-            else:
-                port = self._server.add_http2_port(address.encode(), credentials._credentials)  # noqa: SLF001
+            port: int = self._server.add_http2_port(address.encode(), *inner)
         except RuntimeError:
             return 0
         return port

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from protos import inference_pb2 as pb
 from server.errors import InvalidRequestError, cut, quoted
-from server.model.manifest import CLASSES, IMAGE_BYTES
+from server.model.manifest import CLASSES
 from server.model.session import INPUT, OUTPUT
+from server.settings import IMAGE_BYTES
 
 # What follows N in the shape of an input: the graph's own, and what image libraries make.
 IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
