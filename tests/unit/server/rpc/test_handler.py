@@ -125,7 +125,9 @@ def test_a_call_counts_from_before_its_message_has_arrived(serving: Serving) -> 
 
         stream = server.channel.stream_stream(STREAM)(nothing())
         assert half_open.wait(WAIT_SECONDS)
-        while server.running.value("digits_rejected_total", reason="calls") == 0:  # until the stream has arrived
+        while (
+            server.running.value("digits_rejected_total", reason="calls") == 0
+        ):  # until the stream has arrived
             server.predict(1, include_probabilities=True).exception()
         assert refused(server.predict(1))[0] == "RESOURCE_EXHAUSTED"
         end.set()
