@@ -65,7 +65,7 @@ def run_batch(
             run = _predict(model, [part], clock)
         except Exception:
             log.exception("model failed on a call", images=part.call.count)
-            _fail(metrics, part.call)
+            _fail(metrics, part.call, clock())
         else:
             _answer(metrics, [part], run, "retry")
 
@@ -91,15 +91,15 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
     for part in parts:
         call, answer, rows = part.call, part.call.answer, slice(row, row + part.count)
         row = rows.stop
-        if part.start == 0:
-            answer.queue_seconds = run.started - call.arrived
-            queue_seconds.append(answer.queue_seconds)
         if call.trace is not None:
             traced.append(TracedPart(call.trace, call.arrived, part.start == 0))
         if broken is not None and broken[rows].any():
             log.error("model answered NaN", images=call.count)
-            _fail(metrics, call)
+            _fail(metrics, call, run.started + run.seconds)
             continue
+        if part.start == 0:
+            answer.queue_seconds = run.started - call.arrived
+            queue_seconds.append(answer.queue_seconds)
         answer.digits += digits[rows]
         answer.confidences += confidences[rows]
         answer.probabilities.append(probabilities[rows])
@@ -114,6 +114,6 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
         traced[0].trace.batch(traced, run.started, run.seconds, len(digits), reason)
 
 
-def _fail(metrics: BatchMetrics, call: QueuedCall) -> None:
-    metrics.failed()
+def _fail(metrics: BatchMetrics, call: QueuedCall, now: float) -> None:
+    metrics.failed(now - call.arrived)
     call.finish(ModelFailedError("the model failed on this call's images"))

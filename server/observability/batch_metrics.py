@@ -1,7 +1,9 @@
 """What the batches of one version record: kept in a queue, and moved into the series a few times a second."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +38,28 @@ class Batch(NamedTuple):
     queue_seconds: Sequence[float]  # of each call that began in it
 
 
+@dataclass(slots=True)
+class Statistics:
+    """Totals of one version since it was loaded, as Triton's clients ask for them."""
+
+    calls: int = 0  # that were answered
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0  # of each call, that of the batch that it began in
+    failed_calls: int = 0
+    failed_seconds: float = 0.0
+    batches: dict[int, tuple[int, float]] = field(default_factory=dict)  # by images: count and seconds
+    last_time: float = 0.0  # of the last batch, Unix
+
+    def add(self, batch: Batch) -> None:
+        """Count one run of the model."""
+        calls = len(batch.queue_seconds)
+        self.calls += calls
+        self.queue_seconds += sum(batch.queue_seconds)
+        self.compute_seconds += calls * batch.compute_seconds
+        count, seconds = self.batches.get(len(batch.digits), (0, 0.0))
+        self.batches[len(batch.digits)] = count + 1, seconds + batch.compute_seconds
+
+
 class BatchMetrics:
     """The metrics of one version's batches. Any thread may call any method."""
 
@@ -43,6 +67,7 @@ class BatchMetrics:
         self._store = store
         self._labels = (model, version)
         self._batches: deque[Batch] = deque()
+        self.statistics = Statistics()
         for metric in (QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE):
             store.observe(metric, *self._labels, values=())
         store.observe_total(INK, *self._labels, total=0, count=0)
@@ -64,9 +89,11 @@ class BatchMetrics:
             Batch(digits, confidences, ink_pixels, compute_seconds, release_reason, queue_seconds)
         )
 
-    def failed(self) -> None:
-        """Count a call that the model failed on."""
+    def failed(self, seconds: float) -> None:
+        """Count a call that the model failed on, `seconds` after its arrival."""
         self._store.add(FAILED, *self._labels)
+        self.statistics.failed_calls += 1
+        self.statistics.failed_seconds += seconds
 
     def rejected(self, reason: str) -> None:
         """Count a call refused by admission."""
@@ -81,6 +108,9 @@ class BatchMetrics:
         batches = [self._batches.popleft() for _ in range(len(self._batches))]
         if not batches:
             return
+        for batch in batches:
+            self.statistics.add(batch)
+        self.statistics.last_time = time.time()
         store, labels = self._store, self._labels
         digits = np.concatenate([batch.digits for batch in batches])
         waits = [seconds for batch in batches for seconds in batch.queue_seconds]

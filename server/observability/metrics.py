@@ -14,7 +14,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
-from server.observability.batch_metrics import BatchMetrics
+from server.observability.batch_metrics import BatchMetrics, Statistics
 from server.observability.series import Exposition, Labels, Snapshot, Store
 from server.observability.table import (
     BUILD_INFO,
@@ -177,6 +177,12 @@ class Metrics:
         if (model, version) not in self._versions:
             self._versions[model, version] = BatchMetrics(self.store, model, str(version))
         return self._versions[model, version]
+
+    def statistics(self, model: str, version: int) -> Statistics:
+        """Return the totals of a version that serves, until now."""
+        self.flush()
+        batches = self._versions.get((model, version))
+        return Statistics() if batches is None else batches.statistics
 
     def refused(self) -> None:
         """Count a version that may not serve."""

@@ -1,10 +1,10 @@
 """The data plane: services behind a handler, on ports, on one thread."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
+from grpc import ServerCredentials
 from grpc_health.v1 import health_pb2
 
 from server.batching.batcher import Batcher
@@ -27,8 +27,8 @@ from server.settings import IMAGE_BYTES, Settings
 from server.versions.registry import Registry
 
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
-# The most that a pixel takes on the wire: FP32 of the Open Inference Protocol.
-PIXEL_BYTES = 4
+# The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
+PIXEL_BYTES = 8
 # What a request may weigh beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 # gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So answers are
@@ -37,13 +37,6 @@ HOLD_SECONDS = 0.2
 MOST_HOLD_SECONDS = 0.6
 # Calls that were cancelled at the end of the grace are over in no time.
 CANCEL_SECONDS = 1.0
-
-
-class Ports(NamedTuple):
-    """The port of the services, and that of health alone where there is one."""
-
-    grpc: int
-    health: int | None
 
 
 class DataPlane:
@@ -93,7 +86,9 @@ class DataPlane:
         registry, most = self._registry, self._settings.max_request_images
         handler = self._handler_of(tracing)
         handler.add(PREDICTION_SERVICE, PredictionService(registry, most))
-        handler.add(INFERENCE_SERVICE, InferenceService(registry, most, lambda: self.health.serving))
+        handler.add(
+            INFERENCE_SERVICE, InferenceService(registry, self._metrics, most, lambda: self.health.serving)
+        )
         names = (*(service.full_name for service in SERVICES), HEALTH_SERVICE.full_name)
         reflection = Reflection(names, (*(service.file for service in SERVICES), health_pb2.DESCRIPTOR))
         for name in REFLECTION_NAMES:
@@ -111,34 +106,39 @@ class DataPlane:
             max_queue_images=self._settings.max_queue_images,
         )
 
-    def listen(self, grpc_port: int, health_port: int | None = None, *, shared: bool = False) -> Ports:
-        """Bind the ports, and begin to take calls, which are answered while `run` runs.
+    def listen(
+        self, addresses: Sequence[str], health_addresses: Sequence[str] = (), *, shared: bool = False
+    ) -> tuple[int, int | None]:
+        """Bind gRPC's names of addresses, and begin to take calls, which are answered while `run` runs.
 
-        `shared` lets other processes bind the same ports.
+        Return the port of the services, and that of health alone if it has addresses. `shared` lets other processes
+        bind the same ports.
 
         Raises:
-            StartError: a port cannot be bound.
+            StartError: an address cannot be bound.
 
         """
         sharing = ("grpc.so_reuseport", int(shared))
         server = Server(self._loop, self._handler.accept, [*self._arguments, sharing])
-        bound = self._bind(server, "gRPC", grpc_port, secure=True)
-        if health_port is not None:
+        grpc_port = self._bind(server, "gRPC", addresses, self._credentials)
+        health_port = None
+        if health_addresses:
             # In plaintext: kubelet's probes cannot do mutual TLS.
             server = Server(self._loop, self._health_handler.accept, [sharing])
-            health_port = self._bind(server, "health", health_port, secure=False)
+            health_port = self._bind(server, "health", health_addresses, None)
         for server in self._servers:
             server.start()
-        return Ports(bound, health_port)
+        return grpc_port, health_port
 
-    def _bind(self, server: Server, name: str, port: int, *, secure: bool) -> int:
-        host = self._settings.host
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        bound = server.listen(address, self._credentials if secure else None)
-        if not bound:
-            raise StartError(f"{name} port {port} on {host} cannot be bound, is another server using it?")
+    def _bind(
+        self, server: Server, name: str, addresses: Sequence[str], credentials: ServerCredentials | None
+    ) -> int:
+        ports = [server.listen(address, credentials) for address in addresses]
+        for address, port in zip(addresses, ports, strict=True):
+            if not port:
+                raise StartError(f"{name} address {address} cannot be bound, is another server using it?")
         self._servers.append(server)
-        return bound
+        return ports[0]
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Call `function` on the data plane's thread within 0.1 s; may be called on any thread."""

@@ -1,5 +1,6 @@
 """`inference.GRPCInferenceService`, the Open Inference Protocol: another translation onto the batchers."""
 
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -9,10 +10,11 @@ import structlog
 
 from protos import inference_pb2 as pb
 from server.batching.call_queue import Answer
-from server.errors import NotFoundError, ServingError, UnavailableError
+from server.errors import InvalidRequestError, NotFoundError, ServingError, UnavailableError
 from server.model.manifest import CLASSES
 from server.model.session import INPUT, OUTPUT
-from server.rpc import tensors
+from server.observability.metrics import Metrics
+from server.rpc import tensors, triton
 from server.rpc.call import Request
 from server.rpc.handler import INTERNAL_MESSAGE
 from server.settings import IMAGE_BYTES
@@ -20,10 +22,13 @@ from server.versions.registry import Registry
 from server.versions.served_model import ServedModel, Serving
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# The name that the protocol's other servers give to ONNX graphs on ONNX Runtime.
-PLATFORM = "onnxruntime_onnx"
 # Of an int64; more digits are no version's number.
 MAX_VERSION_DIGITS = 18
+
+NO_LOADING = (
+    "the repository decides which versions serve: publish, promote or withdraw a version there, "
+    "and the server follows"
+)
 
 log = structlog.get_logger()
 
@@ -31,8 +36,11 @@ log = structlog.get_logger()
 class InferenceService:
     """A thin translation of the protocol's messages onto the batchers."""
 
-    def __init__(self, registry: Registry, max_request_images: int, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, registry: Registry, metrics: Metrics, max_request_images: int, ready: Callable[[], bool]
+    ) -> None:
         self._registry = registry
+        self._metrics = metrics
         self._max_request_images = max_request_images
         self._ready = ready
 
@@ -55,7 +63,7 @@ class InferenceService:
     def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Request) -> pb.ServerMetadataResponse:
         """Name the server."""
         return pb.ServerMetadataResponse(
-            name="digit-server", version=version("digit-serving"), extensions=["classification"]
+            name="digit-server", version=version("digit-serving"), extensions=triton.EXTENSIONS
         )
 
     def ModelMetadata(self, request: pb.ModelMetadataRequest, _: Request) -> pb.ModelMetadataResponse:
@@ -66,7 +74,7 @@ class InferenceService:
         return pb.ModelMetadataResponse(
             name=model.name,
             versions=[str(version) for version in reversed(served.versions)],
-            platform=PLATFORM,
+            platform=triton.PLATFORM,
             inputs=[tensor(name=INPUT, datatype="UINT8", shape=[-1, IMAGE_BYTES])],
             outputs=[tensor(name=OUTPUT, datatype="FP32", shape=[-1, CLASSES])],
             properties={
@@ -81,12 +89,49 @@ class InferenceService:
             },
         )
 
+    def ModelConfig(self, request: pb.ModelConfigRequest, __: Request) -> pb.ModelConfigResponse:
+        """Describe a model as Triton configures it."""
+        _, serving = self._described(request.name, request.version)
+        return pb.ModelConfigResponse(config=triton.configuration(serving, self._max_request_images))
+
+    def ModelStatistics(self, request: pb.ModelStatisticsRequest, __: Request) -> pb.ModelStatisticsResponse:
+        """Count what the versions of a model, or of all, did in this process since they were loaded."""
+        if request.version:
+            _, serving = self._described(request.name, request.version)
+            servings = [serving]
+        else:
+            default = self._registry.model(request.name)
+            models = [default] if request.name else self._registry.models().values()
+            servings = [serving for served in models for serving in served.versions.values()]
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                triton.statistics(each, self._metrics.statistics(each.model.name, each.model.version))
+                for each in servings
+            ]
+        )
+
+    def RepositoryIndex(self, request: pb.RepositoryIndexRequest, _: Request) -> pb.RepositoryIndexResponse:
+        """List every version of every model."""
+        self._registry.model("")  # unavailable while the server starts or stops
+        return triton.index(self._registry.describe(), only_ready=request.ready)
+
+    def RepositoryModelLoad(self, _: pb.RepositoryModelLoadRequest, __: Request) -> None:
+        """Refuse: what serves is what the repository says."""
+        raise InvalidRequestError(NO_LOADING)
+
+    def RepositoryModelUnload(self, _: pb.RepositoryModelUnloadRequest, __: Request) -> None:
+        """Refuse likewise."""
+        raise InvalidRequestError(NO_LOADING)
+
     def ModelInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
         """Answer N images, in order.
 
         `model_version` is a version's number or a label. Answered raw when asked raw.
         """
         asked = tensors.question(request, self._max_request_images)
+        deadline = call.deadline
+        if request.parameters:
+            deadline = min(deadline, time.monotonic() + tensors.timeout_seconds(request))
         serving = self._registry.find(request.model_name, *_reference(request.model_version))
 
         def response(answer: Answer) -> pb.ModelInferResponse:
@@ -98,7 +143,7 @@ class InferenceService:
             return message
 
         call.queued = serving.batcher.submit(
-            asked.images, asked.count, call.deadline, call.answering(response), call.trace
+            asked.images, asked.count, deadline, call.answering(response), call.trace
         )
 
     def ModelStreamInfer(self, request: pb.ModelInferRequest, call: Request) -> None:

@@ -1,7 +1,9 @@
 """Tensors of the Open Inference Protocol: images in, probabilities or the most probable digits out."""
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,35 @@ IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
 _EXPECTED_SHAPES = ", ".join(str(["N", *shape]).replace("'", "") for shape in IMAGE_SHAPES)
 
 FULL_INK = 255
+# Images whose largest value is no more were scaled: to 0-1, or to 0-2.
+MAX_SCALED = 2
+SCALED = bytes(range(MAX_SCALED + 1))
+# Of more images, numpy finds the largest values sooner than bytes do.
+FEW_IMAGES = 8
+MICROSECONDS = 1e6
+
+
+class Datatype(NamedTuple):
+    """How values of a datatype travel."""
+
+    raw: str  # numpy's name of them in raw_input_contents
+    contents: str  # the list that holds them otherwise; empty: none does
+    rounded: bool = False  # whether values between two pixels are taken
+
+
+DATATYPES = {
+    "UINT8": Datatype("u1", "uint_contents"),
+    "UINT16": Datatype("<u2", "uint_contents"),
+    "UINT32": Datatype("<u4", "uint_contents"),
+    "UINT64": Datatype("<u8", "uint64_contents"),
+    "INT8": Datatype("i1", "int_contents"),
+    "INT16": Datatype("<i2", "int_contents"),
+    "INT32": Datatype("<i4", "int_contents"),
+    "INT64": Datatype("<i8", "int64_contents"),
+    "FP16": Datatype("<f2", ""),
+    "FP32": Datatype("<f4", "fp32_contents", rounded=True),
+    "FP64": Datatype("<f8", "fp64_contents"),
+}
 
 InputTensor = pb.ModelInferRequest.InferInputTensor
 OutputTensor = pb.ModelInferResponse.InferOutputTensor
@@ -53,6 +84,21 @@ def question(request: pb.ModelInferRequest, max_images: int) -> Question:
     return Question(images, count, _classes(request), raw=bool(request.raw_input_contents))
 
 
+def timeout_seconds(request: pb.ModelInferRequest) -> float:
+    """Return how long the request may take by its parameter `timeout`, in microseconds; without one, for ever.
+
+    Raises:
+        InvalidRequestError: the parameter is no int64 of at least 0.
+
+    """
+    if "timeout" not in request.parameters:
+        return math.inf
+    parameter = request.parameters["timeout"]
+    if parameter.WhichOneof("parameter_choice") != "int64_param" or parameter.int64_param < 0:
+        raise InvalidRequestError("parameter 'timeout' is not an int64 of microseconds, expected 0 or more")
+    return parameter.int64_param / MICROSECONDS or math.inf
+
+
 def answer(asked: Question, probabilities: NDArray[np.float32], response: pb.ModelInferResponse) -> None:
     """Put probabilities (n, 10) into `response`, in the form that was asked for."""
     if asked.classes:
@@ -80,50 +126,68 @@ def _raw(tensor: InputTensor, contents: Sequence[bytes], count: int) -> bytes:
         raise InvalidRequestError(f"raw_input_contents has {len(contents)} entries, expected one an input: 1")
     if tensor.contents.ByteSize():
         raise InvalidRequestError(f"input {INPUT!r} has contents beside raw_input_contents, expected one")
-    match tensor.datatype:
-        case "UINT8":
-            value_bytes = 1
-        case "FP32":
-            value_bytes = 4
-        case _:
-            raise _wrong_datatype(tensor)
-    size, expected = len(contents[0]), count * IMAGE_BYTES * value_bytes
+    datatype = _datatype(tensor)
+    width = int(datatype.raw[-1])
+    size, expected = len(contents[0]), count * IMAGE_BYTES * width
     if size != expected:
         raise InvalidRequestError(
             f"input {INPUT!r} has {size} bytes, expected {expected}: {tensor.datatype} {list(tensor.shape)}"
         )
-    return contents[0] if value_bytes == 1 else _pixels(np.frombuffer(contents[0], "<f4"))
+    if tensor.datatype == "UINT8":
+        _refuse_scaled_bytes(contents[0], count)
+        return contents[0]
+    return _pixels(np.frombuffer(contents[0], datatype.raw), tensor.datatype)
 
 
 def _typed(tensor: InputTensor, count: int) -> bytes:
-    match tensor.datatype:
-        case "UINT8":
-            name, numbers = "uint_contents", np.array(tensor.contents.uint_contents, np.float32)
-        case "FP32":
-            name, numbers = "fp32_contents", np.array(tensor.contents.fp32_contents, np.float32)
-        case _:
-            raise _wrong_datatype(tensor)
+    name = _datatype(tensor).contents
+    if not name:
+        raise InvalidRequestError(f"input {INPUT!r} has datatype FP16, expected raw_input_contents with it")
+    numbers = np.array(getattr(tensor.contents, name))
     if len(numbers) != count * IMAGE_BYTES:
         raise InvalidRequestError(
             f"input {INPUT!r} has {len(numbers)} values in {name}, expected {count * IMAGE_BYTES}: "
             f"{list(tensor.shape)}"
         )
-    return _pixels(numbers)
+    return _pixels(numbers, tensor.datatype)
 
 
-def _pixels(values: NDArray[np.float32]) -> bytes:
-    """Round values of 0-255 to bytes."""
-    low, high = float(values.min()), float(values.max())
+def _pixels(values: NDArray[Any], datatype: str) -> bytes:
+    """Make bytes of values of 0-255; floats of 32 bits are rounded, others must be whole."""
+    low, high = values.min(), values.max()
     if not (low >= 0 and high <= FULL_INK):  # nor where one is NaN
         raise InvalidRequestError(
             f"input {INPUT!r} has values from {low:g} to {high:g}, expected 0 to {FULL_INK}"
         )
-    pixels = np.rint(values)
-    if high <= 1 and not np.array_equal(pixels, values):
+    highest = values.reshape(-1, IMAGE_BYTES).max(axis=1)
+    _refuse_scaled(highest)
+    rounded = np.rint(values)
+    if not DATATYPES[datatype].rounded and (between := np.flatnonzero(rounded != values)).size:
         raise InvalidRequestError(
-            f"input {INPUT!r} seems to be scaled to 0-1 (its largest value is {high:g}), expected 0 to {FULL_INK}"
+            f"input {INPUT!r} has the value {values[between[0]]:g}, expected whole numbers in {datatype}"
         )
-    return pixels.astype(np.uint8).tobytes()
+    pixels: NDArray[np.uint8] = rounded.astype(np.uint8)
+    return pixels.tobytes()
+
+
+def _refuse_scaled_bytes(images: bytes, count: int) -> None:
+    if count > FEW_IMAGES:
+        _refuse_scaled(np.frombuffer(images, np.uint8).reshape(count, IMAGE_BYTES).max(axis=1))
+        return
+    for start in range(0, len(images), IMAGE_BYTES):
+        image = images if count == 1 else images[start : start + IMAGE_BYTES]
+        if not image.lstrip(SCALED):
+            _refuse_scaled(np.array([max(image)]), start // IMAGE_BYTES)
+
+
+def _refuse_scaled(highest: NDArray[Any], first: int = 0) -> None:
+    """Refuse images by their largest values; an image without any ink is one."""
+    scaled = np.flatnonzero((highest > 0) & (highest <= MAX_SCALED))
+    if scaled.size:
+        raise InvalidRequestError(
+            f"image {first + scaled[0]} of input {INPUT!r} seems to be scaled (its largest value is "
+            f"{highest[scaled[0]]:g}), expected 0 to {FULL_INK}"
+        )
 
 
 def _classes(request: pb.ModelInferRequest) -> int:
@@ -162,10 +226,12 @@ def _answer_classes(
         tensor.contents.bytes_contents.extend(elements)
 
 
-def _wrong_datatype(tensor: InputTensor) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"input {INPUT!r} has datatype {quoted(tensor.datatype)}, expected UINT8 or FP32"
-    )
+def _datatype(tensor: InputTensor) -> Datatype:
+    if (datatype := DATATYPES.get(tensor.datatype)) is None:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has datatype {quoted(tensor.datatype)}, expected one of {', '.join(DATATYPES)}"
+        )
+    return datatype
 
 
 def _refuse_shared_memory(kind: str, name: str, parameters: Container[str]) -> None:

@@ -83,7 +83,7 @@ class Recorder:
         self.calls += len(queue_seconds)
         self.reasons[reason] += 1
 
-    def failed(self) -> None:
+    def failed(self, seconds: float) -> None:
         self.failures += 1
 
     def rejected(self, reason: str) -> None:
