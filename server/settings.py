@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 from server.errors import StartError
 
 IMAGE_BYTES = 28 * 28
+DEFAULT_MODEL = "digits"  # where the setting is empty and there are several
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
 
 

@@ -207,10 +207,10 @@ class Metrics:
 
     def forget(self, model: str, version: int) -> None:
         """Drop the series of a version that is gone: each publication brings a new one."""
-        batches = self._versions.pop((model, version), None)
-        if batches is None or self._keep_versions:
-            return
         with self._flushing:
+            if (batches := self._versions.pop((model, version), None)) is None:
+                return
             batches.flush()
-            for metric in VERSION_METRICS:
-                self.store.remove(metric, lambda labels: labels[:2] == (model, str(version)))
+            if not self._keep_versions:
+                for metric in VERSION_METRICS:
+                    self.store.remove(metric, lambda labels: labels[:2] == (model, str(version)))

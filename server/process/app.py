@@ -19,8 +19,8 @@ from server.process.announcement import announce
 from server.process.listeners import Listener, Ports, grpc_listeners, http_sockets
 from server.process.signals import Signals, log_queues
 from server.rpc.data_plane import DataPlane
-from server.settings import Settings
-from server.versions.reconciler import DEFAULT_MODEL, Reconciler
+from server.settings import DEFAULT_MODEL, Settings
+from server.versions.reconciler import Reconciler
 from server.versions.registry import Registry
 
 # A data plane that does not answer for so long is stuck: batches take milliseconds.
@@ -167,7 +167,7 @@ def serve(settings: Settings, events: RecentEvents) -> None:
             models=list(app.registry.states),
             seconds=round(time.monotonic() - started, 2),
         )
-        announce(settings, ports, http.port, app.metrics.read(), app.registry.default_model)
+        announce(settings, ports, http.port, app.metrics.read())
 
     app.run(ready)
     http.close()

@@ -124,8 +124,7 @@ class Supervisor:
     def _log_ready(self, ports: Ports, metrics_port: int, started: float) -> None:
         seconds = round(time.monotonic() - started, 2)
         log.info("ready", **ports.facts, metrics_port=metrics_port, workers=self._count, seconds=seconds)
-        default = self._settings.default_model or "digits"
-        announce(self._settings, ports, metrics_port, self._metrics.read(), default)
+        announce(self._settings, ports, metrics_port, self._metrics.read())
 
     def _refresh(self) -> None:
         """Let the workers report, and wait for that for a moment."""

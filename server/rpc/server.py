@@ -57,8 +57,8 @@ class Rpc:
     @property
     def peer(self) -> str:
         """The caller's address."""
-        peer: str = self._call.peer()
-        return peer
+        peer = self._call.peer()
+        return peer.decode() if isinstance(peer, bytes) else str(peer)  # which of the two depends on grpcio
 
     def watch(self, then: Then) -> None:
         """Call `then` when the call is over, or its caller is gone: see `cancelled`."""

@@ -19,15 +19,13 @@ from server.model.model import Model
 from server.model.session import Runtime, choose_provider
 from server.model.tuning import prefers_int8
 from server.observability.metrics import Metrics
-from server.settings import Settings
+from server.settings import DEFAULT_MODEL, Settings
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import Policies
 from server.versions.registry import Registry
 from server.versions.repository import ModelFolder, RepositoryError, scan
 from server.versions.served_model import Serving
 
-# The default model where the setting is empty and there are several.
-DEFAULT_MODEL = "digits"
 # A model whose load hangs delays the start by no more, unless it is the default model.
 MAX_OTHERS_SECONDS = 10.0
 
