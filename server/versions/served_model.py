@@ -12,6 +12,8 @@ from server.versions.repository import Label
 
 # The label that unlabelled requests follow where there is one.
 STABLE = "stable"
+# What other servers' clients say for the newest version.
+OTHERS_LATEST = ("latest", "-1")
 # A status message must fit into gRPC's 8 KB of metadata.
 MAX_LISTED = 10
 
@@ -107,8 +109,10 @@ class ServedModel:
             )
         if label:
             if label not in self.labels:
+                hint = "; without a version, the server chooses" if label in OTHERS_LATEST else ""
                 raise NotFoundError(
-                    f"model {quoted(self.name)} has no label {quoted(label)}; available: {listed(sorted(self.labels))}"
+                    f"model {quoted(self.name)} has no label {quoted(label)}; "
+                    f"available: {listed(sorted(self.labels))}{hint}"
                 )
             return self.versions[self.labels[label].version]
         if version not in self.versions:
