@@ -21,7 +21,7 @@ SCHEMA = 1
 # A golden set of a thousand images takes a tenth of it.
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 # Several hundred times the shipped model, and still loaded in seconds beside one that serves.
-MAX_GRAPH_BYTES = 256 * 1024 * 1024
+MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_SHOWN_CHARACTERS = 40
 CLASSES = 10
 
@@ -115,16 +115,45 @@ class VersionFiles:
         """
         _refuse_outside(folder, root, "the version's folder is outside the repository")
         _refuse_outside(folder / MANIFEST, folder, f"{MANIFEST} is outside the version's folder")
-        content = _read_manifest(folder / MANIFEST)
+        content = _read(folder, MANIFEST, MAX_MANIFEST_BYTES)
         manifest = decode(content, Manifest, MANIFEST)
         if manifest.schema != SCHEMA:
             raise RefusedError(f"{MANIFEST} has schema {manifest.schema}, expected {SCHEMA}")
-        if (folder.parent.name, folder.name) != (manifest.model, str(manifest.version)):
-            raise RefusedError(
-                f"{MANIFEST} is of {manifest.model}/{manifest.version}, "
-                f"expected {folder.parent.name}/{folder.name}"
-            )
-        return cls(folder, manifest, hashlib.sha256(content).hexdigest(), _verified(folder, manifest))
+        named, expected = f"{manifest.model}/{manifest.version}", f"{folder.parent.name}/{folder.name}"
+        if named != expected:
+            raise RefusedError(f"{MANIFEST} is of {named}, expected {expected}")
+        graphs = {GRAPH} if manifest.int8 is None else {GRAPH, manifest.int8.file}
+        if missing := sorted(graphs - manifest.files.keys()):
+            raise RefusedError(f"{MANIFEST} lists no {missing[0]}")
+        contents = {}
+        for name, promise in manifest.files.items():
+            outside = f"{MANIFEST} lists {name!r}, which is outside the version's folder"
+            _refuse_outside(folder / name, folder, outside)
+            file = _read(folder, name, MAX_FILE_BYTES, promise.size_bytes)
+            actual = hashlib.sha256(file).hexdigest()
+            if actual != promise.sha256:
+                raise RefusedError(f"{name} has sha256 {actual}, the manifest says {promise.sha256}")
+            if name in graphs:
+                contents[name] = file
+        return cls(folder, manifest, hashlib.sha256(content).hexdigest(), contents)
+
+
+def read_file(path: Path, max_bytes: int, expected_bytes: int | None = None) -> bytes:
+    """Read a regular file of at most `max_bytes`.
+
+    Raises:
+        RefusedError: it is no regular file, or too large, or has other than `expected_bytes`.
+        OSError: it cannot be read.
+
+    """
+    found = path.stat()  # first: a pipe would never end, and the size tells a file that is still being copied
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedError(f"{path.name} is no file")
+    if found.st_size > max_bytes:
+        raise RefusedError(f"{path.name} has {found.st_size} bytes, expected at most {max_bytes}")
+    if expected_bytes not in {None, found.st_size}:
+        raise RefusedError(f"{path.name} has {found.st_size} bytes, the manifest says {expected_bytes}")
+    return path.read_bytes()
 
 
 def decode(content: bytes, kind: type[Kind], name: str) -> Kind:
@@ -163,55 +192,12 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
-def _read_manifest(path: Path) -> bytes:
+def _read(folder: Path, name: str, max_bytes: int, expected_bytes: int | None = None) -> bytes:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise RefusedError(f"{path.name} is no file")
-        if found.st_size > MAX_MANIFEST_BYTES:
-            raise RefusedError(
-                f"{path.name} has {found.st_size} bytes, expected at most {MAX_MANIFEST_BYTES}"
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise RefusedError(
-            f"{path.name} is missing: a version is what `digit-trainer publish` writes, {GRAPH} with its {path.name}"
-        ) from None
+        return read_file(folder / name, max_bytes, expected_bytes)
     except OSError as error:
-        raise RefusedError(f"{path.name} cannot be read: {error.strerror}") from None
-
-
-def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Check every file against the manifest; return the bytes of the graphs, by name."""
-    graphs = dict.fromkeys([GRAPH, *([manifest.int8.file] if manifest.int8 else [])], b"")
-    for name in graphs:
-        if name not in manifest.files:
-            raise RefusedError(f"{MANIFEST} lists no {name}")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        _refuse_outside(path, folder, f"{MANIFEST} lists {name!r}, which is outside the version's folder")
-        if name in graphs and expected.size_bytes > MAX_GRAPH_BYTES:
-            raise RefusedError(f"{name} has {expected.size_bytes} bytes, expected at most {MAX_GRAPH_BYTES}")
-        try:
-            # Sizes first: they tell a file that is still being copied without reading it.
-            found = path.stat()
-            if not stat.S_ISREG(found.st_mode):
-                raise RefusedError(f"{name} is no file")
-            if found.st_size != expected.size_bytes:
-                raise RefusedError(
-                    f"{name} has {found.st_size} bytes, the manifest says {expected.size_bytes}"
-                )
-            with path.open("rb") as file:
-                if name in graphs:
-                    graphs[name] = file.read()
-                    actual = hashlib.sha256(graphs[name]).hexdigest()
-                else:
-                    actual = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise RefusedError(f"{name} cannot be read: {error.strerror}") from None
-        if actual != expected.sha256:
-            raise RefusedError(f"{name} has sha256 {actual}, the manifest says {expected.sha256}")
-    return graphs
+        hint = "; `digit-trainer publish` writes it beside model.onnx" if name == MANIFEST else ""
+        raise RefusedError(f"{name} cannot be read: {error.strerror}{hint}") from None
 
 
 def _refuse_outside(path: Path, folder: Path, message: str) -> None:

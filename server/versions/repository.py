@@ -1,7 +1,6 @@
 """The model repository on disk: the versions and labels of each model."""
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from server.errors import RefusedError
-from server.model.manifest import GRAPH, MANIFEST, decode, shown
+from server.model.manifest import GRAPH, MANIFEST, decode, read_file, shown
 
 LABELS = "labels.json"
 # Far more than a label file can need; what is larger is something else.
@@ -163,11 +162,7 @@ def _labels(path: Path, root: Path) -> dict[str, Label]:
     try:
         if not path.resolve().is_relative_to(root):
             raise RefusedError(f"{LABELS} is a link that leads out of the repository")
-        if not stat.S_ISREG((found := path.stat()).st_mode):
-            raise RefusedError(f"{LABELS} is no file")
-        if (size := found.st_size) > MAX_LABELS_BYTES:
-            raise RefusedError(f"{LABELS} has {size} bytes, expected at most {MAX_LABELS_BYTES}")
-        return parse_labels(path.read_bytes())
+        return parse_labels(read_file(path, MAX_LABELS_BYTES))
     except FileNotFoundError:
         return {}
 
