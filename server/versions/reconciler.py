@@ -13,13 +13,11 @@ import structlog
 
 from server.batching.batcher import Batcher
 from server.errors import RefusedError, StartError
-from server.machine import give_way, return_memory
-from server.model.manifest import VersionFiles
+from server.machine import return_memory
 from server.model.model import Model
-from server.model.session import Runtime, choose_provider
-from server.model.tuning import prefers_int8
 from server.observability.metrics import Metrics
 from server.settings import DEFAULT_MODEL, Settings
+from server.versions.loader import Loader, StoppingError
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import Policies
 from server.versions.registry import Registry
@@ -30,10 +28,6 @@ from server.versions.served_model import Serving
 MAX_OTHERS_SECONDS = 10.0
 
 log = structlog.get_logger()
-
-
-class _StoppingError(Exception):
-    """Ends a verification that is under way when the server stops."""
 
 
 class Reconciler:
@@ -56,13 +50,10 @@ class Reconciler:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
-        self._make_batcher = make_batcher
         self._call_soon = call_soon
-        self._give_way = beside
+        self._loader = Loader(settings, make_batcher)
+        self._loader.beside = beside
         self._policies = Policies.parse(settings.version_policy)
-        provider = choose_provider(settings.provider)
-        int8 = prefers_int8(provider, settings.precision)
-        self._runtime = Runtime(provider, settings.provider_options, int8)
         self._versions: dict[str, ModelVersions] = {}
         self._problems: dict[str, list[str]] = {}
         self._reported: set[str] = set()
@@ -89,7 +80,7 @@ class Reconciler:
         if self._failure or self._closed.is_set():
             self.close()
             raise StartError(self._failure or "the server is stopping")
-        self._give_way = True
+        self._loader.beside = True
 
     def wake(self) -> None:
         """Scan the repository now, and try again what was refused."""
@@ -99,6 +90,7 @@ class Reconciler:
     def close(self) -> None:
         """Follow the repository no more; waits for nothing."""
         self._closed.set()
+        self._loader.stopping = True
         for event in (self._woken, self._default_settled, self._all_settled):
             event.set()
         self._events.put(lambda: None)
@@ -179,48 +171,14 @@ class Reconciler:
     def _load(self, name: str, load: Load) -> None:
         versions = self._versions[name]
         try:
-            serving = self._serving(name, load)
-        except _StoppingError:
+            outcome = partial(versions.loaded, load, self._loader.load(name, load))
+        except StoppingError:
             return
         except RefusedError as error:
-            reason = str(error)
-        except Exception as error:
-            log.exception("version cannot be loaded", model=name, version=load.version)
-            reason = f"cannot be loaded: {type(error).__name__}"
-        else:
-            self._events.put(partial(self._end_load, name, partial(versions.loaded, load, serving)))
-            return
-        log.warning("version refused", model=name, version=load.version, reason=reason)
-        self._metrics.refused()
-        self._events.put(partial(self._end_load, name, partial(versions.refused, load, reason)))
-
-    def _serving(self, name: str, load: Load) -> Serving:
-        root = self._settings.model_repository
-        files = VersionFiles.read(root / name / str(load.version), root)
-        if load.loaded is not None and load.loaded.model.manifest_sha256 == files.sha256:
-            return load.loaded  # its files were touched
-        model = Model.load(
-            files,
-            runtime=self._runtime,
-            max_batch_images=self._settings.max_batch_images,
-            between_runs=self._between_runs,
-        )
-        log.info(
-            "version loaded",
-            model=name,
-            version=load.version,
-            precision=model.precision,
-            accuracy=model.graph.test_accuracy,
-            provider=model.provider,
-        )
-        return Serving(model, self._make_batcher(model))
-
-    def _between_runs(self) -> None:
-        """Keep a verification out of the way of calls, and of the stop; runs on its thread."""
-        if self._closed.is_set():
-            raise _StoppingError
-        if self._give_way:  # before the start there is nothing to be in the way of
-            give_way()
+            self._metrics.refused()
+            log.warning("version refused", model=name, version=load.version, reason=str(error))
+            outcome = partial(versions.refused, load, str(error))
+        self._events.put(partial(self._end_load, name, outcome))
 
     def _end_load(self, name: str, end: Callable[[], None]) -> None:
         end()
