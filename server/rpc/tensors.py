@@ -22,8 +22,8 @@ FULL_INK = 255
 # Images whose largest value is no more were scaled: to 0-1, or to 0-2.
 MAX_SCALED = 2
 SCALED = bytes(range(MAX_SCALED + 1))
-# Of more images, numpy finds the largest values sooner than bytes do.
-FEW_IMAGES = 8
+# The middle rows, where almost every digit has ink: most batches need no more than a look at them.
+MIDDLE = slice(13 * 28, 15 * 28)
 MICROSECONDS = 1e6
 
 
@@ -171,21 +171,21 @@ def _pixels(values: NDArray[Any], datatype: str) -> bytes:
 
 
 def _refuse_scaled_bytes(images: bytes, count: int) -> None:
-    if count > FEW_IMAGES:
-        _refuse_scaled(np.frombuffer(images, np.uint8).reshape(count, IMAGE_BYTES).max(axis=1))
+    if count == 1:
+        if not images.lstrip(SCALED):
+            _refuse_scaled(np.array([max(images)]))
         return
-    for start in range(0, len(images), IMAGE_BYTES):
-        image = images if count == 1 else images[start : start + IMAGE_BYTES]
-        if not image.lstrip(SCALED):
-            _refuse_scaled(np.array([max(image)]), start // IMAGE_BYTES)
+    pixels = np.frombuffer(images, np.uint8).reshape(count, IMAGE_BYTES)
+    if pixels[:, MIDDLE].max(axis=1).min() <= MAX_SCALED:
+        _refuse_scaled(pixels.max(axis=1))
 
 
-def _refuse_scaled(highest: NDArray[Any], first: int = 0) -> None:
+def _refuse_scaled(highest: NDArray[Any]) -> None:
     """Refuse images by their largest values; an image without any ink is one."""
     scaled = np.flatnonzero((highest > 0) & (highest <= MAX_SCALED))
     if scaled.size:
         raise InvalidRequestError(
-            f"image {first + scaled[0]} of input {INPUT!r} seems to be scaled (its largest value is "
+            f"image {scaled[0]} of input {INPUT!r} seems to be scaled (its largest value is "
             f"{highest[scaled[0]]:g}), expected 0 to {FULL_INK}"
         )
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from protos import inference_pb2 as pb
 from server.errors import InvalidRequestError
-from server.rpc.tensors import DATATYPES, FEW_IMAGES, question, timeout_seconds
+from server.rpc.tensors import DATATYPES, question, timeout_seconds
 
 IMAGES = np.random.default_rng(7).integers(0, 128, (3, 784), np.uint8)  # of INT8 too
 
@@ -69,7 +69,7 @@ def test_floats_of_32_bits_are_rounded() -> None:
     assert read(IMAGES + 0.4, "FP32") == IMAGES.tobytes()
 
 
-@pytest.mark.parametrize("count", [1, 3, FEW_IMAGES + 3])
+@pytest.mark.parametrize("count", [1, 2, 20])
 @pytest.mark.parametrize(
     ("datatype", "scale"), [("FP32", 1 / 127), ("FP64", 1 / 127), ("FP32", 2 / 127), ("UINT8", 1 / 127)]
 )
@@ -85,7 +85,7 @@ def test_one_scaled_image_is_named_among_others_that_are_not(count: int, datatyp
 
 
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32", "INT32"])
-@pytest.mark.parametrize("count", [1, 3, FEW_IMAGES + 3])
+@pytest.mark.parametrize("count", [1, 2, 20])
 def test_empty_and_faint_images_are_taken(datatype: str, count: int) -> None:
     assert read(np.zeros((count, 784), np.uint8), datatype) == bytes(count * 784)
     assert read(np.full((count, 784), 3, np.uint8), datatype) == bytes([3]) * count * 784
