@@ -31,11 +31,13 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     from server.observability.logs import configure  # noqa: PLC0415
     from server.observability.recent_events import RecentEvents  # noqa: PLC0415
     from server.process.listeners import warn_of_plaintext  # noqa: PLC0415
+    from server.versions.policy import Policies  # noqa: PLC0415
 
     events = RecentEvents()
     configure(settings.log_format, settings.log_level, events.add)
     try:
         settings.check()
+        Policies.parse(settings.version_policy)
         warn_of_plaintext(settings)
         workers = machine.cpus() if settings.workers == "auto" else settings.workers
         if workers == 1:

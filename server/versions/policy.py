@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from server.errors import StartError
 from server.versions.repository import Label, ModelFolder
 
 _POLICY = re.compile(
@@ -47,20 +48,20 @@ class Policies:
         """Read policies, each `[MODEL=]latest:N`, `[MODEL=]all` or `[MODEL=]specific:V,V`.
 
         Raises:
-            ValueError: one is neither, or a model has two.
+            StartError: one is neither, or a model has two.
 
         """
         policies: dict[str, Policy] = {}
         for text in texts:
             found = _POLICY.fullmatch(text)
             if found is None:
-                raise ValueError(
+                raise StartError(
                     f"{text!r} is no version policy, expected latest:N, all or specific:V,V, "
                     "for one model with MODEL= before it"
                 )
             model = found["model"] or ""
             if model in policies:
-                raise ValueError(f"{text!r} is the second version policy of {model or 'all models'}")
+                raise StartError(f"{text!r} is the second version policy of {model or 'all models'}")
             if found["specific"]:
                 policies[model] = Policy(specific=frozenset(map(int, found["specific"].split(","))))
             else:

@@ -542,10 +542,11 @@ def test_only_model_of_another_name_answers_requests_that_name_none(repository: 
         assert server.predict(IMAGE).model == "letters"
 
 
-def test_bad_policy_is_a_usage_error() -> None:
-    from server.cli import main  # noqa: PLC0415 - the command itself, in this process
-
-    assert main(["--version-policy", "newest"]) == 2
+def test_bad_policy_ends_the_start_with_one_line() -> None:
+    for workers in (1, 2):
+        server = ServerProcess("--version-policy", "newest", "--workers", workers)
+        assert server.wait() == 1
+        assert server.lines[-1].startswith("digit-server: 'newest' is no version policy, expected latest:N, ")
 
 
 SWAPS = 50

@@ -2,6 +2,7 @@
 
 import pytest
 
+from server.errors import StartError
 from server.versions.policy import Policies
 
 
@@ -32,11 +33,11 @@ def test_model_may_have_its_own_policy() -> None:
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:
     with pytest.raises(
-        ValueError, match=f"'{text}' is no version policy, expected latest:N, all or specific:V,V"
+        StartError, match=f"'{text}' is no version policy, expected latest:N, all or specific:V,V"
     ):
         Policies.parse([text])
 
 
 def test_second_policy_of_a_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="'digits=latest:2' is the second version policy of digits"):
+    with pytest.raises(StartError, match="'digits=latest:2' is the second version policy of digits"):
         Policies.parse(["digits=all", "digits=latest:2"])
