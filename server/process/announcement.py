@@ -1,6 +1,7 @@
 """What a start tells a person at a terminal: where the server is, and what it serves."""
 
 import sys
+from contextlib import suppress
 
 from server.observability.series import Snapshot
 from server.observability.table import MODEL_INFO
@@ -21,4 +22,5 @@ def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snap
         name = f"{info['model']}/{info['version']}"
         graph = f"accuracy {float(info['accuracy']):.2%}, {info['precision']} on {info['provider']}"
         rows.append(("model", f"{name}: {graph}" + ", the default" * (info["model"] == default_model)))
-    print("\n".join(f"  {name:7} {text}" for name, text in rows), file=sys.stderr)  # noqa: T201 - for a person
+    with suppress(OSError):  # a full disk
+        print("\n".join(f"  {name:7} {text}" for name, text in rows), file=sys.stderr, flush=True)  # noqa: T201 - for a person
