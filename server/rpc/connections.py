@@ -12,7 +12,7 @@ OTHER_FILES = 64
 # A smaller limit than this is worth a line.
 FEW_CONNECTIONS = 256
 # How long a connection may be silent: without a first word it is closed, else its other end is asked for.
-SILENCE_SECONDS = 60
+SILENCE_SECONDS = 60.0
 # A client that wants to notice a dead server may ping so often; gRPC allows one ping every five minutes.
 CLIENT_PING_SECONDS = 0.1
 # Calls of one connection that are under way; gRPC clients keep the rest until there is room.
@@ -31,7 +31,7 @@ def channel_arguments(settings: Settings, max_message_bytes: int) -> list[tuple[
         StartError: the limit on open files leaves no connection.
 
     """
-    silence_ms = SILENCE_SECONDS * 1000
+    silence_ms = round(SILENCE_SECONDS * 1000)
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_allowed_incoming_connections", _max_connections(settings.max_connections)),

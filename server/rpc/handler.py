@@ -167,20 +167,22 @@ class Handler:
         method = call.method
         if not method.limited:
             return
-        if refused:
-            self._metrics.refused_call(method.service, method.name, code)
-            return
         seconds = time.monotonic() - call.started
-        queue, compute = (0.0, 0.0) if timing is None else (timing.queue_seconds, timing.compute_seconds)
-        self._metrics.finished(
-            method.service, method.name, code, seconds, queue_seconds=queue, compute_seconds=compute
-        )
+        if refused:  # a refusal says nothing of how long calls take
+            self._metrics.refused_call(method.service, method.name, code)
+        elif timing is None:
+            self._metrics.finished(method.service, method.name, code, seconds)
+        else:
+            self._metrics.finished(
+                method.service, method.name, code, seconds, timing.queue_seconds, timing.compute_seconds
+            )
         if self._access_log.wants(seconds):
             self._access_log.finished(
                 call.rpc, method.name, code, seconds, timing, unary=not method.streaming
             )
         if call.trace is not None:
-            self._metrics.exemplar(method.name, seconds, call.trace.trace_id)
+            if not refused:
+                self._metrics.exemplar(method.name, seconds, call.trace.trace_id)
             # The two services' answers name the model differently, other answers not at all.
             model = getattr(answer, "model", "") or getattr(answer, "model_name", "")
             version = getattr(answer, "version", 0) or getattr(answer, "model_version", 0)
