@@ -3,10 +3,13 @@
 import gc
 import weakref
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from server.versions.model_versions import MAX_LOADS, Load, ModelVersions
 from server.versions.policy import Policies
 from server.versions.repository import Label, ModelFolder
-from server.versions.served_model import ServedModel
+from server.versions.served_model import ServedModel, Serving
 from tests.unit.server.versions.fakes import serving
 
 
@@ -147,3 +150,57 @@ def test_released_version_is_freed_without_the_garbage_collector() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+numbers = st.integers(1, 4)
+repositories = st.tuples(
+    st.sets(numbers),
+    st.integers(1, 2),
+    st.dictionaries(
+        st.sampled_from(["stable", "canary"]), st.builds(Label, numbers, st.sampled_from([None, 0.0, 0.5]))
+    ),
+)
+ends = st.tuples(st.integers(0, MAX_LOADS), st.booleans())
+
+
+@given(
+    policy=st.sampled_from(["latest:1", "latest:2", "all", "specific:2,3"]),
+    events=st.lists(st.one_of(repositories, ends), max_size=25),
+)
+def test_whatever_comes_and_ends_in_any_order_what_serves_is_whole(
+    policy: str, events: list[tuple[set[int], int, dict[str, Label]] | tuple[int, bool]]
+) -> None:
+    model = Rollout(policy=policy)
+    under_way: list[Load] = []
+    serves: set[int] = set()  # by identity
+    made: dict[int, Serving] = {}
+    for event in events:
+        if len(event) == 3:
+            versions, state, labels = event
+            model.find(*versions, state=state, **labels)
+        elif under_way:
+            which, good = event
+            load = under_way.pop(which % len(under_way))
+            if good:
+                new = serving(load.version)
+                made[id(new)] = new  # kept, so that no other gets its id
+                model.loaded(load, new)
+                serves.add(id(new))
+            else:
+                model.refused(load, "it is bad")
+        if (started := model.next_load()) is not None:
+            under_way.append(started)
+        served, unused, _ = model.settle()
+        assert {label.version for label in served.labels.values()} <= served.versions.keys()
+        assert (served.default is None) == (not served.versions)
+        released = {id(each) for each in unused}
+        assert len(released) == len(unused)
+        assert released <= serves  # once
+        serves -= released
+        assert {id(each) for each in served.versions.values()} == serves
+    while under_way:  # in the end everything is tried
+        model.refused(under_way.pop(), "it is bad")
+        if (started := model.next_load()) is not None:
+            under_way.append(started)
+    model.settle()
+    assert not model.pending
