@@ -147,33 +147,30 @@ class Loop:
 
     def run(self, until: Callable[[], bool]) -> None:
         """Handle events and run batches until `until()`, which is asked at each event and tick."""
+        poll, ready, soon = self.queue.poll, self.ready, self._soon
+        timeout = cygrpc.CompletionType.queue_timeout
         drained = 0
         ticked = time.monotonic()
         while not until():
-            while self._soon:
-                self._soon.popleft()()
-            if self._handle(0.0 if self.ready else time.time() + TICK_SECONDS):
+            while soon:
+                soon.popleft()()
+            # A deadline in the past asks for what is there; any other is of the calendar's clock.
+            event = poll(0.0 if ready else time.time() + TICK_SECONDS)
+            if event.completion_type != timeout:
+                try:
+                    event.tag(event)
+                except Exception:
+                    log.exception("event failed")  # one call's defect shall not end the others
                 drained += 1
                 if drained < DRAINED_EVENTS:
                     continue
             drained = 0
-            for runner in tuple(self.ready):
+            for runner in tuple(ready):
                 runner.run()
             now = time.monotonic()
             if now >= ticked + TICK_SECONDS:
                 self._tick(now - ticked - TICK_SECONDS)
                 ticked = now
-
-    def _handle(self, deadline: float) -> bool:
-        """Wait for an event until `deadline`, of the calendar's clock, and handle it."""
-        event = self.queue.poll(deadline)
-        if event.completion_type == cygrpc.CompletionType.queue_timeout:
-            return False
-        try:
-            event.tag(event)
-        except Exception:
-            log.exception("event failed")  # one call's defect shall not end the others
-        return True
 
 
 class Server:
