@@ -510,10 +510,13 @@ def test_version_whose_load_hangs_holds_up_no_other_model_and_no_stop(
         assert server.wait() == 0
 
 
-def test_sigterm_ends_a_start_whose_load_hangs(repository: Path, arrive: Arrive, publish: Publish) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_a_start_whose_load_hangs(
+    repository: Path, arrive: Arrive, publish: Publish, workers: int
+) -> None:
     endless(publish, repository)
     arrive(1, model="letters")
-    server = ServerProcess("--model-repository", repository)
+    server = ServerProcess("--model-repository", repository, "--workers", workers)
     assert server.event("version loaded")["model"] == "letters"
     server.process.terminate()
     assert server.wait() == -signal.SIGTERM
