@@ -84,6 +84,7 @@ class Recorder:
         self.reasons[reason] += 1
 
     def failed(self, seconds: float) -> None:
+        assert seconds >= 0
         self.failures += 1
 
     def rejected(self, reason: str) -> None:
