@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from server.batching.call_queue import QueuedCall, TracedPart
+from server.batching.call_queue import Answer, QueuedCall, TracedPart
 from server.errors import ModelFailedError
 from server.observability.batch_metrics import BatchMetrics
 from server.settings import IMAGE_BYTES
@@ -87,31 +87,36 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
     broken = np.isnan(highest) if np.isnan(highest.sum()) else None
     queue_seconds = []
     traced: list[TracedPart] = []
-    row = 0
+    images, start = len(digits), 0
     for part in parts:
-        call, answer, rows = part.call, part.call.answer, slice(row, row + part.count)
-        row = rows.stop
+        call, stop = part.call, start + part.count
+        rows, block = slice(start, stop), (probabilities, start, stop)
+        start = stop
         if call.trace is not None:
             traced.append(TracedPart(call.trace, call.arrived, part.start == 0))
         if broken is not None and broken[rows].any():
             log.error("model answered NaN", images=call.count)
             _fail(metrics, call, run.started + run.seconds)
             continue
-        if part.start == 0:
-            answer.queue_seconds = run.started - call.arrived
-            queue_seconds.append(answer.queue_seconds)
-        answer.digits += digits[rows]
-        answer.confidences += confidences[rows]
-        answer.probabilities.append(probabilities[rows])
-        answer.compute_seconds += run.seconds
-        answer.batch_images = len(digits)
-        if len(answer.digits) == call.count:
+        answer = call.answer
+        if answer is None:
+            waited = run.started - call.arrived
+            queue_seconds.append(waited)
+            answer = Answer(digits[rows], confidences[rows], [block], waited, run.seconds, images)
+            call.answer = answer
+        else:
+            answer.digits += digits[rows]
+            answer.confidences += confidences[rows]
+            answer.blocks.append(block)
+            answer.compute_seconds += run.seconds
+            answer.batch_images = images
+        if part.start + part.count == call.count:
             call.finish(answer)
     if broken is not None:
         best, highest = best[~broken], highest[~broken]
     metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
     if traced:
-        traced[0].trace.batch(traced, run.started, run.seconds, len(digits), reason)
+        traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
 
 
 def _fail(metrics: BatchMetrics, call: QueuedCall, now: float) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -43,12 +43,19 @@ class TracedPart(NamedTuple):
 class Answer:
     """The result of one call: n digits and confidences, probabilities (n, 10), and where its time went."""
 
-    digits: list[int] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
-    probabilities: list[NDArray[np.float32]] = field(default_factory=list)  # blocks of rows, in order
-    queue_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    batch_images: int = 0
+    digits: list[int]
+    confidences: list[float]
+    blocks: list[
+        tuple[NDArray[np.float32], int, int]
+    ]  # rows of probabilities from one index to another, in order
+    queue_seconds: float
+    compute_seconds: float
+    batch_images: int
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probabilities (n, 10)."""
+        return np.concatenate([rows[start:stop] for rows, start, stop in self.blocks])
 
 
 Reply = Callable[[Answer | ServingError], None]
@@ -67,7 +74,7 @@ class QueuedCall:
     cancelled: bool = False
     answered: bool = False
     taken: int = 0  # images that are in a batch, or were
-    answer: Answer = field(default_factory=Answer)
+    answer: Answer | None = None  # of the images so far
 
     def finish(self, outcome: Answer | ServingError) -> None:
         """Hand the caller its answer or its error, once."""

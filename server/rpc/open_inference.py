@@ -5,7 +5,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import structlog
 
 from protos import inference_pb2 as pb
@@ -139,7 +138,7 @@ class InferenceService:
             message = pb.ModelInferResponse(
                 model_name=model.name, model_version=str(model.version), id=request.id
             )
-            tensors.answer(asked, np.concatenate(answer.probabilities), message)
+            tensors.answer(asked, answer.probabilities, message)
             return message
 
         call.queued = serving.batcher.submit(

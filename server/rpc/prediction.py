@@ -1,7 +1,5 @@
 """`digits.v1.PredictionService`: bytes to images, answers to messages."""
 
-import numpy as np
-
 from protos.digits.v1 import prediction_pb2 as pb
 from server.batching.call_queue import Answer
 from server.errors import InvalidRequestError
@@ -39,7 +37,7 @@ class PredictionService:
                 ),
             )
             if with_probabilities:
-                message.probabilities.extend(np.concatenate(answer.probabilities).ravel().tolist())
+                message.probabilities.extend(answer.probabilities.ravel().tolist())
             return message
 
         call.queued = serving.batcher.submit(
