@@ -6,9 +6,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.conftest import Publish, linear_answers
@@ -60,7 +62,22 @@ def test_every_service_is_listed(client: ReflectionClient) -> None:
         "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
     }
+
+
+def test_both_versions_of_reflection_describe_themselves_and_each_other(server: RunningServer) -> None:
+    for asked in ("v1alpha", "v1"):
+        method = f"/grpc.reflection.{asked}.ServerReflection/ServerReflectionInfo"
+        for about in ("v1alpha", "v1"):
+            # The messages of the two are the same on the wire.
+            request = reflection_pb2.ServerReflectionRequest(
+                file_containing_symbol=f"grpc.reflection.{about}.ServerReflectionRequest"
+            )
+            call = server.channel.stream_stream(method)(iter([request.SerializeToString()]))
+            response = reflection_pb2.ServerReflectionResponse.FromString(next(call))
+            (content,) = response.file_descriptor_response.file_descriptor_proto
+            assert FileDescriptorProto.FromString(content).package == f"grpc.reflection.{about}"
 
 
 def test_predict_can_be_called_by_what_reflection_tells(client: ReflectionClient) -> None:

@@ -213,7 +213,9 @@ def test_taken_health_port_is_named(repository: Path, workers: int) -> None:
         port = taken.getsockname()[1]
         assert failed_start(
             "--model-repository", repository, "--health-port", port, "--workers", workers
-        ) == (f"health port {port} on 127.0.0.1 cannot be bound, is another server using it?")
+        ) == (
+            f"health port {port} on 127.0.0.1 cannot be bound: Address already in use; is another server using it?"
+        )
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])  # noqa: S104 - the point
