@@ -1,10 +1,9 @@
-"""The Python client library and the command line made of it.
+"""The Python client library and the command line built on it.
 
 from clients import Client
 
 with Client("localhost:8500") as client:
-    for prediction in client.predict("seven.png"):
-        print(prediction.digit, prediction.confidence)
+    print(client.predict_one("seven.png").digit)
 """
 
 from importlib import import_module
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from clients.errors import DigitsError, InputError, ServerError
     from clients.images import explain, find_digits, pixels
     from clients.photo import FoundDigit
-    from clients.prediction import ModelInfo, Prediction, Timing
+    from clients.wire import ModelInfo, Prediction, Timing
 
 __all__ = [
     "AsyncClient",
@@ -43,10 +42,10 @@ _HOMES = {
     "DigitsError": "errors",
     "FoundDigit": "photo",
     "InputError": "errors",
-    "ModelInfo": "prediction",
-    "Prediction": "prediction",
+    "ModelInfo": "wire",
+    "Prediction": "wire",
     "ServerError": "errors",
-    "Timing": "prediction",
+    "Timing": "wire",
     "Tls": "connection",
     "explain": "images",
     "find_digits": "images",
