@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -65,7 +64,7 @@ class Calls:
         if (seconds := self.connection.hedge_seconds) is None:
             return self._start(question, images)
         self._hedges.called()
-        return hedged(lambda: self._start(question, images), seconds, self._hedges.take)
+        return _Hedge(lambda: self._start(question, images), seconds, self._hedges.take).answer
 
     def models(self) -> Future[list[ModelInfo]]:
         """List every version of every model that the server knows."""
@@ -173,41 +172,46 @@ class _HedgeBudget:
         return True
 
 
-def hedged(start: Callable[[], Answers], seconds: float, allowed: Callable[[], bool]) -> Answers:
-    """Start a call, a second one if the first has no answer after `seconds`; the first success wins."""
-    answer: Answers = Future()
-    calls: list[Answers] = []
-    failed: deque[BaseException] = deque()
-    lock = threading.RLock()  # cancelling the slower call comes back here
+class _Hedge:
+    """Make a call, and a second one if the first has no answer after `seconds`; the first success wins."""
 
-    def ended(call: Answers) -> None:
-        error = None if call.cancelled() else call.exception()
-        with lock:
+    def __init__(self, start: Callable[[], Answers], seconds: float, allowed: Callable[[], bool]) -> None:
+        self.answer: Answers = Future()
+        self._start, self._allowed = start, allowed
+        self._calls: list[Answers] = []
+        self._failed = 0
+        self._lock = threading.RLock()  # cancelling the slower call comes back here
+        self._timer = threading.Timer(seconds, self._second)
+        self._timer.daemon = True
+        self.answer.add_done_callback(self._stop)
+        self._send()
+        if not self.answer.done():
+            self._timer.start()
+
+    def _send(self) -> None:
+        call = self._start()
+        with self._lock:
+            self._calls.append(call)
+        call.add_done_callback(self._ended)
+
+    def _second(self) -> None:
+        if not self.answer.done() and self._allowed():
+            self._send()
+
+    def _ended(self, call: Answers) -> None:
+        error = CancelledError() if call.cancelled() else call.exception()
+        with self._lock:
+            self._failed += error is not None
+            if self.answer.done() or (error and self._failed < len(self._calls)):
+                return
+            if not self.answer.set_running_or_notify_cancel():
+                return
             if error:
-                failed.append(error)
-            if answer.done() or (error and len(failed) < len(calls)):
-                return
-            if not answer.set_running_or_notify_cancel():
-                return
-            if error or call.cancelled():
-                answer.set_exception(error or CancelledError())
+                self.answer.set_exception(error)
             else:
-                answer.set_result(call.result())
+                self.answer.set_result(call.result())
 
-    def send() -> None:
-        call = start()
-        with lock:
-            calls.append(call)
-        call.add_done_callback(ended)
-
-    def second() -> None:
-        if not answer.done() and allowed():
-            send()
-
-    timer = threading.Timer(seconds, second)
-    timer.daemon = True
-    answer.add_done_callback(lambda _: [timer.cancel(), *(call.cancel() for call in calls)])
-    send()
-    if not answer.done():
-        timer.start()
-    return answer
+    def _stop(self, _: Answers) -> None:
+        self._timer.cancel()
+        for call in self._calls:
+            call.cancel()

@@ -31,9 +31,17 @@ _CAUSES = (
         "its TLS certificate is not trusted: {}",
         "name its authority with --tls-ca FILE",
     ),
-    (r"Hostname Verification|Peer name", "its TLS certificate is for another name", "use the name in the certificate"),
+    (
+        r"Hostname Verification|Peer name",
+        "its TLS certificate is for another name",
+        "use the name in the certificate",
+    ),
     (r"HTTP proxy returned response code (\d+)", "the proxy answered {}", ""),
-    (r"Failed parsing HTTP/2", "it does not speak gRPC", "is this the HTTP port? the gRPC port is 8500 by default"),
+    (
+        r"Failed parsing HTTP/2",
+        "it does not speak gRPC",
+        "is this the HTTP port? the gRPC port is 8500 by default",
+    ),
     (
         r"Socket closed|Connection reset",
         "it closed the connection at once",
@@ -41,6 +49,7 @@ _CAUSES = (
     ),
 )
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+_EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 
 def server_error(error: grpc.RpcError, connection: Connection) -> ServerError:
@@ -55,9 +64,8 @@ def _sentence(code: grpc.StatusCode, details: str, connection: Connection) -> st
     if code is grpc.StatusCode.UNAVAILABLE and _CONNECT_FAILURE.search(details):
         cause, advice = _cause(details)
         if proxy := _proxy(address):
-            advice = f"{proxy} in the environment sends the connection through a proxy; " + (
-                f"without it: no_grpc_proxy={_host(address)}"
-            )
+            excluding = f"no_grpc_proxy={_host(address)} connects directly"
+            advice = f"{proxy} in the environment sends the connection through a proxy; {excluding}"
         return f"no server answers at {address} ({cause}); {advice}"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"server {address} did not answer within {connection.timeout_seconds:g} s"
@@ -76,12 +84,13 @@ def _cause(details: str) -> tuple[str, str]:
 
 def _proxy(address: str) -> str:
     """Name the environment variable that sends `address` through a proxy, as gRPC decides; "" if none."""
-    variable = next((name for name in _PROXIES if os.environ.get(name)), "")
-    direct = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy") or ""
+    environment = os.environ
+    variable = next((name for name in _PROXIES if environment.get(name)), "")
+    direct = next((environment[name] for name in _EXCEPTIONS if environment.get(name)), "")
     excluded = [suffix.strip() for suffix in direct.split(",") if suffix.strip()]
-    if not variable or any(_host(address).endswith(suffix) for suffix in excluded):
+    if not variable or address.startswith("unix:") or _host(address).endswith(tuple(excluded)):
         return ""
-    return f"{variable}={os.environ[variable]}" if address.split(":")[0] != "unix" else ""
+    return f"{variable}={environment[variable]}"
 
 
 def _host(address: str) -> str:

@@ -1,11 +1,10 @@
-"""Where the command line takes its images from."""
+"""The images that `predict` and `evaluate` ask about."""
 
 import glob
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,18 @@ from clients.datasets import is_dataset, read_images
 from clients.errors import InputError
 from clients.images import explain, find_digits, pixels
 from clients.pictures import MAX_FILE_BYTES
-from clients.prediction import Prediction
-from clients.wire import Question
+from clients.wire import Options, Prediction
 
 STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Hold one image, uint8 (784,), and where it is from.
+    """One image, uint8 (784,), and its origin.
 
-    `index` is its place where its file holds many; `box` its place in a picture of several
-    (left, top, right, bottom); `steps` say how it was made like MNIST.
+    `index` is its place in a file of many; `box` its place in a picture of several digits
+    (left, top, right, bottom); `steps` say how it was made like MNIST; `found` is the number of digits in the
+    picture.
     """
 
     file: str
@@ -35,6 +34,7 @@ class Item:
     index: int | None = None
     box: tuple[int, int, int, int] | None = None
     steps: tuple[str, ...] = ()
+    found: int = 1
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """Say how to read pictures: `raw` only scales them, `several` finds every digit in each."""
+    """How to read pictures: `raw` only scales them, `several` finds every digit in each."""
 
     raw: bool = False
     several: bool = False
@@ -53,7 +53,7 @@ class Reading:
 def expand(files: Sequence[str]) -> list[str]:
     """Replace folders by the files in them, and patterns that the shell left alone.
 
-    Raises InputError where a folder or a pattern holds nothing.
+    Raises InputError if a folder or a pattern holds nothing.
     """
     expanded: list[str] = []
     for file in files:
@@ -71,7 +71,7 @@ def expand(files: Sequence[str]) -> list[str]:
 
 
 def read_all(files: Sequence[str], reading: Reading, problems: list[str]) -> Iterator[Item]:
-    """Read pictures and files of many images; what cannot be read becomes one line in `problems`."""
+    """Read pictures and files of many images; each unreadable one adds a line to `problems`."""
     for file in files:
         try:
             if file != STDIN and is_dataset(Path(file)):
@@ -91,7 +91,7 @@ def read_many(path: Path, chunks: Iterable[NDArray[np.uint8]] | None = None) -> 
             index += 1
 
 
-def answered(client: Client, items: Iterable[Item], question: Question) -> Iterator[tuple[Item, Prediction]]:
+def answered(client: Client, items: Iterable[Item], options: Options) -> Iterator[tuple[Item, Prediction]]:
     """Pair each item with its prediction as answers arrive; memory stays constant."""
     asked: deque[Item] = deque()
 
@@ -100,20 +100,8 @@ def answered(client: Client, items: Iterable[Item], question: Question) -> Itera
             asked.append(item)
             yield item.image
 
-    answers = client.stream(
-        images(),
-        probabilities=question.probabilities,
-        model=question.model,
-        version=question.version,
-        label=question.label,
-    )
-    for prediction in answers:
+    for prediction in client.stream(images(), **options):
         yield asked.popleft(), prediction
-
-
-def first(items: Iterator[Item], count: int | None) -> Iterator[Item]:
-    """Take the first `count` items, or all."""
-    return islice(items, count)
 
 
 def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
@@ -125,4 +113,5 @@ def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
             yield Item(file, digit.image.reshape(-1), index, digit.box, digit.steps)
     else:
         digit = explain(picture)
-        yield Item(file, digit.image.reshape(-1), steps=digit.steps)
+        found = len(find_digits(picture)) if digit.image.shape != digit.box[2:] else 1
+        yield Item(file, digit.image.reshape(-1), steps=digit.steps, found=found)
