@@ -88,7 +88,9 @@ class Client:
     def connect(self, wait_seconds: float = 0.0) -> None:
         """Raise ServerError at once if no server answers, or wait until it is ready, `wait_seconds` at most."""
         try:
-            if not wait_seconds or any(state == "ready" for state in self._calls.watch("", seconds=wait_seconds)):
+            if not wait_seconds or any(
+                state == "ready" for state in self._calls.watch("", seconds=wait_seconds)
+            ):
                 wait_seconds = 0.0
             self._calls.health("").result()
         except ServerError as error:
