@@ -20,9 +20,8 @@ def _version() -> str:
 
 app = App(
     name="digit-client",
-    help="""Read handwritten digits with a digit server.
-
-Examples:
+    help="Read handwritten digits with a digit server.",
+    help_epilogue="""Examples:
   digit-client predict seven.png photo.jpg
   digit-client status --server digits.example:8500""",
     version=_version,
@@ -91,11 +90,7 @@ Examples:
     ),
     "load": (
         "clients.commands.load:app",
-        """Measure latency and throughput under load.
-
-Examples:
-  digit-client load --rate 500 --seconds 30
-  digit-client load --in-flight 1:64 --plot load.png""",
+        "Measure latency and throughput under load.",  # an App, which has its examples
     ),
     "web": (
         "clients.web.app:web",
@@ -107,8 +102,11 @@ Examples:
     ),
 }
 for _place, (_name, (_path, _text)) in enumerate(_COMMANDS.items()):
+    _about, _, _examples = _text.partition("\n\nExamples:")
     # Lines of a paragraph are joined: the terminal's width breaks them.
-    app.command(_path, name=_name, help=re.sub(r"(?<!\n)\n(?=\w)", " ", _text), sort_key=_place)
+    _about = re.sub(r"(?<!\n)\n(?=\w)", " ", _about)
+    _more = {"help_epilogue": f"Examples:{_examples}"} if _examples else {}
+    app.command(_path, name=_name, help=_about, sort_key=_place, **_more)
 app.register_install_completion_command()
 
 

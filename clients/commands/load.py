@@ -19,7 +19,13 @@ from clients.load.workload import Arrivals, Workload
 _POSITIVE = Parameter(validator=validators.Number(gt=0))
 _COUNT = Parameter(validator=validators.Number(gte=1))
 
-app = App(name="load", help_format="plaintext")
+app = App(
+    name="load",
+    help_format="plaintext",
+    help_epilogue="""Examples:
+  digit-client load --rate 500 --seconds 30
+  digit-client load --in-flight 1:64 --plot load.png""",
+)
 
 
 @Parameter(name="*")
@@ -124,9 +130,7 @@ def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> in
 
 
 @app.command(
-    help="""Print two results of --json, BEFORE and AFTER, side by side.
-
-Examples:
+    help_epilogue="""Examples:
   digit-client load compare before.json after.json
   digit-client load compare before.json after.json --plot both.png"""
 )

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import zip_longest
 from typing import Annotated, Any
 
 import numpy as np
@@ -138,7 +137,7 @@ def _answer(answers: Sequence[Prediction], more: Sequence[dict[str, Any]] = ()) 
     digits = [
         {"digit": answer.digit, "confidence": answer.confidence, "probabilities": answer.probabilities}
         | extra
-        for answer, extra in zip_longest(answers, more, fillvalue={})
+        for answer, extra in zip(answers, more or [{}] * len(answers), strict=True)
     ]
     first = answers[0]
     record = {

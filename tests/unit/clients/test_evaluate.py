@@ -37,12 +37,12 @@ def test_report_is_for_a_person(fake: FakeServer, capsys: Captured, data: Path) 
     assert main(["evaluate", str(data.parent), "-s", fake.address]) == 0
     out = capsys.readouterr().out
     assert "accuracy    96.00%  (96 of 100; 95 % interval 90.16% to 98.43%)" in out
-    assert "76.9%" in out  # of the thirteen sevens
+    assert "76.9%" in out  # recall of the thirteen sevens
 
 
 @pytest.mark.parametrize(("gate", "code"), [("0.96", 0), ("0.97", 3)])
 def test_gate_is_an_exit_code(fake: FakeServer, data: Path, gate: str, code: int) -> None:
-    assert main(["evaluate", str(data), "-s", fake.address, "--at-least", gate]) == code
+    assert main(["evaluate", str(data), "-s", fake.address, "--min-accuracy", gate]) == code
 
 
 def test_count_asks_about_the_first_images(fake: FakeServer, capsys: Captured, data: Path) -> None:
