@@ -190,7 +190,8 @@ def _sweep(workload: Workload, options: LoadOptions, plot: ModuleType | None) ->
     if options.json:
         report.save(options.json, [result.record() for result in results])
     if options.plot and plot:
-        plot.plot_sweep(options.plot, f"Closed loop, {workload.images_per_call} images a call", results)
+        images = "1 image" if workload.images_per_call == 1 else f"{workload.images_per_call} images"
+        plot.plot_sweep(options.plot, f"Closed loop, {images} a call", results)
     return 1 if any(result.tally.failed for result in results) else 0
 
 

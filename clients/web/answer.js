@@ -78,10 +78,11 @@ function show(found, milliseconds = 0, otherwise = "Nothing drawn yet") {
   $("problem").textContent = "";
   $("number").textContent = result ? result.number : "?";
   $("number").className = result ? (digits.length > 2 ? "long" : "") : "none";
-  const about = digits.length > 1 ? `digit ${least + 1} of ${digits.length}: ` : "";
+  const several = digits.length > 1, sure = digits[least]?.confidence >= SURE;
+  const about = several ? (sure ? "at least " : `digit ${least + 1}: `) : "";
   const summary = result ? about + verdict(digits[least]) : otherwise;
   $("confidence").textContent = summary;
-  $("confidence").className = digits.some(({ confidence }) => confidence < SURE) ? "doubt" : "";
+  $("confidence").className = result && !sure ? "doubt" : "";
   $("timing").textContent = result
     ? `${milliseconds.toFixed(0)} ms round trip, of it ${(1000 * result.call_seconds).toFixed(1)} ms for the server, ${(1000 * result.compute_seconds).toFixed(1)} ms compute · ${result.model} version ${result.version}`
     : "";

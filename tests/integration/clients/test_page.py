@@ -226,7 +226,6 @@ def test_number_is_read_digit_by_digit(page: WebDriver, number: str) -> None:
 
 
 def test_doubt_looks_like_doubt(page: WebDriver) -> None:
-    page.find_element(By.ID, "board").click()
     # Answers of the server as the page receives them, unsure.
     page.execute_script(
         "show({number: '7', model: 'digits', version: 1, call_seconds: 0, compute_seconds: 0, digits: [{digit: 7,"
