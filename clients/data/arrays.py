@@ -16,6 +16,7 @@ from clients.errors import InputError
 
 Part = Literal["train", "test"]
 Role = Literal["images", "labels"]
+ROLES: tuple[Role, Role] = ("images", "labels")
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 4

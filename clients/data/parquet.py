@@ -34,7 +34,7 @@ def read_parquet(path: Path, count: int | None = None) -> tuple[Rows, Rows | Non
                     break
     except (ArrowException, ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: damaged Parquet file: {str(error).splitlines()[0]}") from None
-    del rows[count:]
+    rows = rows[:count]
     if not rows:
         raise InputError(f"{path}: a Parquet file without rows")
     label = next((name for name in names if name.lower() in _LABEL_NAMES), None)

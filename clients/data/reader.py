@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.arrays import Part, find_key, read_idx, read_npy, read_npz
+from clients.data.arrays import ROLES, Part, find_key, read_idx, read_npy, read_npz
 from clients.data.content import opened, sniff
 from clients.data.parquet import read_parquet
 from clients.data.tables import Table, read_table
@@ -91,14 +91,11 @@ def _read(path: Path, count: int | None, part: Part | None) -> tuple[Rows | None
             case "parquet":
                 return read_parquet(path, count)
             case "zip":
-                keys = [find_key(file, source, role, part) for role in ("images", "labels")]
-                if keys == [None, None]:
-                    return read_npz(file, source, "images", part, count), None
-                found = [
-                    read_npz(file, source, role, part, count) if key else None
-                    for role, key in zip(("images", "labels"), keys, strict=True)
-                ]
-                return found[0], found[1]
+                images, labels = (find_key(file, source, role, part) for role in ROLES)
+                return (
+                    read_npz(file, source, "images", part, count) if images or not labels else None,
+                    read_npz(file, source, "labels", part, count) if labels else None,
+                )
             case "idx" | "npy":
                 rows = (read_idx if form == "idx" else read_npy)(file, source, count)
                 return (rows, None) if is_image_shape(rows.array.shape) else _as_labels(rows)

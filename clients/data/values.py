@@ -88,9 +88,9 @@ def digits_from(rows: Rows) -> NDArray[np.int64]:
             raise InputError(
                 f"{rows.name(int(wrong[0]))} has {ones[wrong[0]]:.0f} ones, expected a single 1 in ten columns"
             )
-        return column.argmax(axis=1).astype(np.int64)
+        return np.asarray(column.argmax(axis=1), np.int64)
     _refuse_first(rows, column, ~np.isin(column, np.arange(DIGITS)), "a digit 0-9")
-    return column[:, 0].astype(np.int64)
+    return np.asarray(column[:, 0], np.int64)
 
 
 def upright(images: NDArray[np.uint8], source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
