@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clients.connection import Connection, Tls
     from clients.errors import DigitsError, InputError, ServerError
     from clients.images import explain, find_digits, pixels
-    from clients.photo import FoundDigit
+    from clients.pictures.normalize import FoundDigit
     from clients.wire import ModelInfo, Prediction, Timing
 
 __all__ = [
@@ -40,7 +40,7 @@ _HOMES = {
     "Client": "client",
     "Connection": "connection",
     "DigitsError": "errors",
-    "FoundDigit": "photo",
+    "FoundDigit": "pictures.normalize",
     "InputError": "errors",
     "ModelInfo": "wire",
     "Prediction": "wire",

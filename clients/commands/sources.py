@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.client import Client
-from clients.datasets import is_dataset, read_images
+from clients.data import is_data_file, read
 from clients.errors import InputError
 from clients.images import explain, find_digits, pixels
-from clients.pictures import MAX_FILE_BYTES
+from clients.pictures.decode import MAX_FILE_BYTES
 from clients.wire import Options, Prediction
 
 STDIN = "-"
@@ -44,10 +44,11 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How to read pictures: `raw` only scales them, `several` finds every digit in each."""
+    """How to read: pictures `raw` only scaled, or with `several` digits each; `count` images of a file of many."""
 
     raw: bool = False
     several: bool = False
+    count: int | None = None
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -70,25 +71,18 @@ def expand(files: Sequence[str]) -> list[str]:
     return expanded
 
 
-def read_all(files: Sequence[str], reading: Reading, problems: list[str]) -> Iterator[Item]:
+def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
     """Read pictures and files of many images; each unreadable one adds a line to `problems`."""
     for file in files:
         try:
-            if file != STDIN and is_dataset(Path(file)):
-                yield from read_many(Path(file))
+            if file != STDIN and is_data_file(Path(file)):
+                data = read(Path(file), count=reading.count)
+                notes.extend(data.notes)
+                yield from (Item(file, image, index) for index, image in enumerate(data.images))
             else:
                 yield from _read_picture(file, reading)
         except InputError as error:
             problems.append(str(error))
-
-
-def read_many(path: Path, chunks: Iterable[NDArray[np.uint8]] | None = None) -> Iterator[Item]:
-    """Read the images of one file, or `chunks` of it."""
-    name, index = str(path), 0
-    for images in chunks or read_images(path):
-        for image in images:
-            yield Item(name, image, index)
-            index += 1
 
 
 def answered(client: Client, items: Iterable[Item], options: Options) -> Iterator[tuple[Item, Prediction]]:

@@ -1,4 +1,4 @@
-"""Connected blobs of a mask, by runs and union-find: no image library needed."""
+"""Connected components of a mask, by runs and union-find: no image library needed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ Run = tuple[int, int, int]  # row, first column, column after the last
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
-    """Hold one blob, or several taken together; rows and columns end after the last pixel."""
+class Component:
+    """Hold one component, or several taken together; rows and columns end after the last pixel."""
 
     runs: tuple[Run, ...]
     top: int
@@ -23,7 +23,7 @@ class Blob:
 
     @classmethod
     def of(cls, runs: list[Run]) -> Self:
-        """Measure a blob of one run or more."""
+        """Measure a component of one run or more."""
         rows, starts, ends = zip(*runs, strict=True)
         return cls(
             runs=tuple(runs),
@@ -54,20 +54,20 @@ class Blob:
         return on_border / (2 * (self.height + self.width))
 
     def mask(self) -> NDArray[np.bool_]:
-        """Paint the blob alone; bool (height, width)."""
+        """Paint the component alone; bool (height, width)."""
         mask = np.zeros((self.height, self.width), np.bool_)
         for row, start, end in self.runs:
             mask[row - self.top, start - self.left : end - self.left] = True
         return mask
 
 
-def join(blobs: Iterable[Blob]) -> Blob:
-    """Take blobs together as one."""
-    return Blob.of([run for blob in blobs for run in blob.runs])
+def join(components: Iterable[Component]) -> Component:
+    """Take components together as one."""
+    return Component.of([run for component in components for run in component.runs])
 
 
-def find_blobs(mask: NDArray[np.bool_]) -> list[Blob]:
-    """Find the 8-connected blobs of `mask` (height, width), the largest first."""
+def find_components(mask: NDArray[np.bool_]) -> list[Component]:
+    """Find the 8-connected components of `mask` (height, width), the largest first."""
     runs: list[Run] = []
     parents: list[int] = []
     above: list[int] = []
@@ -86,7 +86,7 @@ def find_blobs(mask: NDArray[np.bool_]) -> list[Blob]:
     groups: dict[int, list[Run]] = {}
     for index, run in enumerate(runs):
         groups.setdefault(_root(parents, index), []).append(run)
-    return sorted(map(Blob.of, groups.values()), key=lambda blob: -blob.area)
+    return sorted(map(Component.of, groups.values()), key=lambda component: -component.area)
 
 
 def _root(parents: list[int], index: int) -> int:

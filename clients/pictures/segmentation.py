@@ -6,9 +6,9 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.blobs import Blob, join
-from clients.ink import find_ink
-from clients.photo import FoundDigit, framed, reduced
+from clients.pictures.components import Component, join
+from clients.pictures.foreground import find_foreground
+from clients.pictures.normalize import FoundDigit, framed, reduced
 
 _FRAME = 0.2  # of a box's outline on the picture's border: no digit
 _SHORT = 0.4  # of the usual height: a dot, a comma, part of something
@@ -25,42 +25,50 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
     drawn.
     """
     working, scale = reduced(grey)
-    ink = find_ink(working, name)
-    blobs = [blob for blob in ink.blobs if blob.border_share(working.shape) < _FRAME] or [ink.blobs[0]]
-    usual = _usual_height([blob for blob in blobs if not _is_hairline(blob)] or blobs)
+    foreground = find_foreground(working, name)
+    components = [
+        component for component in foreground.components if component.border_share(working.shape) < _FRAME
+    ] or [foreground.components[0]]
+    usual = _usual_height(
+        [component for component in components if not _is_hairline(component)] or components
+    )
     # Between the boxes of a form; an upright 1 is as thin, but no taller than its neighbours.
-    blobs = [blob for blob in blobs if not (_is_hairline(blob) and blob.height > _DIVIDER * usual)]
-    pieces: list[Blob] = []
-    for blob in sorted(blobs, key=lambda blob: -blob.height):
-        home = next((n for n, piece in enumerate(pieces) if _belongs(blob, piece, usual)), None)
+    components = [
+        component
+        for component in components
+        if not (_is_hairline(component) and component.height > _DIVIDER * usual)
+    ]
+    pieces: list[Component] = []
+    for component in sorted(components, key=lambda component: -component.height):
+        home = next((n for n, piece in enumerate(pieces) if _belongs(component, piece, usual)), None)
         if home is not None:
-            pieces[home] = join([pieces[home], blob])
-        elif blob.height > _SHORT * usual:
-            pieces.append(blob)
+            pieces[home] = join([pieces[home], component])
+        elif component.height > _SHORT * usual:
+            pieces.append(component)
     digits = [digit for line in _lines(pieces) for piece in line for digit in _cut_apart(piece, usual)]
-    return [framed(ink, digit, scale) for digit in digits]
+    return [framed(foreground, digit, scale) for digit in digits]
 
 
-def _usual_height(blobs: list[Blob]) -> float:
-    tallest = max(blob.height for blob in blobs)
-    return median(blob.height for blob in blobs if blob.height > _SHORT * tallest)
+def _usual_height(components: list[Component]) -> float:
+    tallest = max(component.height for component in components)
+    return median(component.height for component in components if component.height > _SHORT * tallest)
 
 
-def _is_hairline(blob: Blob) -> bool:
-    return blob.width < _HAIR * blob.height
+def _is_hairline(component: Component) -> bool:
+    return component.width < _HAIR * component.height
 
 
-def _belongs(part: Blob, digit: Blob, usual: float) -> bool:
-    """Say whether a blob is a part of a digit: above, below or inside of it, and close."""
+def _belongs(part: Component, digit: Component, usual: float) -> bool:
+    """Say whether a component is a part of a digit: above, below or inside of it, and close."""
     across = min(part.right, digit.right) - max(part.left, digit.left)
     apart = max(part.top, digit.top) - min(part.bottom, digit.bottom)
     height = max(part.bottom, digit.bottom) - min(part.top, digit.top)
     return across > _OVERLAP * min(part.width, digit.width) and apart < 0.25 * usual and height < 1.4 * usual
 
 
-def _lines(pieces: list[Blob]) -> list[list[Blob]]:
+def _lines(pieces: list[Component]) -> list[list[Component]]:
     """Put pieces into lines from top to bottom, each from left to right."""
-    lines: list[list[Blob]] = []
+    lines: list[list[Component]] = []
     for piece in sorted(pieces, key=lambda piece: piece.top + piece.bottom):
         middle = (piece.top + piece.bottom) / 2
         if lines and middle < max(other.bottom for other in lines[-1]) - 0.2 * piece.height:
@@ -70,7 +78,7 @@ def _lines(pieces: list[Blob]) -> list[list[Blob]]:
     return [sorted(line, key=lambda piece: piece.left + piece.right) for line in lines]
 
 
-def _cut_apart(piece: Blob, usual: float) -> list[Blob]:
+def _cut_apart(piece: Component, usual: float) -> list[Component]:
     height = max(piece.height, usual)
     if piece.width <= _WIDE * height:
         return [piece]
@@ -85,6 +93,6 @@ def _cut_apart(piece: Blob, usual: float) -> list[Blob]:
     return [_between(piece, piece.left + a, piece.left + b) for a, b in pairwise(cuts)]
 
 
-def _between(piece: Blob, left: int, right: int) -> Blob:
+def _between(piece: Component, left: int, right: int) -> Component:
     clipped = ((row, max(start, left), min(end, right)) for row, start, end in piece.runs)
-    return Blob.of([run for run in clipped if run[1] < run[2]])
+    return Component.of([run for run in clipped if run[1] < run[2]])

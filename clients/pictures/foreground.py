@@ -7,61 +7,61 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from clients.blobs import Blob, find_blobs
+from clients.pictures.components import Component, find_components
 from clients.errors import InputError
-from clients.frames import is_frame
+from clients.pictures.frames import is_frame
 
 # The paper's shading is seen at this size, where no stroke is as wide as the window.
 _SMALL, _WINDOW = 96, 33
 _MIN_CONTRAST = 0.08  # of the paper's brightness
 _MIN_SEPARATION = 4.0  # of the paper's own variation
 _PATCHY = 40.0  # how much a patchy paper counts against a polarity
-_FRAME = 0.2  # a blob with more of its outline on the picture's border is no digit
+_FRAME = 0.2  # a component with more of its outline on the picture's border is no digit
 
 
 @dataclass(frozen=True, slots=True)
-class Ink:
+class Foreground:
     """Hold how much ink is where: `amount` float32 (height, width), 0 none and 1 full.
 
     `contrast` is how much the ink differs from its paper, 1 is black on white, and
-    `paper_variation` how much the paper differs from itself; `dark` says that the ink is darker than the paper; `blobs` are its connected parts, the
+    `paper_variation` how much the paper differs from itself; `dark` says that the ink is darker than the paper; `components` are its connected parts, the
     likeliest digit first: large, and not running along the border as shadows and tables do.
     """
 
     amount: NDArray[np.float32]
     dark: bool
-    blobs: tuple[Blob, ...]
+    components: tuple[Component, ...]
     contrast: float
     paper_variation: float
 
 
-def find_ink(grey: NDArray[np.uint8], name: str) -> Ink:
+def find_foreground(grey: NDArray[np.uint8], name: str) -> Foreground:
     """Separate the ink in a grey picture (height, width) from its paper.
 
     Raises InputError where nothing stands out.
     """
     radius = max(grey.shape) / 300
     smooth = np.asarray(Image.fromarray(grey).filter(ImageFilter.GaussianBlur(radius)), np.float32)
-    found = [ink for ink in (_ink(smooth, dark=True), _ink(smooth, dark=False)) if ink]
+    found = [ink for ink in (_separate(smooth, dark=True), _separate(smooth, dark=False)) if ink]
     if not found:
         raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
     return max(found, key=_likelihood)
 
 
-def _likelihood(ink: Ink) -> float:
+def _likelihood(foreground: Foreground) -> float:
     """Rate a polarity; see `tests/unit/clients/test_ink.py` for how often the best one is right.
 
     Under the wrong one the paper has dark patches where the digits are, and the ink is what lies
     between strokes: fainter, with softer edges, and smaller where it is the inside of a loop.
     """
-    main = ink.blobs[0]
+    main = ink.components[0]
     amount = ink.amount[main.top : main.bottom, main.left : main.right][main.mask()].mean()
     size = np.sqrt(main.height * main.width)
     calm = np.exp(-_PATCHY * ink.paper_variation)
     return float((ink.contrast * amount) ** 2 * size * calm * _freedom(main, ink.amount.shape))
 
 
-def _ink(smooth: NDArray[np.float32], *, dark: bool) -> Ink | None:
+def _separate(smooth: NDArray[np.float32], *, dark: bool) -> Foreground | None:
     bright = smooth if dark else 255 - smooth
     paper = np.maximum(_paper(bright), 1)
     # Light is multiplied, not added: in a shadow ink and paper darken by the same factor. Light ink
@@ -81,16 +81,16 @@ def _ink(smooth: NDArray[np.float32], *, dark: bool) -> Ink | None:
     none = min(none + 2 * noise, full - 1e-3)
     contrast = float(np.median((paper - bright)[depth > threshold])) / 255
     amount = ((depth - none) / (full - none)).clip(0, 1).astype(np.float32)
-    found = find_blobs(depth > threshold)
-    digits = [blob for blob in found if not is_frame(blob, found)] or found
-    blobs = sorted(digits, key=lambda blob: -blob.area * _freedom(blob, amount.shape))
+    found = find_components(depth > threshold)
+    digits = [component for component in found if not is_frame(component, found)] or found
+    components = sorted(digits, key=lambda component: -component.area * _freedom(component, amount.shape))
     variation = float(paper.std()) / 255
-    return Ink(amount, dark, tuple(blobs), contrast, variation) if blobs else None
+    return Foreground(amount, dark, tuple(components), contrast, variation) if components else None
 
 
-def _freedom(blob: Blob, shape: tuple[int, ...]) -> float:
+def _freedom(component: Component, shape: tuple[int, ...]) -> float:
     """Rate 1 what keeps clear of the border, down to 0.1 for what runs along it."""
-    return max(0.1, 1 - blob.border_share(shape) / _FRAME)
+    return max(0.1, 1 - component.border_share(shape) / _FRAME)
 
 
 def _paper(bright: NDArray[np.float32]) -> NDArray[np.float32]:

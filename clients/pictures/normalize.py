@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.blobs import Blob, join
-from clients.ink import Ink, find_ink, spread
+from clients.pictures.components import Component, join
+from clients.pictures.foreground import Foreground, find_foreground, spread
 
 _SIDE, _BOX = 28, 20
 _WORKING_SIDE = 512  # larger pictures are reduced to it first
 _HALF = 127
 _THIN, _WANTED = 1.6, 2.4  # widths of a stroke in the 20x20 box, pixels; MNIST's are 2 to 4
-_SPECK = 0.04  # of the digit's area: smaller blobs are dirt
+_SPECK = 0.04  # of the digit's area: smaller components are dirt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ def find_digit(grey: NDArray[np.uint8], name: str) -> FoundDigit:
     if grey.shape == (_SIDE, _SIDE):
         return _as_it_is(grey)
     working, scale = reduced(grey)
-    ink = find_ink(working, name)
-    return framed(ink, _main(ink), scale)
+    foreground = find_foreground(working, name)
+    return framed(foreground, _main(foreground), scale)
 
 
 def _as_it_is(grey: NDArray[np.uint8]) -> FoundDigit:
@@ -62,34 +62,34 @@ def reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)), scale
 
 
-def _main(ink: Ink) -> Blob:
-    """Take the likeliest blob for the digit, with the parts that belong to it: the bar of a 5."""
-    main = ink.blobs[0]
+def _main(foreground: Foreground) -> Component:
+    """Take the likeliest component for the digit, with the parts that belong to it: the bar of a 5."""
+    main = foreground.components[0]
     reach = 0.25 * max(main.height, main.width)
     parts = [
-        blob
-        for blob in ink.blobs[1:]
-        if _SPECK * main.area < blob.area < main.area
-        and _gap(blob, main) < reach
-        and not blob.border_share(ink.amount.shape)
+        component
+        for component in foreground.components[1:]
+        if _SPECK * main.area < component.area < main.area
+        and _gap(component, main) < reach
+        and not component.border_share(foreground.amount.shape)
     ]
     return join([main, *parts])
 
 
-def _gap(one: Blob, other: Blob) -> float:
+def _gap(one: Component, other: Component) -> float:
     across = max(one.left, other.left) - min(one.right, other.right)
     down = max(one.top, other.top) - min(one.bottom, other.bottom)
     return max(across, down, 0)
 
 
-def framed(ink: Ink, blob: Blob, scale: float) -> FoundDigit:
-    """Cut a blob out, scale it into the 20x20 box and centre its mass."""
-    mask = blob.mask()
-    amount = ink.amount[blob.top : blob.bottom, blob.left : blob.right]
+def framed(foreground: Foreground, component: Component, scale: float) -> FoundDigit:
+    """Cut a component out, scale it into the 20x20 box and centre its mass."""
+    mask = component.mask()
+    amount = foreground.amount[component.top : component.bottom, component.left : component.right]
     # The mask ends where a stroke is half transparent; the rest of its edge is close by.
     digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
     fit = _BOX / max(digit.shape)
-    steps = [f"{'dark ink on light' if ink.dark else 'light ink on dark'} background"]
+    steps = [f"{'dark ink on light' if foreground.dark else 'light ink on dark'} background"]
     stroke = _stroke_width(mask) * fit
     if stroke < _THIN:
         grow = round((_WANTED - stroke) / fit / 2)
@@ -98,7 +98,9 @@ def framed(ink: Ink, blob: Blob, scale: float) -> FoundDigit:
         steps.append(f"strokes of {stroke:.1f} pixels thickened to {_WANTED}")
     size = (max(1, round(digit.shape[1] * fit)), max(1, round(digit.shape[0] * fit)))
     small = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    box = tuple(round(value / scale) for value in (blob.left, blob.top, blob.right, blob.bottom))
+    box = tuple(
+        round(value / scale) for value in (component.left, component.top, component.right, component.bottom)
+    )
     steps.append(
         f"{box[2] - box[0]}x{box[3] - box[1]} pixels at {box[0]},{box[1]} scaled to {size[0]}x{size[1]}"
     )
