@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clients.errors import InputError
-from clients.pictures.normalize import FoundDigit, find_digit
 from clients.pictures.decode import grey, read_bytes, read_file
+from clients.pictures.normalize import FoundDigit, find_digit
 from clients.pictures.segmentation import find_row
 
 SIDE = 28

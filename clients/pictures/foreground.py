@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from clients.pictures.components import Component, find_components
 from clients.errors import InputError
+from clients.pictures.components import Component, find_components
 from clients.pictures.frames import is_frame
 
 # The paper's shading is seen at this size, where no stroke is as wide as the window.
@@ -54,11 +54,11 @@ def _likelihood(foreground: Foreground) -> float:
     Under the wrong one the paper has dark patches where the digits are, and the ink is what lies
     between strokes: fainter, with softer edges, and smaller where it is the inside of a loop.
     """
-    main = ink.components[0]
-    amount = ink.amount[main.top : main.bottom, main.left : main.right][main.mask()].mean()
+    main = foreground.components[0]
+    amount = foreground.amount[main.top : main.bottom, main.left : main.right][main.mask()].mean()
     size = np.sqrt(main.height * main.width)
-    calm = np.exp(-_PATCHY * ink.paper_variation)
-    return float((ink.contrast * amount) ** 2 * size * calm * _freedom(main, ink.amount.shape))
+    calm = np.exp(-_PATCHY * foreground.paper_variation)
+    return float((foreground.contrast * amount) ** 2 * size * calm * _freedom(main, foreground.amount.shape))
 
 
 def _separate(smooth: NDArray[np.float32], *, dark: bool) -> Foreground | None:
