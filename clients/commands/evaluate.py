@@ -3,8 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 
 from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
 from clients.commands.output import print_rows, watched
-from clients.commands.sources import answered, read_many
-from clients.datasets import find_labelled, read_labels
+from clients.data import ImageData, read, read_pair, read_parts
 from clients.errors import InputError
 
 _DIGITS = 10
@@ -84,25 +82,22 @@ def evaluate(
     DATA is a folder with MNIST's test files, a .npz of images and labels, or images (IDX, NPY, TSV)
     with LABELS beside them.
     """
-    source = find_labelled(data, labels)
-    truth = read_labels(source.labels)[: options.count]
+    source = _read(data, labels, options.count)
+    if source.digits is None:
+        raise InputError(f"{data}: images without labels; give the file of labels too")
+    for note in source.notes:
+        sys.stderr.write(f"digit-client: {note}\n")
     confusion = np.zeros((_DIGITS, _DIGITS), np.int64)
     asked_model = ""
-    started = time.perf_counter()
     with server.client() as client:
-        items = islice(read_many(source.images), options.count)
-        for item, prediction in watched(answered(client, items, model.options()), len(truth)):
-            if item.index is None or item.index >= len(truth):
-                raise InputError(
-                    f"{source.images}: holds more images than {source.labels} {len(truth):,} labels"
-                )
-            confusion[truth[item.index], prediction.digit] += 1
-            asked_model = f"{prediction.model}/{prediction.version}"
-    result = Result(confusion, asked_model, time.perf_counter() - started)
-    if result.images < len(truth):
-        raise InputError(
-            f"{source.images}: holds {result.images:,} images, {source.labels} {len(truth):,} labels"
+        started = time.perf_counter()
+        answers = client.stream(
+            np.array_split(source.images, -(-len(source.images) // 64)), **model.options()
         )
+        for digit, answer in zip(source.digits.tolist(), watched(answers, len(source.images)), strict=True):
+            confusion[digit, answer.digit] += 1
+            asked_model = f"{answer.model}/{answer.version}"
+    result = Result(confusion, asked_model, time.perf_counter() - started)
     if options.output == "json":
         sys.stdout.write(json.dumps(_record(result)) + "\n")
     else:
@@ -113,6 +108,16 @@ def evaluate(
         )
         return 3
     return 0
+
+
+def _read(data: Path, labels: Path | None, count: int | None) -> ImageData:
+    if labels:
+        return read_pair(data, labels, count=count)
+    if not data.is_dir():
+        return read(data, count=count)
+    parts = read_parts(data)
+    found = parts.test or parts.train
+    return replace(found, images=found.images[:count], digits=found.digits[:count])  # type: ignore[index]  # labelled
 
 
 def _record(result: Result) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from cyclopts import CycloptsError, Parameter, validators
 
 from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
 from clients.commands.output import beside, draw, watched
-from clients.commands.sources import STDIN, Item, Reading, answered, expand, read_all, read_many
-from clients.idx import read_images
+from clients.commands.sources import STDIN, Item, Reading, answered, expand, read_all
 from clients.wire import Prediction
 
 _BAR = 24  # characters for a probability of 1
@@ -26,8 +25,6 @@ SURE = 0.8  # confidence below this is shown as doubt
 class PredictOptions:
     """What to read and how to print the answers."""
 
-    idx: Path | None = None
-    """Read images from this IDX file, plain or gzip, whatever its name."""
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
     several: bool = False
@@ -57,24 +54,20 @@ def predict(
     for file in files:
         if file.startswith("-") and file != STDIN and not Path(file).exists():
             raise CycloptsError(msg=f"unknown option or file: {file}")
-    if bool(files) == bool(options.idx):
-        raise CycloptsError(msg="give either files or --idx with an IDX file")
+    if not files:
+        raise CycloptsError(msg="no files given, expected pictures or files of images")
+    names = expand(files)
+    reading = Reading(raw=options.raw, several=options.several, count=options.count)
     problems: list[str] = []
-    if options.idx:
-        items = read_many(options.idx, read_images(options.idx, count=options.count))
-        width, total = len(f"{options.idx}[59999]"), options.count
-    else:
-        names = expand(files)
-        items = read_all(names, Reading(raw=options.raw, several=options.several), problems)
-        width, total = max(map(len, names)), None
-    printer = _Printer(sys.stdout, options, width)
+    printer = _Printer(sys.stdout, options, max(map(len, names)))
+    items = read_all(names, reading, problems, printer.notes)
     try:
         first = list(islice(items, 1))  # a file that cannot be read needs no server
         if first:
             with server.client() as client:
                 asked = model.options(probabilities=options.explain or options.output == "table")
                 answers = answered(client, islice(chain(first, items), options.count), asked)
-                printer.print(watched(answers, total, printing=True))
+                printer.print(watched(answers, options.count, printing=True))
     finally:
         for note in chain(printer.notes, problems):
             sys.stderr.write(f"digit-client: {note}\n")
