@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.idx import read_images
+from clients.data import read
 from server.model import Model
 from server.session import Runtime
 from server.settings import SHIPPED_REPOSITORY
@@ -23,7 +23,7 @@ def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, integers
     model = Model.load(
         folder, root=SHIPPED_REPOSITORY, runtime=Runtime(integers=integers), tuning=Tuning(1, 256, 0)
     )
-    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    images = read(mnist_dir / "t10k-images-idx3-ubyte.gz").images
     alone = np.concatenate(
         [model.predict(images[start : start + 100]) for start in range(0, len(images), 100)]
     )
