@@ -1,5 +1,6 @@
 """The calls to one server, each a future: what the blocking and the asyncio client are made of."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,7 +197,8 @@ class _Hedge:
 
     def _second(self) -> None:
         if not self.answer.done() and self._allowed():
-            self._send()
+            with contextlib.suppress(ValueError):  # the channel was closed meanwhile
+                self._send()
 
     def _ended(self, call: Answers) -> None:
         error = CancelledError() if call.cancelled() else call.exception()

@@ -23,5 +23,5 @@ def test_images(mnist_dir: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def test_digits(mnist_dir: Path) -> NDArray[np.uint8]:
+def test_digits(mnist_dir: Path) -> NDArray[np.int64]:
     return read_labels(mnist_dir / "t10k-labels-idx1-ubyte.gz")
