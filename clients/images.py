@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clients.errors import InputError
-from clients.photo import FoundDigit, find_digit
-from clients.pictures import grey, read_bytes, read_file
-from clients.row import find_row
+from clients.pictures.decode import grey, read_bytes, read_file
+from clients.pictures.normalize import FoundDigit, find_digit
+from clients.pictures.segmentation import find_row
 
 SIDE = 28
 PIXELS = SIDE * SIDE

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.idx import read_images
+from clients.data import read
 from server.model.manifest import VersionFiles
 from server.model.model import Model
 from server.model.session import Runtime
@@ -22,7 +22,7 @@ def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, int8: bo
     folder = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
     files = VersionFiles.read(folder, SHIPPED_REPOSITORY)
     model = Model.load(files, runtime=Runtime(int8=int8), max_batch_images=256)
-    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    images = read(mnist_dir / "t10k-images-idx3-ubyte.gz").images
     alone = np.concatenate(
         [model.predict(images[start : start + 100]) for start in range(0, len(images), 100)]
     )

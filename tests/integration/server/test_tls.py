@@ -72,7 +72,7 @@ def test_clients_that_trust_the_authority_get_answers(
     with Client(connection(server, Tls(ca=ca_file))) as client:
         assert len(client.predict([IMAGE])) == 1
     address = f"localhost:{server.grpc_port}"
-    assert digit_client(["health", "--server", address, "--tls-ca", str(ca_file)]) == 0
+    assert digit_client(["health", "--server", address, "--tls-ca-file", str(ca_file)]) == 0
     capsys.readouterr()
     assert digit_client(["health", "--server", address]) == 1
 

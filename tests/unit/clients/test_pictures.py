@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clients import InputError, pictures
+from clients import InputError
+from clients.pictures import decode
 
 INK = np.zeros((40, 30), bool)
 INK[5:35, 12:18] = True
@@ -19,7 +20,7 @@ GREY = np.where(INK, 10, 240).astype(np.uint8)
 def read(picture: Image.Image, kind: str = "PNG", **options: object) -> np.ndarray:
     file = io.BytesIO()
     picture.save(file, kind, **options)
-    return pictures.read_bytes(file.getvalue(), "x")
+    return decode.read_bytes(file.getvalue(), "x")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     body = b"IDAT" + zlib.compress(bytes(100))  # where the rest would be
     data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     with pytest.raises(InputError, match=f"x: a picture of {side**2:,} pixels, expected at most 64 million"):
-        pictures.read_bytes(data, "x")
+        decode.read_bytes(data, "x")
 
 
 def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -81,4 +82,4 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**30)  # sparse: takes no room
     with pytest.raises(InputError, match=r"huge\.png: 1,024 MiB, expected a picture of at most 64 MiB"):
-        pictures.read_file(path)
+        decode.read_file(path)
