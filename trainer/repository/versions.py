@@ -3,13 +3,14 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoint import write_durably
 from trainer.errors import TrainerError
+from trainer.run import write_durably
 
 _LOCK = ".lock"
 _LAST_VERSION = ".last-version"
@@ -17,7 +18,7 @@ _LABEL_HISTORY = ".label-history.jsonl"
 
 
 @contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def model_lock(folder: Path) -> Iterator[None]:
     """Hold a model's lock; it ends with the process, however that ends."""
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -31,7 +32,9 @@ def versions(folder: Path) -> list[int]:
     """Return the versions of a model that are there, smallest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    return sorted(
+        int(entry.name) for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
+    )
 
 
 def take_version(folder: Path) -> int:
@@ -54,8 +57,8 @@ def version_manifest(folder: Path, version: int) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        there = ", ".join(map(str, versions(folder))) or "none"
-        raise TrainerError(f"{path}: {error.strerror}; versions there are: {there}") from error
+        available = ", ".join(map(str, versions(folder))) or "none"
+        raise TrainerError(f"{path}: {error.strerror}; available versions: {available}") from error
     except (ValueError, TypeError) as error:
         raise TrainerError(f"{path}: damaged manifest: {error}") from error
 
@@ -79,7 +82,7 @@ def existing_model(repository: Path, model: str) -> Path:
     folder = repository / model
     if not folder.is_dir():
         names = sorted(entry.name for entry in repository.glob("[!.]*") if entry.is_dir())
-        raise TrainerError(f"{folder}: no such model, models there are: {', '.join(names) or 'none'}")
+        raise TrainerError(f"{folder}: no such model; available: {', '.join(names) or 'none'}")
     return folder
 
 
@@ -89,7 +92,7 @@ def point(folder: Path, label: str, version: int, share: float | None = None) ->
     `share` is the part, 0-1, of the requests that name no version and no label which the label then gets.
     """
     version_manifest(folder, version)
-    with turn(folder):
+    with model_lock(folder):
         return _point(folder, label, version, share)
 
 
@@ -98,10 +101,10 @@ def point_back(folder: Path, label: str) -> tuple[int, int]:
 
     Raises TrainerError when there is no earlier version, or it is gone.
     """
-    with turn(folder):
+    with model_lock(folder):
         now = labels(folder).get(label)
         if now is None:
-            raise TrainerError(f"{folder}: no label {label}, {_known(folder)}")
+            raise TrainerError(f"{folder}: no label {label}; {_known(folder)}")
         moves = [move for move in _moves(folder) if move["label"] == label]
         earlier: list[int] = []
         for move in moves:  # walk the moves as a stack: going back takes the last one off
@@ -151,4 +154,4 @@ def _moves(folder: Path) -> list[dict[str, Any]]:
 
 
 def _known(folder: Path) -> str:
-    return "labels there are: " + (", ".join(sorted(labels(folder))) or "none")
+    return "available: " + (", ".join(sorted(labels(folder))) or "none")
