@@ -116,8 +116,6 @@ def _value(value: Any, where: str) -> Any:
         return value
     if value.get("class_name") == "__tuple__":  # as Keras 3 writes a tuple in JSON
         return tuple(_value(item, where) for item in value["items"])
-    if "class_name" in value:  # a function, whose configuration is its name
-        return value.get("config")
     if "class" not in value:
         return {key: _value(item, where) for key, item in value.items()}
     owner = next((module for module in _NESTED if value["class"] in _classes(module)), _NESTED[0])

@@ -49,6 +49,7 @@ class TrainState:
     optimizer: Any
     early_stopping: Any | None
     reduce_lr_on_plateau: Any | None
+    ema_momentum: float
 
     @property
     def callbacks(self) -> list[Any]:
@@ -161,7 +162,7 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
     table = recipe.fit.optimizer
     if plateau is not None and isinstance(table, dict) and isinstance(table.get("learning_rate"), dict):
         raise RecipeError(f"{where}: cannot change a schedule, expected a number as fit.optimizer.learning_rate")
-    state = TrainState(network, averaged, optimizer, early_stopping, plateau)
+    state = TrainState(network, averaged, optimizer, early_stopping, plateau, float(optimizer.ema_momentum))
     averaged.stop_training = False
     for callback in state.callbacks:
         callback.set_model(network if callback is plateau else averaged)
@@ -190,7 +191,7 @@ def create_optimizer(recipe: Recipe, steps_per_epoch: int, epochs: int) -> Any:
             rate.setdefault("decay_steps", max(1, epochs * steps_per_epoch - rate.get("warmup_steps", 0)))
         table["learning_rate"] = keras_object("keras.optimizers.schedules", rate, f"{where}.learning_rate")
     optimizer = keras_object("keras.optimizers", table, where)
-    if optimizer.use_ema:
+    if optimizer.use_ema:  # a variable, since the momentum grows with the steps
         optimizer.ema_momentum = keras.Variable(optimizer.ema_momentum, trainable=False, name="ema_momentum")
     return optimizer
 
@@ -215,7 +216,6 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
     """Return a compiled function of positions int32 [b] -> (mean loss, images that the network got right)."""
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
-    momentum = float(optimizer.ema_momentum)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
     def train_step(positions: Any) -> tuple[Any, Any]:
@@ -229,7 +229,7 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, network.trainable_variables)
         if optimizer.use_ema:
-            optimizer.ema_momentum.assign(warm_momentum(momentum, tf.cast(step, tf.float32)))
+            optimizer.ema_momentum.assign(warm_momentum(state.ema_momentum, tf.cast(step, tf.float32)))
         optimizer.apply(gradients, network.trainable_variables)
         return loss, tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=1) == digits, tf.int32))
 

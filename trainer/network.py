@@ -181,7 +181,9 @@ def _tables(recipe: Recipe) -> list[tuple[str, Config]]:
             tables.append((where, {"class": "Reshape", "target_shape": [28, 28, 1], "name": "input_shape"}))
         if layer["class"] != "InputLayer":
             cleaned = _keras_3(layer, where, first=index == 0)
-            tables.append((where, {"name": f"{layer['class'].lower()}_{index}"} | cleaned))
+            if cleaned.get("name") in {None, *(table["name"] for _, table in tables)}:
+                cleaned["name"] = f"{layer['class'].lower()}_{index}"
+            tables.append((where, cleaned))
     return tables
 
 

@@ -195,6 +195,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if isinstance(value.get("config"), dict) and isinstance(value.get("class_name"), str):
-        return {"class": value["class_name"], **_plain(value["config"])}
+    if isinstance(value.get("class_name"), str) and "items" not in value:
+        config = value.get("config") or {}
+        # A function is written like an object, with its name as its configuration.
+        return config if isinstance(config, str) else {"class": value["class_name"], **_plain(config)}
     return {key: _plain(item) for key, item in value.items()}

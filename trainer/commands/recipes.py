@@ -7,6 +7,9 @@ from trainer.recipe import load_recipe, shipped_recipes, with_architecture
 from trainer.run import write_durably
 
 
+_TABLE_COLUMNS = 100
+
+
 def recipes() -> int:
     """List the recipes that ship with the package."""
     for name in shipped_recipes():
@@ -66,7 +69,8 @@ def print_layers(network: Any) -> None:
         table.add_row(layer.name, "x".join(map(str, after)), seen, f"{count:,}" if count else "", formula(layer))
     table.add_section()
     table.add_row("an image", "", "", f"{total:,}", "")
-    Console(highlight=False, width=None).print(table)
+    console = Console(highlight=False)
+    console.print(table, width=max(console.width, _TABLE_COLUMNS), no_wrap=True, crop=False)
     print("output size = (input - (filter + (filter - 1)(dilation - 1)) + 2 padding) / stride + 1")
 
 
@@ -88,10 +92,10 @@ def formula(layer: Any) -> str:
     size, out = layer.input.shape[1], layer.output.shape[1]
     # Keras pads as much as the output size needs; with an odd sum there is a row more at the end.
     padding = max(0, (out - 1) * stride + kernel + (kernel - 1) * (dilation - 1) - size) / 2
-    dilated = f"{kernel} + {kernel - 1}*{dilation - 1}" if dilation > 1 else str(kernel)
+    dilated = f"({kernel} + {kernel - 1}*{dilation - 1})" if dilation > 1 else str(kernel)
     left = (size + 2 * padding - kernel - (kernel - 1) * (dilation - 1)) / stride
     rounded = "rounded down " if left % 1 else ""
-    return f"({size} - ({dilated}) + 2*{padding:g}) / {stride} + 1 = {rounded}{out}"
+    return f"({size} - {dilated} + 2*{padding:g}) / {stride} + 1 = {rounded}{out}"
 
 
 def multiply_adds(layer: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
