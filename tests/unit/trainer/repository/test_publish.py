@@ -2,44 +2,18 @@ import base64
 import json
 import multiprocessing
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainer.errors import GateRefused, TrainerError
-from trainer.evaluation.mistakes import write_mistakes
-from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
-from trainer.publish import Gates, Label, publish, published_version
-from trainer.repository import labels, point, point_back
+from tests.runs import make_run
+from trainer.errors import GateRefused, TrainerError, UsageError
+from trainer.repository.manifest import source_commit
+from trainer.repository.publish import Gates, Label, publish, published_version
+from trainer.repository.versions import labels, point, point_back, versions
 from trainer.run import Run
-
-TEST_IMAGES = 1000
-
-
-def make_run(folder: Path, wrong: int = 10, model: bytes = b"graph", data_sha256: str = "0" * 64) -> Run:
-    """A finished run whose model takes the first `wrong` test images for another digit."""
-    run = Run(folder)
-    run.report.mkdir(parents=True)
-    run.model.write_bytes(model)
-    images = np.arange(100 * 784, dtype=np.uint32).reshape(100, 784).astype(np.uint8)
-    digits = np.arange(100) % 10
-    manifest = Manifest(
-        recipe="digits",
-        seed=1,
-        parameters=30_634,
-        data=DataFacts("sample", data_sha256, 3600, 400, TEST_IMAGES),
-        libraries={"python": "3"},
-        source_commit=None,
-        test_accuracy=1 - wrong / TEST_IMAGES,
-        golden=choose_golden(images, digits, np.eye(10, dtype=np.float32)[digits]),
-    )
-    truth = np.zeros(TEST_IMAGES, dtype=np.int64)
-    predicted = truth.copy()
-    predicted[:wrong] = 3
-    write_mistakes(run.report / "mistakes.tsv", truth, predicted)
-    run.finish(manifest_table(manifest, folder), "fingerprint")
-    return run
 
 
 @pytest.fixture
@@ -60,7 +34,7 @@ def test_manifest_holds_what_the_contract_says(run: Run, tmp_path: Path) -> None
         "metrics files golden"
     )
     assert (table["model"], table["version"]) == ("digits", 1)
-    assert set(table["files"]) == {"model.onnx", "report/mistakes.tsv"}
+    assert set(table["files"]) == {"model.onnx", "report/misclassified.tsv"}
     assert table["files"]["model.onnx"]["bytes"] == 5
 
 
@@ -119,7 +93,7 @@ def test_folder_that_is_no_finished_run_is_named(tmp_path: Path) -> None:
 
 def test_repository_that_is_a_file_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "r").write_text("")
-    with pytest.raises(TrainerError, match="cannot publish: Not a directory"):
+    with pytest.raises(UsageError, match="is not a folder that can be written to"):
         publish(run, tmp_path / "r")
 
 
@@ -160,15 +134,47 @@ def test_run_significantly_worse_than_stable_is_refused(
         assert publish(candidate, tmp_path / "r", gates=gates).name == "2"
 
 
-def test_runs_on_other_data_are_not_compared(run: Run, tmp_path: Path) -> None:
+def test_runs_tested_on_other_images_are_not_compared(run: Run, tmp_path: Path) -> None:
     publish(run, tmp_path / "r", label=Label("stable"))
-    candidate = make_run(tmp_path / "candidate", data_sha256="1" * 64)
-    with pytest.raises(TrainerError, match="cannot be compared"):
+    candidate = make_run(tmp_path / "candidate", test_sha256="1" * 64)
+    with pytest.raises(GateRefused, match="tested on other images .* cannot be compared"):
         publish(candidate, tmp_path / "r", gates=Gates(no_worse_than_stable=True))
 
 
-def test_without_a_stable_version_there_is_nothing_to_be_worse_than(run: Run, tmp_path: Path) -> None:
-    assert publish(run, tmp_path / "r", gates=Gates(no_worse_than_stable=True)).name == "1"
+def test_gate_with_nothing_to_compare_with_refuses_unless_told_otherwise(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(GateRefused, match=r"digits: no version is labelled stable, .* --allow-no-stable"):
+        publish(run, tmp_path / "r", gates=Gates(no_worse_than_stable=True))
+    assert not (tmp_path / "r").exists()
+    assert publish(run, tmp_path / "r", gates=Gates(0.0, True, True)).name == "1"
+
+
+@pytest.mark.parametrize("name", ["²", "07", "0", "-1", "1.5", "٣"])
+def test_only_positive_decimal_integers_are_versions(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("a file")
+    assert versions(tmp_path) == []
+    (tmp_path / "8").mkdir()
+    assert versions(tmp_path) == [8]
+
+
+def test_commit_is_that_of_the_package_or_none(tmp_path: Path) -> None:
+    """A package that lies in another project's checkout, as in its virtual environment, is not that project's."""
+    package = tmp_path / "venv" / "trainer"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    assert source_commit(package) is None
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-q", "--allow-empty", "-m", "other")
+    assert source_commit(package) is None
+    git("add", ".")
+    git("-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-q", "-m", "own")
+    assert len(source_commit(package) or "") == 40
+    (package / "__init__.py").write_text("changed")
+    assert (source_commit(package) or "").endswith("-dirty")
 
 
 def test_label_points_at_the_new_version(run: Run, tmp_path: Path) -> None:
@@ -192,13 +198,13 @@ def test_label_goes_back_step_by_step(run: Run, tmp_path: Path) -> None:
 
 def test_label_cannot_point_at_a_version_that_is_not_there(run: Run, tmp_path: Path) -> None:
     publish(run, tmp_path / "r")
-    with pytest.raises(TrainerError, match="versions there are: 1"):
+    with pytest.raises(TrainerError, match="available versions: 1"):
         point(tmp_path / "r" / "digits", "stable", 7)
 
 
-def test_unknown_label_is_told_the_known_ones(run: Run, tmp_path: Path) -> None:
+def test_unknown_label_lists_the_known_ones(run: Run, tmp_path: Path) -> None:
     publish(run, tmp_path / "r", label=Label("canary"))
-    with pytest.raises(TrainerError, match="no label stable, labels there are: canary"):
+    with pytest.raises(TrainerError, match="no label stable; available: canary"):
         point_back(tmp_path / "r" / "digits", "stable")
 
 
