@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import RecipeError
+from trainer.recipe import Config, Recipe
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -44,7 +45,20 @@ import tensorflow as tf  # noqa: E402
 # The same seed on the same machine must give the same digits, so no operation may race.
 tf.config.experimental.enable_op_determinism()
 
-__all__ = ["keras", "accepted_arguments", "first_line", "keras_object", "precision_policy", "tf"]
+__all__ = [
+    "accepted_arguments",
+    "create_callback",
+    "create_loss",
+    "create_optimizer",
+    "first_line",
+    "keras",
+    "keras_object",
+    "precision_policy",
+    "tf",
+]
+
+_DIGITS = 10
+_MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 # Arguments of every layer, which Keras's classes take as **kwargs.
 _OF_EVERY_LAYER = frozenset({"name", "dtype", "trainable", "activity_regularizer"})
@@ -73,18 +87,81 @@ def keras_object(module: str, table: dict[str, Any], where: str) -> Any:
     classes = _classes(module)
     name = table.get("class")
     if name not in classes:
-        raise RecipeError(f"{where}.class: {module} has no {name!r}; {_available(str(name), sorted(classes))}")
+        raise RecipeError(
+            f"{where}.class: {module} has no {name!r}; {_available(str(name), sorted(classes))}"
+        )
     arguments = {key: value for key, value in table.items() if key != "class"}
     accepted = accepted_arguments(classes[str(name)])
     for key in arguments:
         if key not in accepted:
-            raise RecipeError(f"{where}.{key}: unknown argument of {name}; available: {', '.join(sorted(accepted))}")
+            raise RecipeError(
+                f"{where}.{key}: unknown argument of {name}; available: {', '.join(sorted(accepted))}"
+            )
     try:
         return classes[str(name)](**{key: _value(item, f"{where}.{key}") for key, item in arguments.items()})
     except RecipeError:
         raise
     except Exception as error:  # Keras raises whatever its constructors raise
         raise RecipeError(_explain(error, arguments, where, str(name))) from error
+
+
+def create_optimizer(recipe: Recipe, steps_per_epoch: int, epochs: int) -> Any:
+    """Return the recipe's optimizer.
+
+    A schedule's `*_steps` may be given as `*_epochs`; `decay_steps` left out is all that remains of the
+    training after the warm-up.
+    """
+    where = f"{recipe.source}: fit.optimizer"
+    table: Config = (
+        {"class": recipe.fit.optimizer}
+        if isinstance(recipe.fit.optimizer, str)
+        else dict(recipe.fit.optimizer)
+    )
+    rate = table.get("learning_rate")
+    if isinstance(rate, dict):
+        in_epochs = {key: value for key, value in rate.items() if key.endswith("_epochs")}
+        rate = {key: value for key, value in rate.items() if key not in in_epochs}
+        for key, value in in_epochs.items():
+            if not isinstance(value, int | float) or value < 0:
+                raise RecipeError(f"{where}.learning_rate.{key}: {value!r}, expected a number of epochs")
+            rate[key.replace("_epochs", "_steps")] = round(value * steps_per_epoch)
+        schedule = getattr(keras.optimizers.schedules, str(rate.get("class")), None)
+        if schedule is not None and "decay_steps" in accepted_arguments(schedule):
+            rate.setdefault("decay_steps", max(1, epochs * steps_per_epoch - rate.get("warmup_steps", 0)))
+        table["learning_rate"] = keras_object("keras.optimizers.schedules", rate, f"{where}.learning_rate")
+    optimizer = keras_object("keras.optimizers", table, where)
+    if optimizer.use_ema:  # a variable, since the momentum grows with the steps
+        optimizer.ema_momentum = keras.Variable(optimizer.ema_momentum, trainable=False, name="ema_momentum")
+    return optimizer
+
+
+def create_loss(recipe: Recipe) -> Any:
+    """Return the recipe's loss: a function of (digits int64 [n], probabilities [n, 10])."""
+    loss = recipe.fit.loss
+    where = f"{recipe.source}: fit.loss"
+    if isinstance(loss, dict):
+        function = keras_object("keras.losses", loss, where)
+    else:
+        try:
+            function = keras.losses.get(loss)
+        except ValueError as error:
+            names = ", ".join(
+                name for name in sorted(vars(keras.losses)) if name.islower() and name[0] != "_"
+            )
+            raise RecipeError(f"{where}: {error}; available: {names}") from error
+    sparse = "sparse" in str(loss["class"] if isinstance(loss, dict) else loss).lower()
+    return lambda y, p: tf.reduce_mean(function(y if sparse else tf.one_hot(y, _DIGITS), p))
+
+
+def create_callback(name: str, table: Config | None, where: str) -> Any | None:
+    """Return Keras's callback of this name, None without a table; it watches one of an epoch's figures."""
+    if table is None:
+        return None
+    monitor = table.get("monitor", "val_loss")
+    if monitor not in _MONITORS:
+        raise RecipeError(f"{where}.monitor: {monitor!r}, expected one of {', '.join(_MONITORS)}")
+    mode = "max" if monitor.endswith("accuracy") else "min"
+    return keras_object("keras.callbacks", {"class": name, "mode": mode} | table, where)
 
 
 def accepted_arguments(cls: Any) -> frozenset[str]:
@@ -98,7 +175,9 @@ def accepted_arguments(cls: Any) -> frozenset[str]:
             break
         if each is keras.layers.Layer:
             break
-    return frozenset(names - {"self"}) | (_OF_EVERY_LAYER if issubclass(cls, keras.layers.Layer) else frozenset())
+    return frozenset(names - {"self"}) | (
+        _OF_EVERY_LAYER if issubclass(cls, keras.layers.Layer) else frozenset()
+    )
 
 
 def _classes(module: str) -> dict[str, Any]:
@@ -130,7 +209,7 @@ def _explain(error: Exception, arguments: dict[str, Any], where: str, name: str)
     kind = keys[0].rpartition("_")[2] if len(keys) == 1 else ""
     if kind not in _FUNCTIONS:
         return f"{place}: {reason}"
-    known = sorted(each for each, item in vars(_FUNCTIONS[kind]).items() if callable(item) and not each[0] == "_")
+    known = sorted(each for each, item in vars(_FUNCTIONS[kind]).items() if callable(item) and each[0] != "_")
     return f"{place}: {reason}; {_available(str(arguments[keys[0]]), known)}"
 
 
@@ -144,6 +223,7 @@ def _available(name: str, known: list[str]) -> str:
     """Return the known names closest to `name`, or all of them."""
     close = difflib.get_close_matches(name, known, 5)
     return f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(known)}"
+
 
 def precision_policy(wanted: str) -> str:
     """Return the Keras dtype policy; auto is bfloat16 where the CPU multiplies it natively."""

@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.augment import augment
-from trainer.backend import accepted_arguments, keras, keras_object, tf
+from trainer.backend import create_callback, create_loss, create_optimizer, keras, tf
 from trainer.data import Split
 from trainer.errors import RecipeError, Stopped, TrainerError
-from trainer.network import DIGITS, training_network, warm_momentum
+from trainer.network import training_network, warm_momentum
 from trainer.progress import Progress
-from trainer.recipe import Config, Recipe
+from trainer.recipe import Recipe
 from trainer.run import Checkpoint, Epoch
 
 _EVALUATION_BATCH_IMAGES = 500
-_MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 @dataclass(frozen=True)
@@ -156,60 +155,22 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
     optimizer = create_optimizer(recipe, steps_per_epoch, epochs)
     optimizer.build(network.trainable_variables)
     network.compile(optimizer)
-    early_stopping = _callback("EarlyStopping", recipe.fit.early_stopping, f"{recipe.source}: fit.early_stopping")
+    early_stopping = create_callback(
+        "EarlyStopping", recipe.fit.early_stopping, f"{recipe.source}: fit.early_stopping"
+    )
     where = f"{recipe.source}: fit.reduce_lr_on_plateau"
-    plateau = _callback("ReduceLROnPlateau", recipe.fit.reduce_lr_on_plateau, where)
+    plateau = create_callback("ReduceLROnPlateau", recipe.fit.reduce_lr_on_plateau, where)
     table = recipe.fit.optimizer
     if plateau is not None and isinstance(table, dict) and isinstance(table.get("learning_rate"), dict):
-        raise RecipeError(f"{where}: cannot change a schedule, expected a number as fit.optimizer.learning_rate")
+        raise RecipeError(
+            f"{where}: cannot change a schedule, expected a number as fit.optimizer.learning_rate"
+        )
     state = TrainState(network, averaged, optimizer, early_stopping, plateau, float(optimizer.ema_momentum))
     averaged.stop_training = False
     for callback in state.callbacks:
         callback.set_model(network if callback is plateau else averaged)
         callback.on_train_begin()
     return state
-
-
-def create_optimizer(recipe: Recipe, steps_per_epoch: int, epochs: int) -> Any:
-    """Return the recipe's optimizer.
-
-    A schedule's `*_steps` may be given as `*_epochs`; `decay_steps` left out is all that remains of the
-    training after the warm-up.
-    """
-    where = f"{recipe.source}: fit.optimizer"
-    table: Config = {"class": recipe.fit.optimizer} if isinstance(recipe.fit.optimizer, str) else dict(recipe.fit.optimizer)
-    rate = table.get("learning_rate")
-    if isinstance(rate, dict):
-        in_epochs = {key: value for key, value in rate.items() if key.endswith("_epochs")}
-        rate = {key: value for key, value in rate.items() if key not in in_epochs}
-        for key, value in in_epochs.items():
-            if not isinstance(value, int | float) or value < 0:
-                raise RecipeError(f"{where}.learning_rate.{key}: {value!r}, expected a number of epochs")
-            rate[key.replace("_epochs", "_steps")] = round(value * steps_per_epoch)
-        schedule = getattr(keras.optimizers.schedules, str(rate.get("class")), None)
-        if schedule is not None and "decay_steps" in accepted_arguments(schedule):
-            rate.setdefault("decay_steps", max(1, epochs * steps_per_epoch - rate.get("warmup_steps", 0)))
-        table["learning_rate"] = keras_object("keras.optimizers.schedules", rate, f"{where}.learning_rate")
-    optimizer = keras_object("keras.optimizers", table, where)
-    if optimizer.use_ema:  # a variable, since the momentum grows with the steps
-        optimizer.ema_momentum = keras.Variable(optimizer.ema_momentum, trainable=False, name="ema_momentum")
-    return optimizer
-
-
-def create_loss(recipe: Recipe) -> Any:
-    """Return the recipe's loss: a function of (digits int64 [n], probabilities [n, 10])."""
-    loss = recipe.fit.loss
-    where = f"{recipe.source}: fit.loss"
-    if isinstance(loss, dict):
-        function = keras_object("keras.losses", loss, where)
-    else:
-        try:
-            function = keras.losses.get(loss)
-        except ValueError as error:
-            names = ", ".join(name for name in sorted(vars(keras.losses)) if name.islower() and name[0] != "_")
-            raise RecipeError(f"{where}: {error}; available: {names}") from error
-    sparse = "sparse" in str(loss["class"] if isinstance(loss, dict) else loss).lower()
-    return lambda y, p: tf.reduce_mean(function(y if sparse else tf.one_hot(y, DIGITS), p))
 
 
 def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int) -> Any:
@@ -243,7 +204,9 @@ def evaluate_function(recipe: Recipe, network: Any) -> Any:
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def batch(images: Any, digits: Any) -> tuple[Any, Any]:
         probabilities = network(tf.cast(images, tf.float32), training=False)
-        return loss_of(digits, probabilities), tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=1) == digits, tf.int32))
+        return loss_of(digits, probabilities), tf.reduce_sum(
+            tf.cast(tf.argmax(probabilities, axis=1) == digits, tf.int32)
+        )
 
     def evaluate(images: NDArray[np.uint8], digits: NDArray[np.int64]) -> tuple[float, float]:
         loss_sum, hits = 0.0, 0
@@ -255,14 +218,3 @@ def evaluate_function(recipe: Recipe, network: Any) -> Any:
         return loss_sum / len(digits), hits / len(digits)
 
     return evaluate
-
-
-def _callback(name: str, table: Config | None, where: str) -> Any | None:
-    if table is None:
-        return None
-    default = "val_loss"
-    monitor = table.get("monitor", default)
-    if monitor not in _MONITORS:
-        raise RecipeError(f"{where}.monitor: {monitor!r}, expected one of {', '.join(_MONITORS)}")
-    mode = "max" if monitor.endswith("accuracy") else "min"
-    return keras_object("keras.callbacks", {"class": name, "mode": mode} | table, where)

@@ -21,7 +21,19 @@ _MOMENTUM = 0.99
 _SUM_TOLERANCE = 1e-2
 _NORMALIZE = "normalize"
 _NEVER_FALLING = frozenset(
-    {None, "linear", "relu", "elu", "selu", "tanh", "sigmoid", "hard_sigmoid", "softplus", "softsign", "exponential"}
+    {
+        None,
+        "linear",
+        "relu",
+        "elu",
+        "selu",
+        "tanh",
+        "sigmoid",
+        "hard_sigmoid",
+        "softplus",
+        "softsign",
+        "exponential",
+    }
 )
 """Activations that keep the order of their inputs, so that they commute with max pooling."""
 
@@ -82,11 +94,15 @@ def served_network(recipe: Recipe) -> Any:
     It takes float32 [n, 784]. Raises RecipeError naming file, table and key when Keras refuses a layer, or
     the network does not answer with ten probabilities.
     """
-    network = _sequential(recipe, [(where, _make(table, where, "float32")) for where, table in _tables(recipe)])
+    network = _sequential(
+        recipe, [(where, _make(table, where, "float32")) for where, table in _tables(recipe)]
+    )
     answers = network(np.random.default_rng(0).integers(0, 256, (2, PIXELS)).astype(np.float32)).numpy()
     where = f"{recipe.source}: layers[{len(recipe.layers) - 1}]"
     if answers.shape != (2, DIGITS):
-        raise RecipeError(f"{where}: answers {list(answers.shape[1:])} for an image, expected 10 probabilities")
+        raise RecipeError(
+            f"{where}: answers {list(answers.shape[1:])} for an image, expected 10 probabilities"
+        )
     if (answers < 0).any() or (np.abs(answers.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
         raise RecipeError(
             f"{where}: answers sum to {answers[0].sum():.3g}, expected probabilities: a last layer with softmax"
@@ -147,7 +163,9 @@ def parameter_count(network: Any) -> int:
 
 
 def _sequential(recipe: Recipe, layers: list[tuple[str, Any]]) -> Any:
-    network = keras.Sequential([keras.Input((PIXELS,), dtype="float32")], name=recipe.name.replace("-", "_") or None)
+    network = keras.Sequential(
+        [keras.Input((PIXELS,), dtype="float32")], name=recipe.name.replace("-", "_") or None
+    )
     for where, layer in layers:
         try:
             network.add(layer)
@@ -172,7 +190,11 @@ def _tables(recipe: Recipe) -> list[tuple[str, Config]]:
         where = f"{recipe.source}: layers[{index}]"
         shape = next((layer[key] for key in _SHAPES if layer.get(key)), None) if index == 0 else None
         if shape is not None:
-            sizes = shape[1:] if shape[0] is None or layer.get("batch_shape") or layer.get("batch_input_shape") else shape
+            sizes = (
+                shape[1:]
+                if shape[0] is None or layer.get("batch_shape") or layer.get("batch_input_shape")
+                else shape
+            )
             if int(np.prod(sizes or [0])) != PIXELS:
                 raise RecipeError(f"{where}: input shape {sizes}, expected 784 numbers (28x28)")
             if sizes != [PIXELS]:
@@ -202,7 +224,9 @@ def _keras_3(layer: Config, where: str, *, first: bool) -> Config:
             table["axis"] = value[0]
         elif key == _NORMALIZE and value is not False:
             if name != "Conv2D" or value is not True or layer.get("use_bias") is False:
-                raise RecipeError(f"{where}.{key}: {value!r} for {name}, expected true for a Conv2D with a bias")
+                raise RecipeError(
+                    f"{where}.{key}: {value!r} for {name}, expected true for a Conv2D with a bias"
+                )
             table[key] = value
         elif known or not _left_over(key, value, name, first=first):
             table[key] = value

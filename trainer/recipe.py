@@ -125,7 +125,9 @@ def parse_recipe(table: Config) -> Recipe:
         raise RecipeError(_explain(error, source)) from error
     for index, layer in enumerate(recipe.layers):
         if not isinstance(layer.get("class"), str):
-            raise RecipeError(f'{source}: layers[{index}].class: missing, expected a Keras layer, class = "Dense"')
+            raise RecipeError(
+                f'{source}: layers[{index}].class: missing, expected a Keras layer, class = "Dense"'
+            )
     return recipe
 
 
@@ -134,7 +136,9 @@ def _refuse_old_form(table: Config, source: str) -> None:
     layers = table.get("layers")
     for index, layer in enumerate(layers if isinstance(layers, list) else []):
         if isinstance(layer, dict) and "kind" in layer:
-            name = "".join(part[:1].upper() + part[1:] for part in str(layer["kind"]).split("_")).replace("2d", "2D")
+            name = "".join(part[:1].upper() + part[1:] for part in str(layer["kind"]).split("_")).replace(
+                "2d", "2D"
+            )
             raise RecipeError(
                 f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, class = "{name}"; '
                 'the learning rate is in [fit.optimizer]: class = "Adam", learning_rate = 1e-3'

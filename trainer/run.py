@@ -135,7 +135,9 @@ class Run:
             try:
                 source = self.data_source.read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise TrainerError(f"{error.filename}: {error.strerror}; name the data with --data") from error
+                raise TrainerError(
+                    f"{error.filename}: {error.strerror}; name the data with --data"
+                ) from error
         dataset = load_data(source)
         if dataset.sha256 != expected:
             raise TrainerError(
@@ -148,7 +150,9 @@ class Run:
         """Write the served network whole, and its weights and architecture apart."""
         network.save(self.network)
         network.save_weights(self.weights)
-        self.architecture.write_text(json.dumps(json.loads(network.to_json()), indent=2) + "\n", encoding="utf-8")
+        self.architecture.write_text(
+            json.dumps(json.loads(network.to_json()), indent=2) + "\n", encoding="utf-8"
+        )
 
     def write_manifest(self, table: dict[str, Any]) -> None:
         """Replace the manifest; the run is finished and its checkpoint no longer needed."""
@@ -166,7 +170,9 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise TrainerError(f"{self.manifest}: damaged manifest: {error!r}") from error
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-            raise TrainerError(f"{self.model}: not the file that its run made, expected sha256 {facts['sha256']}")
+            raise TrainerError(
+                f"{self.model}: not the file that its run made, expected sha256 {facts['sha256']}"
+            )
         return dict(table)
 
 
@@ -182,7 +188,9 @@ class Checkpoint:
 
         content = io.BytesIO()
         rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
-        np.savez(content, allow_pickle=False, history=rows, **{f"v{i}": array for i, array in enumerate(arrays)})
+        np.savez(
+            content, allow_pickle=False, history=rows, **{f"v{i}": array for i, array in enumerate(arrays)}
+        )
         write_durably(self.path, content.getvalue())
 
     def load(self) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
@@ -195,7 +203,7 @@ class Checkpoint:
             with np.load(self.path, allow_pickle=False) as file:
                 history = tuple(Epoch(**row) for row in json.loads(str(file["history"])))
                 return history, [file[f"v{i}"] for i in range(len(file.files) - 1)]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise TrainerError(f"{self.path}: damaged checkpoint: {error}") from error
 
 

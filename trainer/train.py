@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.backend import precision_policy
-from trainer.data import Dataset, Split, load_data, split_validation
+from trainer.data import Dataset, Split, split_validation
 from trainer.errors import Stopped, TrainerError
 from trainer.export.onnx import export_onnx
+from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
 from trainer.fit import FitResult, fit
 from trainer.network import fold, parameter_count, served_network
 from trainer.progress import Progress, Stage
@@ -126,7 +127,9 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
         },
     }
     accuracy = float((exported.argmax(axis=1) == dataset.y_test).mean())
-    table = manifest_table(run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy)
+    table = manifest_table(
+        run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy
+    )
     write_report(run, table, dataset, stage=stage)
     run.write_manifest(table)
     return parity

@@ -23,8 +23,7 @@ def publish(  # noqa: PLR0913  # each is a flag
     model: str | None = None,
     label: str | None = None,
     share: Fraction | None = None,
-    min_accuracy: Switch = Annotated[bool, Parameter(negative="")]
-Fraction = 0.0,
+    min_accuracy: Fraction = 0.0,
     no_worse_than_stable: Switch = False,
     allow_no_stable: Switch = False,
 ) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 from trainer.recipe import load_recipe, shipped_recipes, with_architecture
 from trainer.run import write_durably
 
-
 _TABLE_COLUMNS = 100
 
 
@@ -18,7 +17,9 @@ def recipes() -> int:
     return 0
 
 
-def explain(recipe: str = "digits", /, *, config_json: Path | None = None, to_json: Path | None = None) -> int:
+def explain(
+    recipe: str = "digits", /, *, config_json: Path | None = None, to_json: Path | None = None
+) -> int:
     """Print the layers of a recipe: Keras's summary, output sizes worked out, receptive field, multiply-adds.
 
     Parameters
@@ -42,7 +43,9 @@ def explain(recipe: str = "digits", /, *, config_json: Path | None = None, to_js
     network.summary()
     print_layers(network)
     fit = chosen.fit
-    print(f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for validation")
+    print(
+        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for validation"
+    )
     if to_json:
         write_durably(to_json, (network.to_json(indent=2) + "\n").encode())
         print(f"architecture  {to_json}")
@@ -55,22 +58,26 @@ def print_layers(network: Any) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("layer", "output", "receptive field", "multiply-adds", "output size")
-    for column in table.columns[2:4]:
-        column.justify = "right"
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "right" if column.header in {"receptive field", "multiply-adds"} else "left"
     field, spacing, total = (1, 1), (1, 1), 0
     for layer in network.layers:
         before, after = layer.input.shape[1:], layer.output.shape[1:]
         kernel, stride, dilation = windows(layer)
-        grown = [size + (k - 1) * d * gap for size, k, d, gap in zip(field, kernel, dilation, spacing, strict=True)]
+        grown = [
+            size + (k - 1) * d * gap for size, k, d, gap in zip(field, kernel, dilation, spacing, strict=True)
+        ]
         field, spacing = (grown[0], grown[1]), (spacing[0] * stride[0], spacing[1] * stride[1])
         count = multiply_adds(layer, before, after)
         total += count
         seen = f"{field[0]}x{field[1]}" if len(after) > 1 and min(field) > 1 else ""
-        table.add_row(layer.name, "x".join(map(str, after)), seen, f"{count:,}" if count else "", formula(layer))
+        table.add_row(
+            layer.name, "x".join(map(str, after)), seen, f"{count:,}" if count else "", formula(layer)
+        )
     table.add_section()
     table.add_row("an image", "", "", f"{total:,}", "")
-    console = Console(highlight=False)
-    console.print(table, width=max(console.width, _TABLE_COLUMNS), no_wrap=True, crop=False)
+    Console(highlight=False, width=max(Console().width, _TABLE_COLUMNS)).print(table)
     print("output size = (input - (filter + (filter - 1)(dilation - 1)) + 2 padding) / stride + 1")
 
 
@@ -81,7 +88,7 @@ def windows(layer: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, in
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if not isinstance(kernel, tuple):
         return (1, 1), (1, 1), (1, 1)
-    return tuple(kernel), tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1, 1)))  # type: ignore[return-value]  # Keras's pairs
+    return tuple(kernel), tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1, 1)))
 
 
 def formula(layer: Any) -> str:

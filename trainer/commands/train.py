@@ -97,7 +97,9 @@ def train(  # noqa: PLR0913  # each is a flag
     print(f"test    {outcome.accuracy:.2%} of {outcome.test_images:,} test images ({wrong} wrong)")
     if outcome.parity:
         worst = outcome.parity.max_difference
-        print(f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} (largest difference {worst:.0e})")
+        print(
+            f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} (largest difference {worst:.0e})"
+        )
     else:
         print("run     finished before: same recipe, seed, epochs, precision and data")
     print(f"run     {run.folder}")

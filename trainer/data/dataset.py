@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,19 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """Digest of the pixels and digits, the same for the same data in any file format."""
-        digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
-            digest.update(np.ascontiguousarray(array).astype(np.uint8).tobytes())
-        return digest.hexdigest()
+        return _digest(self.x_train, self.y_train, self.x_test, self.y_test)
+
+    @cached_property
+    def test_sha256(self) -> str:
+        """Digest of the test images and their digits."""
+        return _digest(self.x_test, self.y_test)
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).astype(np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,21 @@ GOLDEN_IMAGES_PER_DIGIT = 4
 GOLDEN_TOLERANCE = 0.01
 
 _OF_THE_RUN_ALONE = ("exported_epoch",)
-_LIBRARIES = ("digit-serving", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "tf2onnx")
+_LIBRARIES = (
+    "digit-serving",
+    "keras",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tf2onnx",
+)
 
 
-def manifest_table(folder: Path, facts: dict[str, Any], golden: dict[str, Any], accuracy: float) -> dict[str, Any]:
+def manifest_table(
+    folder: Path, facts: dict[str, Any], golden: dict[str, Any], accuracy: float
+) -> dict[str, Any]:
     """Return manifest.json for the model in a run directory; publishing decides version, time and files.
 
     `facts` are recipe, seed, parameters, data (name, sha256s, images), exported_epoch; `accuracy` is that on

@@ -41,7 +41,11 @@ class Label:
 
 
 def publish(
-    run: Run, repository: Path, model: str | None = None, label: Label | None = None, gates: Gates | None = None
+    run: Run,
+    repository: Path,
+    model: str | None = None,
+    label: Label | None = None,
+    gates: Gates | None = None,
 ) -> Path:
     """Copy a finished run's model and report into the repository as the next version; return its folder.
 
@@ -68,7 +72,10 @@ def published_version(run: Run, repository: Path, model: str | None = None) -> P
     table = run.read_manifest()
     folder = repository / (model or str(table["recipe"]))
     for version in reversed(versions(folder)):
-        if version_manifest(folder, version).get("files", {}).get("model.onnx") == table["files"]["model.onnx"]:
+        if (
+            version_manifest(folder, version).get("files", {}).get("model.onnx")
+            == table["files"]["model.onnx"]
+        ):
             return folder / str(version)
     return None
 

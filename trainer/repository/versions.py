@@ -33,7 +33,9 @@ def versions(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(
-        int(entry.name) for entry in folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
+        int(entry.name)
+        for entry in folder.iterdir()
+        if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
     )
 
 

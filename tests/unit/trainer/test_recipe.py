@@ -69,17 +69,31 @@ def test_mistake_outside_of_keras_names_file_table_and_key(
     ("change", "message"),
     [
         (("units = 10", "unit = 10"), "layers[0].unit: unknown argument of Dense; available: activation, "),
-        (("units = 10", "units = -1"), "layers[0].units: Received an invalid value for `units`, expected a positive"),
+        (
+            ("units = 10", "units = -1"),
+            "layers[0].units: Received an invalid value for `units`, expected a positive",
+        ),
         (("units = 10", ""), "layers[0] (Dense): "),
         (("units = 10", "units = 9"), "layers[0]: answers [9] for an image, expected 10 probabilities"),
-        (('"softmax"', '"sofmax"'), "layers[0].activation: Could not interpret activation function identifier: sofmax"),
+        (
+            ('"softmax"', '"sofmax"'),
+            "layers[0].activation: Could not interpret activation function identifier: sofmax",
+        ),
         (('"Dense"', '"Dens"'), "layers[0].class: keras.layers has no 'Dens'; did you mean Dense?"),
-        (('"softmax"', '"softmax"\nnormalize = true'), "layers[0].normalize: True for Dense, expected true for a Conv2D"),
-        (("[fit]", '[[layers]]\nclass = "Conv2D"\nfilters = 2\nkernel_size = 3\n[fit]'), "layers[1] (Conv2D): "),
+        (
+            ('"softmax"', '"softmax"\nnormalize = true'),
+            "layers[0].normalize: True for Dense, expected true for a Conv2D",
+        ),
+        (
+            ("[fit]", '[[layers]]\nclass = "Conv2D"\nfilters = 2\nkernel_size = 3\n[fit]'),
+            "layers[1] (Conv2D): ",
+        ),
         (("[[layers]]", "parameters = 5\n[[layers]]"), "parameters: 5, the network has 7,850"),
     ],
 )
-def test_mistake_in_keras_words_says_what_keras_says(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+def test_mistake_in_keras_words_says_what_keras_says(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError) as refused:
         served_network(recipe(tmp_path, MINIMAL.replace(*change)))
     assert str(refused.value).startswith(f"{tmp_path}/mine.toml: {message}")
@@ -91,7 +105,9 @@ def test_old_form_is_refused_with_the_new_one(tmp_path: Path) -> None:
 
 
 def test_nested_keras_objects_reach_the_layer(tmp_path: Path) -> None:
-    text = MINIMAL.replace("units = 10", 'units = 10\nkernel_initializer = { class = "Constant", value = 0.5 }')
+    text = MINIMAL.replace(
+        "units = 10", 'units = 10\nkernel_initializer = { class = "Constant", value = 0.5 }'
+    )
     layer = served_network(recipe(tmp_path, text)).layers[0]
     assert (layer.get_weights()[0] == 0.5).all()
 
