@@ -1,0 +1,109 @@
+"""A data file's bytes with gzip undone, and its format by how it begins."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from clients.errors import InputError
+
+Format = Literal["idx", "npy", "zip", "parquet", "table"]
+
+EXPECTED = "IDX, .npy, .npz, Parquet or a table of numbers"
+_HEAD_BYTES = 512
+_FORMATS: tuple[tuple[bytes, Format], ...] = (
+    (b"\0\0", "idx"),
+    (b"\x93NUMPY", "npy"),
+    (b"PK\x03\x04", "zip"),
+    (b"PAR1", "parquet"),
+)
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"<svg", b"%PDF")
+# How other files begin, and what to do with them.
+_OTHERS = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`",
+    ),
+    (b"<!doctype html", "a web page, not data; download the file itself"),
+    (b"<html", "a web page, not data; download the file itself"),
+    (b"<?xml", "an XML document, often a server's error; download the file itself"),
+    (
+        b"matlab 5.0 mat-file",
+        "a MATLAB file; read it with scipy.io.loadmat and save its arrays with numpy.savez",
+    ),
+    (b"\x89hdf", "an HDF5 file (MATLAB 7.3, Keras); read it with h5py and save its arrays with numpy.savez"),
+    (b"\x80", "a Python pickle, which could run code; save its arrays with numpy.savez"),
+    (b"bzh", "a bzip2 file; unpack it with bunzip2"),
+    (b"\xfd7zxz", "an xz file; unpack it with unxz"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and give a file in it"),
+    (b"(\xb5/\xfd", "a Zstandard file; unpack it with unzstd"),
+    (b"arrow1", "an Arrow file; save it as Parquet"),
+    (b"sqlite", "an SQLite database; save the table as CSV"),
+    (b"@relation", "an ARFF file; download the data set as CSV or Parquet"),
+    (b"{", f"JSON, expected {EXPECTED}"),
+    (b"[", f"JSON, expected {EXPECTED}"),
+)
+_TAR_MAGIC = slice(257, 262)
+
+
+def sniff(path: Path) -> Format | Literal["picture", "other"]:
+    """Name the format of a file by its first bytes, gzip undone; raises InputError if it cannot be opened."""
+    with _unpacked(path) as (_, head):
+        return _format(head) or "other"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Format, IO[bytes]]]:
+    """Open a data file with gzip undone.
+
+    Raises InputError if it holds something else; so do all failures to read it inside the block.
+    """
+    with _unpacked(path) as (stream, head):
+        form = _format(head)
+        if form is None or form == "picture":
+            raise InputError(f"{path}: {_description(head)}")
+        yield form, stream
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(2).startswith(b"\x1f\x8b")
+            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if packed else raw
+            head = stream.read(_HEAD_BYTES)
+            stream.seek(0)
+            yield stream, head
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: damaged gzip: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def _format(head: bytes) -> Format | Literal["picture"] | None:
+    for magic, form in _FORMATS:
+        if head.startswith(magic):
+            return form
+    if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
+        return "picture"
+    is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not head or _other(head) or (b"\0" in head and not is_utf16):
+        return None
+    return "table"
+
+
+def _description(head: bytes) -> str:
+    if not head:
+        return f"empty file, expected {EXPECTED}"
+    if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
+        return f"a picture, expected {EXPECTED}"
+    return _other(head) or f"begins with bytes {head[:4].hex(' ')}, expected {EXPECTED}"
+
+
+def _other(head: bytes) -> str | None:
+    if head[_TAR_MAGIC] == b"ustar":
+        return "a tar archive; unpack it and give a file or folder in it"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((words for magic, words in _OTHERS if start.startswith(magic)), None)

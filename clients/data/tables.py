@@ -1,0 +1,205 @@
+"""Tables of numbers as text: the separator, the header and the column of labels are found by content."""
+
+import csv
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.values import PIXELS, Rows
+from clients.errors import InputError
+
+_SAMPLE_ROWS = 20
+_LABEL_NAMES = {"label", "labels", "class", "digit", "digits", "target", "y"}
+_INDEX_NAMES = {"", "index", "id", "unnamed: 0", "row"}
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    delimiter: str | None  # None is any white space
+    quote: str
+    header: list[str] | None
+    header_lines: int
+    columns: int
+
+    def cells(self, line: str) -> list[str]:
+        if self.delimiter is None:
+            return [cell.strip("\"'") for cell in line.split()]
+        cells = next(csv.reader([line.strip("\r\n")], delimiter=self.delimiter, skipinitialspace=True), [])
+        return [cell.strip().strip("'") for cell in cells]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The pixels of a table, its labels, or both; `starts_with_zero` says that row 1 may be a header `0`."""
+
+    pixels: Rows | None
+    labels: Rows | None
+    starts_with_zero: bool = False
+
+
+def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
+    """Read the first `count` rows of a table: 784 pixels, labels, or a label beside 784 pixels.
+
+    Raises InputError that names the first row which is no row of numbers or not as long as the first, and if the
+    column of labels cannot be told from the pixels.
+    """
+    start = file.read(2)
+    file.seek(0)
+    encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    text = io.TextIOWrapper(cast("Any", file), encoding, newline="")
+    try:
+        dialect = _dialect(text, source)
+        array = _parsed(text, dialect, count)
+        if array is None:
+            text.seek(0)
+            raise _fault(text, dialect, source)
+        if len(array) == 0:
+            raise InputError(f"{source}: a header and no rows, expected a table of numbers")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source}: byte {error.start} is no UTF-8 text, expected a table of numbers"
+        ) from None
+    finally:
+        text.detach()
+    return _split(Rows(array, source, lambda index: index + 1 + dialect.header_lines), dialect)
+
+
+def _dialect(text: io.TextIOWrapper, source: str) -> _Dialect:
+    sample: list[str] = []
+    blank = 0
+    for line in islice(text, 10 * _SAMPLE_ROWS):
+        if line.strip():
+            sample.append(line)
+        elif not sample:
+            blank += 1
+        if len(sample) > _SAMPLE_ROWS:
+            break
+    text.seek(0)
+    if not sample:
+        raise InputError(f"{source}: only blank lines, expected a table of numbers")
+    delimiter = next((mark for mark in "\t;," if mark in sample[0]), None)
+    quote = "'" if any("'" in line for line in sample[1:]) else '"'
+    dialect = _Dialect(delimiter, quote, None, blank, 0)
+    first, second = (dialect.cells(line) for line in (sample * 2)[:2])
+    named = _is_header(first, second if len(sample) > 1 else None)
+    return _Dialect(delimiter, quote, first if named else None, blank + named, len(first))
+
+
+def _is_header(cells: list[str], following: list[str] | None) -> bool:
+    """Tell names, or the column numbers that pandas writes, from a row of data."""
+    numbers = [cell for cell in cells if _is_number(cell)]
+    if not numbers:
+        return True
+    names = len(cells) - len(numbers)
+    counted = len(numbers) > 1 and any(
+        numbers == [str(place) for place in range(start, start + len(numbers))] for start in (0, 1)
+    )
+    if cells == ["0", "1"]:  # an index and its first label
+        return following is not None and following[:1] != ["1"]
+    # An empty first cell stands above pandas' index: `,0` over `0,7`.
+    return (counted and names <= 2) or (cells[0] == "" and numbers == ["0"])  # noqa: PLR2004 - an index and a label
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(text: io.TextIOWrapper, dialect: _Dialect, count: int | None) -> NDArray[Any] | None:
+    """Parse the numbers of a table; None if it holds something else."""
+    for dtype in (np.int16, np.float32):  # whole numbers are parsed fastest
+        text.seek(0)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+                return np.loadtxt(
+                    text,
+                    dtype,
+                    comments=None,
+                    delimiter=dialect.delimiter,
+                    skiprows=dialect.header_lines,
+                    ndmin=2,
+                    max_rows=count,
+                    encoding=None,
+                    quotechar=dialect.quote,
+                )
+        except UnicodeDecodeError:
+            raise
+        except ValueError:
+            continue
+    return None
+
+
+def _numbered(text: io.TextIOWrapper, dialect: _Dialect) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text, 1):
+        if number > dialect.header_lines and line.strip("\r\n"):
+            yield number, line
+
+
+def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError:
+    """Find what keeps the file from being a table, row by row as the fast parser does not."""
+    for number, line in _numbered(text, dialect):
+        cells = dialect.cells(line)
+        if len(cells) != dialect.columns:
+            return InputError(
+                f"{source}: row {number} has {len(cells)} columns, expected {dialect.columns} as in the first row"
+            )
+        for column, cell in enumerate(cells, 1):
+            if not _is_number(cell):
+                place = f"row {number}, column {column}" if len(cells) > 1 else f"row {number}"
+                return InputError(f"{source}: {place} is {cell[:20]!r}, expected a number")
+    return InputError(f"{source}: expected a table of numbers")
+
+
+def _split(rows: Rows, dialect: _Dialect) -> Table:
+    """Part the columns into pixels and labels; a column that counts the rows is left out."""
+    array = rows.array
+    names = [cell.lower() for cell in dialect.header or []]
+    width = array.shape[1]
+    counted = len(array) > 1 and bool((np.diff(array[:, 0]) == 1).all()) and array[0, 0] in {0, 1}
+    is_named = bool(names) and names[0] in _INDEX_NAMES
+    if (is_named and width in {2, 11, PIXELS + 1, PIXELS + 2}) or (counted and width in {2, 11, PIXELS + 2}):
+        array, names, counted = array[:, 1:], names[1:], False
+    part = Rows(array, rows.source, rows.row_number)
+    if array.shape[1] in {1, 10}:
+        maybe_header = not names and array.shape[1] == 1 and array[0, 0] == 0
+        return Table(None, part, starts_with_zero=maybe_header)
+    if array.shape[1] != PIXELS + 1:
+        return Table(part, None)
+    place = _label_place(array, names, counted=counted, source=rows.source)
+    if place is None:
+        return Table(Rows(array[:, 1:], rows.source, rows.row_number), None)
+    pixels = array[:, 1:] if place == 0 else array[:, :-1]
+    return Table(
+        Rows(pixels, rows.source, rows.row_number), Rows(array[:, place], rows.source, rows.row_number)
+    )
+
+
+def _label_place(array: NDArray[Any], names: list[str], *, counted: bool, source: str) -> int | None:
+    """Find the column of labels beside 784 pixels: 0, -1, or None if the first column is an index."""
+    named = [place for place in (0, -1) if names and names[place] in _LABEL_NAMES]
+    if len(named) == 1:
+        return named[0]
+    # MNIST's corner pixels are 0, so that the other end of the row is no column of labels.
+    fitting = [place for place in (0, -1) if _may_be_labels(array[:, place])]
+    if counted and (len(array) > 10 or not fitting):  # noqa: PLR2004 - beyond the digits it is no label
+        return None
+    if len(fitting) == 1 and not counted:
+        return fitting[0]
+    raise InputError(
+        f"{source}: {PIXELS + 1} columns, of which the first or the last may be the label; "
+        "begin the file with a header such as label,pixel0,pixel1,..."
+    )
+
+
+def _may_be_labels(column: NDArray[Any]) -> bool:
+    return bool(np.isin(column, np.arange(10)).all() and column.any())
