@@ -106,9 +106,9 @@ def train(  # noqa: PLR0913  # each is a flag
     print(f"report  {run.report / 'report.html'}")
     if outcome.published:
         print(f"model   {outcome.published}")
-        print(f"serve   digit-server --model-repository {repository}")
+        print(f"next    digit-server --model-repository {repository}")
     else:
-        print(f"publish digit-trainer publish {run.folder} --repository models --label stable")
+        print(f"next    digit-trainer publish {run.folder} --repository models --label stable")
     return 0
 
 
