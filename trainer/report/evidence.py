@@ -152,7 +152,7 @@ def gather(
 
 def _layer(layer: Any) -> Layer:
     config = layer.get_config()
-    settings = [f"{name} {_words(config[name])}" for name in _SETTINGS if config.get(name) not in (None, "linear")]
+    settings = [f"{name} {_words(config[name])}" for name in _SETTINGS if config.get(name) not in (None, "linear", "valid")]
     if set(np.ravel(config.get("strides") or 1)) != {1} and config.get("strides") != config.get("pool_size"):
         settings.append(f"strides {_words(config['strides'])}")
     output = _words(layer.output.shape[1:])

@@ -143,7 +143,9 @@ def _confusion(confusion: NDArray[np.int64], axes: Any) -> None:
     shades = mpl.colors.LinearSegmentedColormap.from_list("shades", ["#ffffff00", "#f3b08f", SECOND])
     axes.imshow(wrong, cmap=shades, vmin=0, vmax=max(1, wrong.max()), aspect="auto")
     for (row, column), count in np.ndenumerate(confusion):
-        bold = {"color": ACCENT, "fontweight": "bold"} if row == column else {"color": INK}
+        bold = {"color": "white" if wrong[row, column] > 0.7 * wrong.max() else INK}
+        if row == column:
+            bold = {"color": ACCENT, "fontweight": "bold"}
         text = str(count) if count or row == column else "·"
         axes.text(column, row, text, ha="center", va="center", fontsize=7.5, **bold)
     axes.set(title="Confusion matrix", xlabel="Predicted", ylabel="True", xticks=range(10), yticks=range(10))

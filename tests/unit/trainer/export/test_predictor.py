@@ -5,8 +5,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.backend import keras
-from trainer.errors import TrainerError
-from trainer.prediction import load_model
+from trainer.errors import ParityError, TrainerError
+from trainer.export.predictor import load_model, verify_parity
 
 WEIGHTS = np.random.default_rng(5).normal(0, 0.002, (784, 10)).astype(np.float32)
 
@@ -70,7 +70,7 @@ def test_keras_model_may_take_images_in_any_shape(
     np.testing.assert_allclose(load_model(renamed)(images), expected(images), atol=1e-5)
 
 
-def test_folder_stands_for_the_graph_in_it(images: np.ndarray, tmp_path: Path) -> None:
+def test_folder_means_the_graph_in_it(images: np.ndarray, tmp_path: Path) -> None:
     write(tmp_path / "model.onnx", graph(["N", 784]))
     assert load_model(tmp_path)(images).shape == (130, 10)
 
@@ -103,7 +103,43 @@ def test_missing_model_is_named(tmp_path: Path) -> None:
         load_model(tmp_path / "no.onnx")
 
 
-def test_model_without_softmax_is_told_so(images: np.ndarray, tmp_path: Path) -> None:
+def test_model_without_softmax_is_refused(images: np.ndarray, tmp_path: Path) -> None:
     predict = load_model(write(tmp_path / "m.onnx", graph(["N", 784], softmax=False)))
-    with pytest.raises(TrainerError, match=r"answers for image 1 sum to .* expected probabilities .*softmax"):
+    with pytest.raises(TrainerError, match=r"the output for image 1 sums to .* expected probabilities .*softmax"):
         predict(images)
+
+
+def answers() -> np.ndarray:
+    return np.random.default_rng(1).dirichlet(np.ones(10), size=50).astype(np.float32)
+
+
+def test_float_noise_passes() -> None:
+    parity = verify_parity(answers(), answers() + np.float32(5e-5))
+    assert parity.images == 50
+    assert parity.max_difference == pytest.approx(5e-5, rel=0.01)
+
+
+def test_one_other_digit_fails_and_is_named() -> None:
+    expected = answers()
+    expected[7, 3] = expected[7].max() + np.float32(1e-6)
+    exported = expected.copy()
+    exported[7, 3] -= np.float32(2e-6)
+    with pytest.raises(ParityError, match="1 of 50 digits differ; test image 7 is"):
+        verify_parity(expected, exported)
+
+
+def test_probability_off_by_more_than_a_ten_thousandth_fails() -> None:
+    with pytest.raises(ParityError, match="expected at most 1e-04"):
+        verify_parity(answers(), answers() + np.float32(2e-4))
+
+
+def test_nan_fails() -> None:
+    exported = answers()
+    exported[3, exported[3].argmin()] = np.nan
+    with pytest.raises(ParityError):
+        verify_parity(answers(), exported)
+
+
+def test_missing_answers_fail() -> None:
+    with pytest.raises(ParityError, match=r"returns \(49, 10\), expected \(50, 10\)"):
+        verify_parity(answers(), answers()[:-1])
