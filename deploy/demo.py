@@ -18,7 +18,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from trainer.data.sample import load_sample
+from trainer.data import load_sample
 
 BIN = Path(sys.executable).parent
 PICTURES = 10

@@ -5,25 +5,35 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from trainer.commands import register
-from trainer.commands.publish import promote, publish, rollback
-from trainer.commands.quantize import quantize
-from trainer.commands.recipes import explain, recipes
-from trainer.commands.train import train
 from trainer.errors import TrainerError
 
 _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 
+# By name, with their first lines: a command's module is imported when it runs.
+_COMMANDS = {
+    "train": ("train", "Train, evaluate, export, verify and publish a network."),
+    "recipes": ("recipes", "List the recipes that ship with the package."),
+    "explain": ("recipes", "Print the layers of a recipe: Keras's summary, output sizes, receptive field."),
+    "data": ("data", "Describe a data set: counts, class balance, checksum, samples."),
+    "predict": ("evaluate", "Predict the digits of the images in a table."),
+    "evaluate": ("evaluate", "Measure a model on the test images of a data set."),
+    "report": ("evaluate", "Measure a run's model again and rebuild its report."),
+    "compare": ("evaluate", "Decide with McNemar's test whether one model is better than another."),
+    "quantize": ("evaluate", "Quantize a run's model to 8 bits, and keep that if it pays."),
+    "publish": ("publish", "Add a finished run to a model repository as the next version."),
+    "promote": ("publish", "Make a label point at a version."),
+    "rollback": ("publish", "Make a label point where it pointed before."),
+}
+
 app = App(
     name="digit-trainer",
     help="Train a network on labelled images of digits and publish it into a model repository.",
     version_flags=[],
 )
-for command in (train, recipes, explain, quantize, publish, promote, rollback):
-    app.command(command)
-register(app)
+for name, (module, summary) in _COMMANDS.items():
+    app.command(f"trainer.commands.{module}:{name}", name=name, help=summary)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,3 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def _complain(message: str, code: int) -> int:
     print(f"digit-trainer: {message}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

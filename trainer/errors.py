@@ -33,6 +33,10 @@ class GateRefused(TrainerError):  # noqa: N818  # a refusal is an answer, not an
     exit_code = 3
 
 
+class Stopped(Exception):  # noqa: N818  # a request that was granted, not an error
+    """Training stopped when asked to; its last finished epoch is in the checkpoint."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Let an OSError that names no file, as a full disk's does not, name `path`."""

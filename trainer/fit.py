@@ -1,148 +1,220 @@
-"""Fit a network: shuffled batches, varied images, a learning-rate schedule, averaged weights.
+"""Fit a network: shuffled batches, varied images, Keras's optimizer, schedule and callbacks.
 
-Every random draw is a function of the seed and the step, and the state that a step changes is in one
-place, so a training can stop after any step and go on as if it had not.
+Every random draw is a function of the seed and the step, and all that a step changes is in the checkpoint,
+so a training that goes on after its last finished epoch ends as one that was never interrupted.
 """
 
 import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.backend import tf
-from trainer.checkpoint import Checkpoint, Progress
-from trainer.data.dataset import Split
-from trainer.errors import TrainerError
-from trainer.observer import Epoch, Observer
-from trainer.prediction import Predictor, keras_predictor
+from trainer.augment import augment
+from trainer.backend import create_callback, create_loss, create_optimizer, keras, tf
+from trainer.data import Split
+from trainer.errors import RecipeError, Stopped, TrainerError
+from trainer.network import training_network, warm_momentum
+from trainer.progress import Progress
 from trainer.recipe import Recipe
-from trainer.schedule import exported_epoch, learning_rate_at, plateau_factor, stops_early
-from trainer.stop import Stopped
-from trainer.trainee import Learn, Trainee, new_trainee, step_function
+from trainer.run import Checkpoint, Epoch
+
+_EVALUATION_BATCH_IMAGES = 500
 
 
 @dataclass(frozen=True)
-class Course:
-    """How long to train, the seed of every random draw, where to keep the state, when to stop early."""
-
-    epochs: int
-    seed: int
-    checkpoint: Checkpoint | None = None
-    stop: threading.Event | None = None
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted network, its normalization not yet folded, and how it got there."""
+class FitResult:
+    """A fitted network, its normalization not yet folded, and the row of `history` whose weights it has."""
 
     network: Any
     history: tuple[Epoch, ...]
+    exported_epoch: int
 
 
 @dataclass(frozen=True)
-class _Training:
-    """What stays the same from the first step to the last."""
+class TrainState:
+    """All that training changes.
 
-    recipe: Recipe
-    split: Split
-    course: Course
-    observer: Observer
-    trainee: Trainee
-    learn: Learn
-
-
-def fit_network(recipe: Recipe, split: Split, course: Course, observer: Observer) -> Fitted:
-    """Fit the recipe's network to the training part, measuring each epoch on the validation part.
-
-    With a checkpoint that holds a state, go on from there. Raises Stopped when asked to stop, the state
-    saved, and TrainerError when the loss is no longer a number.
+    `averaged` is the network that is evaluated and exported: where the optimizer averages weights
+    (`use_ema`) it holds the averages, else the weights themselves.
     """
-    trainee = new_trainee(recipe, course.seed)
-    progress = _restored(trainee, course.checkpoint)
-    learn = step_function(recipe, trainee, split, course.seed)
-    training = _Training(recipe, split, course, observer, trainee, learn)
-    predict = keras_predictor(trainee.averaged)
-    while progress.epoch < course.epochs and not stops_early(recipe.fit.early_stopping, progress.history):
-        summed = _one_epoch(training, progress)
-        validation_loss, validation_accuracy = _measure(predict, split.x_validation, split.y_validation)
-        epoch = replace(summed, validation_loss=validation_loss, validation_accuracy=validation_accuracy)
-        progress = Progress(epoch=progress.epoch + 1, history=(*progress.history, epoch))
-        _keep_best(trainee, recipe, progress.history)
-        _save(course.checkpoint, progress, trainee)
-        observer.epoch(epoch)
-    return Fitted(trainee.averaged if trainee.best is None else trainee.best, progress.history)
+
+    network: Any
+    averaged: Any
+    optimizer: Any
+    early_stopping: Any | None
+    reduce_lr_on_plateau: Any | None
+    ema_momentum: float
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """Keras's callbacks, in the order in which they hear of an epoch."""
+        return [each for each in (self.early_stopping, self.reduce_lr_on_plateau) if each is not None]
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Return all values, in an order that does not change."""
+        values = [*self.network.variables, *self.optimizer.variables]
+        best = self.early_stopping.best_weights if self.early_stopping else None
+        return [np.asarray(value) for value in values] + list(best or [])
+
+    def restore(self, arrays: Sequence[NDArray[Any]], history: Sequence[Epoch]) -> None:
+        """Take the values of a checkpoint; the callbacks hear once more of the epochs that led to them."""
+        for epoch in history:
+            self.end_epoch(epoch)
+        variables = [*self.network.variables, *self.optimizer.variables]
+        for variable, value in zip(variables, arrays, strict=False):
+            variable.assign(value)
+        if self.early_stopping and self.early_stopping.best_weights is not None:
+            self.early_stopping.best_weights = list(arrays[len(variables) :])
+        self.average()
+
+    def average(self) -> None:
+        """Give the averaged network its values."""
+        for mean, variable in zip(self.averaged.variables, self.network.variables, strict=True):
+            mean.assign(variable)
+        self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Let the callbacks decide about the learning rate and the end."""
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch.epoch - 1, asdict(epoch))
 
 
-def _one_epoch(training: _Training, progress: Progress) -> Epoch:
-    """Learn from the images that this epoch has left; validation figures are still to come."""
-    fit, course = training.recipe.fit, training.course
-    n, size = len(training.split.y_train), fit.batch_size
-    steps = math.ceil(n / size)
-    order = np.random.default_rng((course.seed, progress.epoch)).permutation(n).astype(np.int32)
-    factor = plateau_factor(fit.reduce_on_plateau, progress.history, fit.learning_rate)
-    loss_sum, hits, rate = progress.loss_sum, progress.hits, 0.0
-    started = time.monotonic() - progress.elapsed_seconds
-    for step in range(progress.step, steps):
-        if course.stop is not None and course.stop.is_set():
-            elapsed = time.monotonic() - started
-            now = replace(progress, step=step, loss_sum=loss_sum, hits=hits, elapsed_seconds=elapsed)
-            _save(course.checkpoint, now, training.trainee)
-            raise Stopped(f"stopped in epoch {progress.epoch + 1} after {step} of {steps} steps")
-        training.observer.step(progress.epoch, step, steps)
-        number = progress.epoch * steps + step
-        rate = factor * learning_rate_at(fit, number, steps, course.epochs)
-        batch = order[step * size : (step + 1) * size]
-        loss, right = training.learn(tf.constant(batch), tf.constant(number), tf.constant(rate))
-        if not math.isfinite(float(loss)):
-            raise TrainerError(
-                f"training diverged: loss {float(loss)} in epoch {progress.epoch + 1}, step {step + 1}; "
-                "a smaller learning_rate may help"
-            )
-        loss_sum += float(loss) * len(batch)
-        hits += int(right)
-    return Epoch(
-        epoch=progress.epoch + 1,
-        epochs=course.epochs,
-        loss=loss_sum / n,
-        accuracy=hits / n,
-        validation_loss=math.nan,
-        validation_accuracy=math.nan,
-        learning_rate=rate,
-        duration_seconds=time.monotonic() - started,
+def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state goes
+    recipe: Recipe,
+    split: Split,
+    *,
+    epochs: int,
+    seed: int,
+    policy: str,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
+    stop: threading.Event | None = None,
+) -> FitResult:
+    """Fit the recipe's network to the training images, evaluating each epoch on the validation images.
+
+    `policy` is the Keras dtype policy. A checkpoint that holds a state is where training goes on. Raises
+    Stopped when asked to stop, and TrainerError when the loss is no longer a number.
+    """
+    steps = math.ceil(len(split.y_train) / recipe.fit.batch_size)
+    state = create_state(recipe, policy, seed, steps, epochs)
+    history: tuple[Epoch, ...] = ()
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        history, arrays = saved
+        state.restore(arrays, history)
+    train_step = train_step_function(recipe, state, split, seed)
+    evaluate = evaluate_function(recipe, state.averaged)
+    while len(history) < epochs and not state.averaged.stop_training:
+        started = time.monotonic()
+        order = np.random.default_rng((seed, len(history))).permutation(len(split.y_train)).astype(np.int32)
+        loss_sum, hits = 0.0, 0
+        for step in progress.steps(len(history) + 1, epochs, steps):
+            if stop is not None and stop.is_set():
+                raise Stopped(f"stopped in epoch {len(history) + 1}, which will be trained again")
+            batch = order[step * recipe.fit.batch_size : (step + 1) * recipe.fit.batch_size]
+            loss, right = train_step(tf.constant(batch))
+            if not math.isfinite(float(loss)):
+                raise TrainerError(
+                    f"training diverged: loss {float(loss)} in epoch {len(history) + 1}, step {step + 1}; "
+                    "a smaller learning_rate may help"
+                )
+            loss_sum += float(loss) * len(batch)
+            hits += int(right)
+        state.average()
+        val_loss, val_accuracy = evaluate(split.x_validation, split.y_validation)
+        epoch = Epoch(
+            epoch=len(history) + 1,
+            epochs=epochs,
+            loss=loss_sum / len(order),
+            accuracy=hits / len(order),
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            learning_rate=float(state.optimizer.learning_rate),
+            duration_seconds=time.monotonic() - started,
+        )
+        history = (*history, epoch)
+        state.end_epoch(epoch)
+        if checkpoint is not None:
+            checkpoint.save(history, state.arrays())
+        progress.epoch(epoch)
+    exported = len(history) - 1
+    if state.early_stopping is not None:
+        state.early_stopping.on_train_end()  # puts the best epoch's weights back, where the recipe wants them
+        exported = state.early_stopping.best_epoch if state.early_stopping.restore_best_weights else exported
+    return FitResult(state.averaged, history, exported)
+
+
+def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, epochs: int) -> TrainState:
+    """Return the recipe's network with random weights, the same ones for the same seed."""
+    keras.utils.set_random_seed(seed)
+    network, averaged = training_network(recipe, policy), training_network(recipe)
+    optimizer = create_optimizer(recipe, steps_per_epoch, epochs)
+    optimizer.build(network.trainable_variables)
+    network.compile(optimizer)
+    early_stopping = create_callback(
+        "EarlyStopping", recipe.fit.early_stopping, f"{recipe.source}: fit.early_stopping"
     )
+    where = f"{recipe.source}: fit.reduce_lr_on_plateau"
+    plateau = create_callback("ReduceLROnPlateau", recipe.fit.reduce_lr_on_plateau, where)
+    table = recipe.fit.optimizer
+    if plateau is not None and isinstance(table, dict) and isinstance(table.get("learning_rate"), dict):
+        raise RecipeError(
+            f"{where}: cannot change a schedule, expected a number as fit.optimizer.learning_rate"
+        )
+    state = TrainState(network, averaged, optimizer, early_stopping, plateau, float(optimizer.ema_momentum))
+    averaged.stop_training = False
+    for callback in state.callbacks:
+        callback.set_model(network if callback is plateau else averaged)
+        callback.on_train_begin()
+    return state
 
 
-def _keep_best(trainee: Trainee, recipe: Recipe, history: Sequence[Epoch]) -> None:
-    """Remember the averaged weights if the last epoch is the one to export so far."""
-    if trainee.best is None or exported_epoch(recipe.fit.early_stopping, history) != len(history) - 1:
-        return
-    for best, now in zip(trainee.best.variables, trainee.averaged.variables, strict=True):
-        best.assign(now)
+def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int) -> Any:
+    """Return a compiled function of positions int32 [b] -> (mean loss, images that the network got right)."""
+    network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
+    x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
+    def train_step(positions: Any) -> tuple[Any, Any]:
+        step = tf.cast(optimizer.iterations, tf.int32)
+        # Eight seeds a step: each kind of variation draws from its own.
+        images = augment(tf.gather(x_train, positions), recipe.augment, tf.stack([step * 8, seed]))
+        digits = tf.gather(y_train, positions)
+        with tf.GradientTape() as tape:
+            probabilities = network(images, training=True)
+            loss = tf.add_n([loss_of(digits, probabilities), *network.losses])
+            scaled = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, network.trainable_variables)
+        if optimizer.use_ema:
+            optimizer.ema_momentum.assign(warm_momentum(state.ema_momentum, tf.cast(step, tf.float32)))
+        optimizer.apply(gradients, network.trainable_variables)
+        return loss, tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=1) == digits, tf.int32))
+
+    return train_step
 
 
-def _restored(trainee: Trainee, checkpoint: Checkpoint | None) -> Progress:
-    state = checkpoint.load() if checkpoint else None
-    if state is None:
-        return Progress()
-    progress, values = state
-    for variable, value in zip(trainee.variables, values, strict=True):
-        variable.assign(value)
-    return progress
+def evaluate_function(recipe: Recipe, network: Any) -> Any:
+    """Return a function of images uint8 [n, 784] and digits [n] -> (the recipe's loss, accuracy)."""
+    loss_of = create_loss(recipe)
 
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow ships no types
+    def batch(images: Any, digits: Any) -> tuple[Any, Any]:
+        probabilities = network(tf.cast(images, tf.float32), training=False)
+        return loss_of(digits, probabilities), tf.reduce_sum(
+            tf.cast(tf.argmax(probabilities, axis=1) == digits, tf.int32)
+        )
 
-def _save(checkpoint: Checkpoint | None, progress: Progress, trainee: Trainee) -> None:
-    if checkpoint is not None:
-        checkpoint.save(progress, trainee.variables)
+    def evaluate(images: NDArray[np.uint8], digits: NDArray[np.int64]) -> tuple[float, float]:
+        loss_sum, hits = 0.0, 0
+        for start in range(0, len(digits), _EVALUATION_BATCH_IMAGES):
+            part = slice(start, start + _EVALUATION_BATCH_IMAGES)
+            loss, right = batch(tf.constant(images[part]), tf.constant(digits[part]))
+            loss_sum += float(loss) * len(digits[part])
+            hits += int(right)
+        return loss_sum / len(digits), hits / len(digits)
 
-
-def _measure(predict: Predictor, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy on images [n, 784]."""
-    probabilities = predict(images)
-    of_truth = probabilities[np.arange(len(digits)), digits]
-    loss = float(-np.log(np.clip(of_truth, 1e-7, 1)).mean())
-    return loss, float((probabilities.argmax(axis=1) == digits).mean())
+    return evaluate

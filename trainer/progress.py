@@ -1,56 +1,61 @@
-"""Training shown to a person: a line that moves on a terminal, a line an epoch elsewhere."""
+"""Training shown to a person: bars that move on a terminal, a line for each result elsewhere."""
 
-import sys
-import time
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
-from trainer.data.dataset import Dataset, Split
-from trainer.observer import Epoch, Observer
-from trainer.recipe import Recipe
-from trainer.shapes import stages
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
-_REDRAW_SECONDS = 0.1
-_BAR = 24
+from trainer.run import Epoch
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-class Progress(Observer):
-    """Writes a job's course to a stream as it happens."""
+class Stage(Protocol):
+    """Called with the name of each stage as it begins."""
 
-    def __init__(self, recipe: Recipe, stream: TextIO = sys.stdout) -> None:
-        self._recipe = recipe
-        self._stream = stream
-        self._live = stream.isatty()
-        self._drawn = 0.0
+    def __call__(self, name: str) -> None:
+        """Hear that a stage begins."""
 
-    def loaded(self, dataset: Dataset, split: Split, epochs: int) -> None:
-        """Say what is trained on what."""
-        parameters = sum(stage.parameters for stage in stages(self._recipe.layers))
-        self._say(f"recipe  {self._recipe.name}: {self._recipe.summary} ({parameters:,} parameters)")
-        self._say(
-            f"data    {dataset.name}: {len(split.y_train):,} images to train on, "
-            f"{len(split.y_validation):,} to validate, {len(dataset.y_test):,} held out for the test"
-        )
-        if epochs != self._recipe.fit.epochs:
-            self._say(f"epochs  {epochs}, the recipe's full course is {self._recipe.fit.epochs}")
-        self._say("epoch      loss  accuracy  validation  seconds")
 
-    def step(self, epoch: int, step: int, steps: int) -> None:
-        """Move the bar, at most ten times a second."""
-        now = time.monotonic()
-        if self._live and now - self._drawn > _REDRAW_SECONDS:
-            self._drawn = now
-            done = _BAR * step // steps
-            self._stream.write(f"\r{epoch + 1:5d}  [{'=' * done}{' ' * (_BAR - done)}] {step}/{steps}")
-            self._stream.flush()
+class Progress:
+    """Writes to standard output what a training does."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        self._console.print(line, markup=False)
+
+    def steps(self, epoch: int, epochs: int, steps: int) -> Iterator[int]:
+        """Yield the steps of an epoch and move a bar with them."""
+        with self._bars() as bars:
+            yield from bars.track(range(steps), description=f"{epoch:3d}/{epochs:<3d}")
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write the epoch's line over the bar."""
-        if self._live:
-            self._stream.write("\r\033[K")
-        self._say(
-            f"{epoch.epoch:3d}/{epoch.epochs:<3d}  {epoch.loss:.4f}   {epoch.accuracy:7.2%}     "
-            f"{epoch.validation_accuracy:7.2%}  {epoch.duration_seconds:7.1f}"
+        """Write the figures of an epoch."""
+        self.say(
+            f"{epoch.epoch:3d}/{epoch.epochs:<3d}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:7.2%}  "
+            f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:7.2%}  {epoch.duration_seconds:6.1f} s"
         )
 
-    def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+    @contextmanager
+    def stages(self, names: tuple[str, ...]) -> Iterator[Stage]:
+        """Show a bar that each named stage moves by one."""
+        with self._bars() as bars:
+            task = bars.add_task(names[0], total=len(names))
+            begun = 0
+
+            def stage(name: str) -> None:
+                nonlocal begun
+                bars.update(task, description=name, completed=begun)
+                begun += 1
+
+            yield stage
+
+    def _bars(self) -> Bars:
+        # Where nobody watches a bar would be a line of its own.
+        return Bars(*_COLUMNS, console=self._console, transient=True, disable=not self._console.is_terminal)

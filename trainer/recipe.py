@@ -1,88 +1,41 @@
-"""A recipe: everything that decides what is trained, read from TOML."""
+"""A recipe: everything that decides what is trained, in Keras's own words, read from TOML."""
 
+import json
 import tomllib
-from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
 
 from trainer.errors import RecipeError
-from trainer.keras_json import read_architecture
-from trainer.layers import Layer
-from trainer.optimizers import Adam, Optimizer
-from trainer.schema import Count, NotNegative, Range, Share, read
-from trainer.shapes import check_shapes
+
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Config = dict[str, Any]
+"""A Keras object: `class` names it, the other keys are its arguments."""
 
 
-@dataclass(frozen=True)
-class SmallData:
+class SmallData(Struct, frozen=True, forbid_unknown_fields=True):
     """What changes when there are fewer training images than `below_images`."""
 
     below_images: Count
     epochs: Count
 
 
-Loss = Literal[
-    "categorical_crossentropy",
-    "binary_crossentropy",
-    "mean_squared_error",
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "mean_squared_logarithmic_error",
-    "kl_divergence",
-    "poisson",
-    "hinge",
-    "squared_hinge",
-    "categorical_hinge",
-    "log_cosh",
-    "cosine_similarity",
-]
-Monitor = Literal["validation_loss", "validation_accuracy", "loss", "accuracy"]
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop when `monitor` has not improved by `min_delta` for `patience` epochs.
-
-    `restore_best_weights` exports the weights of the last epoch that improved it, stopped early or not.
-    """
-
-    monitor: Monitor = "validation_loss"
-    patience: Count = 5
-    min_delta: NotNegative = 0.0
-    restore_best_weights: bool = False
-
-
-@dataclass(frozen=True)
-class ReduceOnPlateau:
-    """Multiply the learning rate by `factor` whenever `monitor` has stood still for `patience` epochs."""
-
-    monitor: Monitor = "validation_loss"
-    factor: Annotated[float, Range(0.001, 0.999)] = 0.1
-    patience: Count = 10
-    min_delta: NotNegative = 1e-4
-    lowest: NotNegative = 0.0
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How the network is fitted."""
+class Fit(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the network is fitted; Keras reads the tables of optimizer, loss and callbacks."""
 
     epochs: Count
     batch_size: Count
-    learning_rate: NotNegative = 1e-3
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_epochs: NotNegative = 0.0
-    validation_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
-    loss: Loss = "categorical_crossentropy"
-    label_smoothing: Annotated[float, Range(0, 0.5)] = 0.0
-    # Share of the old average kept at each step; 0 evaluates and exports the last weights.
-    weight_average: Annotated[float, Range(0, 0.99999)] = 0.0
+    optimizer: str | Config = "Adam"
+    loss: str | Config = "categorical_crossentropy"
+    validation_fraction: Annotated[float, Meta(gt=0, le=0.9)] = 0.1
     # auto is bfloat16 where the CPU multiplies it natively, else float32.
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    optimizer: Optimizer = field(default_factory=Adam)
-    early_stopping: EarlyStopping | None = None
-    reduce_on_plateau: ReduceOnPlateau | None = None
+    early_stopping: Config | None = None
+    reduce_lr_on_plateau: Config | None = None
     small_data: SmallData | None = None
 
     def epochs_for(self, train_images: int) -> int:
@@ -92,19 +45,18 @@ class Fit:
         return self.epochs
 
 
-@dataclass(frozen=True)
-class Augment:
+class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     """How each training image is varied each time it is shown; all zero is off.
 
     Geometry is drawn for every image: shift in pixels, the others as the half-width of a uniform
     distribution. `*_chance` is the share of images that the variation is applied to.
     """
 
-    shift_pixels: Annotated[float, Range(0, 14)] = 0.0
-    rotate_degrees: Annotated[float, Range(0, 180)] = 0.0
-    scale: Annotated[float, Range(0, 0.9)] = 0.0
-    shear: Annotated[float, Range(0, 1)] = 0.0
-    elastic_pixels: Annotated[float, Range(0, 10)] = 0.0
+    shift_pixels: Annotated[float, Meta(ge=0, le=14)] = 0.0
+    rotate_degrees: Annotated[float, Meta(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
+    shear: Share = 0.0
+    elastic_pixels: Annotated[float, Meta(ge=0, le=10)] = 0.0
     contrast_chance: Share = 0.0
     # Images shown as they are. Resampling blurs; a network that never saw crisp strokes in training is
     # measurably worse on them.
@@ -115,16 +67,21 @@ class Augment:
     invert_chance: Share = 0.0
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A network, how to fit it and how to vary the images it is fitted to."""
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """A network, how to fit it and how to vary the images it is fitted to.
+
+    `parameters`, where given, is the number of trainable parameters that the served network must have.
+    `source` begins every error message about the recipe.
+    """
 
     summary: str
-    layers: tuple[Layer, ...]
+    layers: Annotated[list[Config], Meta(min_length=1)]
     fit: Fit
-    augment: Augment = field(default_factory=Augment)
-    seed: Annotated[int, Range(0, 2**31 - 1)] = 1
+    augment: Augment = Augment()
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 1
+    parameters: Count | None = None
     name: str = ""
+    source: str = ""
 
 
 def shipped_recipes() -> list[str]:
@@ -134,36 +91,116 @@ def shipped_recipes() -> list[str]:
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Return a shipped recipe by its name, or the one in a TOML file. Raises RecipeError."""
+    """Return a shipped recipe by its name, or the one in a TOML file or in a run's recipe.json.
+
+    Raises RecipeError. Whether Keras accepts layers, optimizer and loss shows when the network is built.
+    """
+    path = Path(name_or_path)
     if name_or_path in shipped_recipes():
         text = (files("trainer") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-        return parse_recipe(text, name_or_path, name_or_path)
-    path = Path(name_or_path)
-    if not path.is_file():
+    elif path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read as text: {error}") from error
+    else:
         raise RecipeError(
             f"recipe {name_or_path}: no such recipe or file, expected a TOML file or one of "
             + ", ".join(shipped_recipes())
         )
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as text: {error}") from error
-    return parse_recipe(text, path.stem, str(path))
+        table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"{name_or_path}: {error}") from error
+    return parse_recipe({"name": path.stem} | table | {"source": name_or_path})
 
 
-def parse_recipe(text: str, name: str, where: str) -> Recipe:
-    """Return the recipe written in TOML as `text`; `where` begins every error message."""
+def parse_recipe(table: Config) -> Recipe:
+    """Return the recipe that a table holds. Raises RecipeError naming file, table and key."""
+    source = table.get("source") or "recipe"
+    _refuse_old_form(table, source)
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where}: not TOML: {error}") from error
-    recipe = read(Recipe, {"name": name, **table}, where)
-    check_shapes(recipe.layers, where)
+        recipe = msgspec.convert(table, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(_explain(error, source)) from error
+    for index, layer in enumerate(recipe.layers):
+        if not isinstance(layer.get("class"), str):
+            raise RecipeError(
+                f'{source}: layers[{index}].class: missing, expected a Keras layer, class = "Dense"'
+            )
     return recipe
 
 
+def _refuse_old_form(table: Config, source: str) -> None:
+    """Show the new form of a recipe that names its layers by `kind`."""
+    layers = table.get("layers")
+    for index, layer in enumerate(layers if isinstance(layers, list) else []):
+        if isinstance(layer, dict) and "kind" in layer:
+            name = "".join(part[:1].upper() + part[1:] for part in str(layer["kind"]).split("_")).replace(
+                "2d", "2D"
+            )
+            raise RecipeError(
+                f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, class = "{name}"; '
+                'the learning rate is in [fit.optimizer]: class = "Adam", learning_rate = 1e-3'
+            )
+
+
+def _explain(error: msgspec.ValidationError, source: str) -> str:
+    """Return msgspec's message with file, table and key in front, and the keys that the table may have."""
+    message, _, path = str(error).partition(" - at `$")
+    table = path.rstrip("`").lstrip(".")
+    if "unknown field" not in message:
+        return f"{source}: {table or 'recipe'}: {message}"
+    key = message.split("`")[1]
+    structs = {"fit": Fit, "fit.small_data": SmallData, "augment": Augment}
+    known = ", ".join(structs.get(table, Recipe).__struct_fields__)
+    return f"{source}: {f'{table}.' if table else ''}{key}: unknown key; available: {known}"
+
+
 def with_architecture(recipe: Recipe, path: Path) -> Recipe:
-    """Return the recipe with the layers of a Keras architecture file in place of its own."""
-    layers = read_architecture(path)
-    check_shapes(layers, str(path))
-    return replace(recipe, layers=layers, name=path.stem, summary=f"{path.name}, fitted as {recipe.name}")
+    """Return the recipe with the layers of a Keras architecture file, of Keras 2 or 3, in place of its own.
+
+    Raises RecipeError when the file does not hold a Sequential network.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: not JSON: {error}") from error
+    if not isinstance(table, dict) or table.get("class_name") != "Sequential":
+        found = table.get("class_name") if isinstance(table, dict) else type(table).__name__
+        raise RecipeError(f"{path}: {found!r}, expected the architecture of a Keras Sequential network")
+    config = table.get("config")
+    # Keras before 2.3 wrote the list of layers itself as the configuration.
+    entries = config.get("layers") if isinstance(config, dict) else config
+    if not isinstance(entries, list) or not entries:
+        raise RecipeError(f"{path}: config.layers: {entries!r}, expected a list of layers")
+    layers = [_plain(entry) for entry in entries]
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, dict) or "class" not in layer:
+            raise RecipeError(f"{path}: config.layers[{index}]: expected an object of class_name and config")
+    built = config.get("build_input_shape") if isinstance(config, dict) else None
+    if built and layers[0]["class"] != "InputLayer":
+        layers.insert(0, {"class": "InputLayer", "batch_shape": built})
+    return msgspec.structs.replace(
+        recipe,
+        layers=layers,
+        parameters=None,
+        name=path.stem,
+        source=str(path),
+        summary=f"{path.name}, fitted as {recipe.name}",
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return Keras's {class_name, config} as a recipe writes it: the class beside its arguments."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("class_name"), str) and "items" not in value:
+        config = value.get("config") or {}
+        # A function is written like an object, with its name as its configuration.
+        return config if isinstance(config, str) else {"class": value["class_name"], **_plain(config)}
+    return {key: _plain(item) for key, item in value.items()}

@@ -2,123 +2,162 @@
 
 import csv
 import hashlib
+import io
 import json
+import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trainer.checkpoint import write_durably
-from trainer.errors import TrainerError
-from trainer.observer import Epoch
-from trainer.recipe import Recipe
-from trainer.schema import to_toml
+import msgspec
 
+from trainer.errors import TrainerError, UsageError, writing
+from trainer.recipe import Recipe, load_recipe
 
-def fingerprint_of(recipe: Recipe, seed: int, epochs: int, data_sha256: str) -> str:
-    """Return a digest of all that decides what a training does."""
-    parts = (to_toml(recipe), str(seed), str(epochs), data_sha256)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainer.data import Dataset
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training images came to.
+
+    Loss and accuracy are means over the batches as they were learned from, varied images and all; the
+    validation figures are those of the averaged network, afterwards.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    duration_seconds: float
+
+
+def fingerprint_of(recipe: Recipe, seed: int, epochs: int, policy: str, data_sha256: str) -> str:
+    """Return a digest of all that decides what a training does; `policy` is the precision it resolved to."""
+    decisive = msgspec.structs.replace(recipe, summary="", source="", parameters=None)
+    parts = (msgspec.json.encode(decisive).decode(), str(seed), str(epochs), policy, data_sha256)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 class Run:
     """The files of a run directory."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recipe = folder / "recipe.json"  # as it was resolved; `train --recipe` takes it again
+        self.fingerprint = folder / "fingerprint.txt"  # digest of all that decides what the training does
+        self.data_source = folder / "data.txt"  # what --data named
+        self.checkpoint = folder / "checkpoint.npz"  # the state after the last finished epoch
+        self.history = folder / "history.csv"  # a row an epoch
+        self.network = folder / "model.keras"  # the served network
+        self.weights = folder / "model.weights.h5"  # its weights alone
+        self.architecture = folder / "architecture.json"  # its layers alone, Keras JSON
+        self.model = folder / "model.onnx"  # the served graph
+        self.integer_model = folder / "model.int8.onnx"  # the same in 8-bit integers, where that pays
+        self.report = folder / "report"  # the evidence
+        self.manifest = folder / "manifest.json"  # what the model is; written last: it marks a finished run
 
-    @property
-    def recipe(self) -> Path:
-        """The recipe as it was resolved, TOML."""
-        return self.folder / "recipe.toml"
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise UsageError if training here would lose work, or has nothing to go on from."""
+        if overwrite:
+            return
+        if resume and not self.fingerprint.exists():
+            raise UsageError(f"--resume: {self.folder} holds no run; leave --resume out to begin one")
+        if not resume and self.manifest.exists():
+            raise UsageError(f"--run-dir {self.folder}: holds a finished run; --overwrite replaces it")
+        if not resume and self.checkpoint.exists():
+            raise UsageError(
+                f"--run-dir {self.folder}: holds an unfinished run; --resume continues it, --overwrite replaces it"
+            )
 
-    @property
-    def checkpoint(self) -> Path:
-        """The state of an unfinished training."""
-        return self.folder / "checkpoint.npz"
+    def begin(self, recipe: Recipe, fingerprint: str, source: str, *, resume: bool, overwrite: bool) -> bool:
+        """Make the folder ready; say whether the run that is to be resumed is finished already.
 
-    @property
-    def history(self) -> Path:
-        """A row an epoch, CSV."""
-        return self.folder / "history.csv"
-
-    @property
-    def network(self) -> Path:
-        """The served network, Keras."""
-        return self.folder / "model.keras"
-
-    @property
-    def weights(self) -> Path:
-        """Its weights alone, HDF5."""
-        return self.folder / "model.weights.h5"
-
-    @property
-    def architecture(self) -> Path:
-        """Its layers alone, Keras JSON."""
-        return self.folder / "architecture.json"
-
-    @property
-    def model(self) -> Path:
-        """The served graph, ONNX."""
-        return self.folder / "model.onnx"
-
-    @property
-    def integer_model(self) -> Path:
-        """The same in 8-bit integers, where that pays."""
-        return self.folder / "model.int8.onnx"
-
-    @property
-    def report(self) -> Path:
-        """The folder with the evidence."""
-        return self.folder / "report"
-
-    @property
-    def manifest(self) -> Path:
-        """What the model is; written last, so a run that has it is finished."""
-        return self.folder / "manifest.json"
-
-    def begin(self, recipe: Recipe, fingerprint: str, *, resume: bool) -> bool:
-        """Make the folder ready; say whether the run it is asked to resume is already finished.
-
-        Unless it is resumed, what an earlier run left there goes. Raises TrainerError when the finished
-        run is another one.
+        Raises TrainerError when the folder holds another run that must not be overwritten.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            self.checkpoint.unlink(missing_ok=True)
-            self.manifest.unlink(missing_ok=True)
-            self.integer_model.unlink(missing_ok=True)
-        elif self.manifest.exists():
-            if self.read_manifest().get("fingerprint") != fingerprint:
+        if resume and self.fingerprint.exists():
+            if self.fingerprint.read_text(encoding="ascii").strip() == fingerprint:
+                return self.manifest.exists()
+            if not overwrite:
                 raise TrainerError(
-                    f"{self.folder}: holds a finished run with another recipe, seed, number of epochs or "
-                    "data; choose another run directory"
+                    f"{self.folder}: holds a run with another recipe, seed, number of epochs, precision or data; "
+                    "choose another run directory, or --overwrite it"
                 )
-            return True
-        write_durably(self.recipe, to_toml(recipe).encode())
+        for path in (self.manifest, self.checkpoint, self.integer_model, self.history):
+            path.unlink(missing_ok=True)
+        write_durably(self.recipe, msgspec.json.format(msgspec.json.encode(recipe), indent=2) + b"\n")
+        parts = [str(Path(part).resolve()) if Path(part).exists() else part for part in source.split(",")]
+        write_durably(self.data_source, (",".join(parts) + "\n").encode())
+        write_durably(self.fingerprint, f"{fingerprint}\n".encode())
         return False
 
     def write_history(self, history: Sequence[Epoch]) -> None:
-        """Write every epoch's figures."""
+        """Write the figures of every epoch."""
         with self.history.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Epoch)])
             writer.writeheader()
             writer.writerows(asdict(epoch) for epoch in history)
 
+    def read_history(self) -> tuple[Epoch, ...]:
+        """Return the figures of every epoch. Raises TrainerError."""
+        try:
+            with self.history.open(encoding="utf-8", newline="") as file:
+                return tuple(msgspec.convert(row, Epoch, strict=False) for row in csv.DictReader(file))
+        except OSError as error:
+            raise TrainerError(f"{error.filename}: {error.strerror}, expected a finished run") from error
+        except (msgspec.ValidationError, csv.Error) as error:
+            raise TrainerError(f"{self.history}: {error}, expected a row of numbers an epoch") from error
+
+    def read_recipe(self) -> Recipe:
+        """Return the recipe of the run. Raises TrainerError."""
+        if not self.recipe.exists():
+            raise TrainerError(f"{self.recipe}: No such file or directory, expected a run directory")
+        return load_recipe(str(self.recipe))
+
+    def read_data(self, source: str | None = None) -> "Dataset":
+        """Return the data that the run was trained on, from where it was or from `source`.
+
+        Raises TrainerError when it is not there, or is other data by now.
+        """
+        from trainer.data import load_data  # noqa: PLC0415  # numpy and its readers, for few commands
+
+        expected = self.read_manifest()["data"]["sha256"]
+        if source is None:
+            try:
+                source = self.data_source.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise TrainerError(
+                    f"{error.filename}: {error.strerror}; name the data with --data"
+                ) from error
+        dataset = load_data(source)
+        if dataset.sha256 != expected:
+            raise TrainerError(
+                f"--data {source}: sha256 {dataset.sha256[:12]}..., expected {expected[:12]}..., the data that "
+                f"{self.folder} was trained on"
+            )
+        return dataset
+
     def write_network(self, network: Any) -> None:
         """Write the served network whole, and its weights and architecture apart."""
         network.save(self.network)
         network.save_weights(self.weights)
-        self.architecture.write_text(json.dumps(json.loads(network.to_json()), indent=2) + "\n")
-
-    def finish(self, manifest: dict[str, Any], fingerprint: str) -> None:
-        """Write the manifest and drop the state that is no longer needed."""
-        self.write_manifest(manifest | {"fingerprint": fingerprint})
-        self.checkpoint.unlink(missing_ok=True)
+        self.architecture.write_text(
+            json.dumps(json.loads(network.to_json()), indent=2) + "\n", encoding="utf-8"
+        )
 
     def write_manifest(self, table: dict[str, Any]) -> None:
-        """Replace the manifest."""
+        """Replace the manifest; the run is finished and its checkpoint no longer needed."""
         write_durably(self.manifest, (json.dumps(table, indent=2) + "\n").encode())
+        self.checkpoint.unlink(missing_ok=True)
 
     def read_manifest(self) -> dict[str, Any]:
         """Return the manifest of a finished run whose model is as it was. Raises TrainerError."""
@@ -135,3 +174,53 @@ class Run:
                 f"{self.model}: not the file that its run made, expected sha256 {facts['sha256']}"
             )
         return dict(table)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One file that holds the state of a training: written whole or not at all."""
+
+    path: Path
+
+    def save(self, history: Sequence[Epoch], arrays: Sequence["NDArray[Any]"]) -> None:
+        """Replace the file with this state; a process killed meanwhile leaves the former one."""
+        import numpy as np  # noqa: PLC0415  # the commands that only look at a run need none of it
+
+        content = io.BytesIO()
+        rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
+        np.savez(
+            content, allow_pickle=False, history=rows, **{f"v{i}": array for i, array in enumerate(arrays)}
+        )
+        write_durably(self.path, content.getvalue())
+
+    def load(self) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
+        """Return the saved state, None where there is none. Raises TrainerError."""
+        import numpy as np  # noqa: PLC0415  # see above
+
+        if not self.path.exists():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                history = tuple(Epoch(**row) for row in json.loads(str(file["history"])))
+                return history, [file[f"v{i}"] for i in range(len(file.files) - 1)]
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise TrainerError(f"{self.path}: damaged checkpoint: {error}") from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace the content of a file so that a reader, or a crash, sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with writing(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,28 +1,24 @@
-"""The trainer's seven steps: load, build, fit, evaluate, export, verify parity, publish."""
+"""The trainer's steps: load, build, fit, fold, export, verify parity, evaluate, publish."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from trainer.checkpoint import Checkpoint
-from trainer.data.dataset import Dataset, Split, split_validation
-from trainer.data.source import load_data
-from trainer.export import export_onnx
-from trainer.fit import Course, fit_network
-from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
-from trainer.network import fold, parameter_count
-from trainer.observer import Epoch, Observer
-from trainer.parity import Parity, verify_parity
-from trainer.prediction import keras_predictor, onnx_predictor
-from trainer.provenance import library_versions, source_commit
-from trainer.publish import publish, published_version
+from trainer.backend import precision_policy
+from trainer.data import Dataset, Split, split_validation
+from trainer.errors import Stopped, TrainerError
+from trainer.export.onnx import export_onnx
+from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
+from trainer.fit import FitResult, fit
+from trainer.network import fold, parameter_count, served_network
+from trainer.progress import Progress, Stage
 from trainer.recipe import Recipe
-from trainer.report.record import write_data_source
-from trainer.report.write import write_report
-from trainer.run import Run, fingerprint_of
-from trainer.stop import Stopped
+from trainer.report.page import STAGES, write_report
+from trainer.repository.manifest import golden_positions, golden_table, manifest_table
+from trainer.repository.publish import publish, published_version
+from trainer.run import Checkpoint, Run, fingerprint_of
+
+_STAGES = ("fold", "export", "verify parity", *STAGES)
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ class Job:
     seed: int
     epochs: int | None = None
     resume: bool = False
+    overwrite: bool = False
     stop: threading.Event | None = None
 
 
@@ -49,59 +46,90 @@ class Outcome:
     published: Path | None
 
 
-def train(job: Job, observer: Observer) -> Outcome:
+def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
     """Run a job from data to published version; everything it makes lies in the run directory.
 
     Raises TrainerError, and Stopped when asked to stop; then nothing was published.
     """
-    dataset = load_data(job.data)
-    split = split_validation(dataset, job.recipe.fit.validation_fraction)
-    epochs = job.epochs or job.recipe.fit.epochs_for(len(split.y_train))
-    run = job.run
-    fingerprint = fingerprint_of(job.recipe, job.seed, epochs, dataset.sha256)
+    run, recipe = job.run, job.recipe
+    split = load_split(recipe, dataset)
+    epochs = job.epochs or recipe.fit.epochs_for(len(split.y_train))
+    policy = precision_policy(recipe.fit.precision)
+    network = served_network(recipe)  # Keras refuses a recipe before the run directory is touched
+    fingerprint = fingerprint_of(recipe, job.seed, epochs, policy, dataset.sha256)
     parity: Parity | None = None
-    if not run.begin(job.recipe, fingerprint, resume=job.resume):
-        observer.loaded(dataset, split, epochs)
-        course = Course(epochs, job.seed, Checkpoint(run.checkpoint, fingerprint), job.stop)
-        fitted = fit_network(job.recipe, split, course, observer)
+    if not run.begin(recipe, fingerprint, job.data, resume=job.resume, overwrite=job.overwrite):
+        progress.say(f"recipe  {recipe.name}: {recipe.summary} ({parameter_count(network):,} parameters)")
+        progress.say(
+            f"data    {dataset.name}: {len(split.y_train):,} training images, "
+            f"{len(split.y_validation):,} validation images, {len(dataset.y_test):,} test images"
+        )
+        if epochs != recipe.fit.epochs and job.epochs is None:
+            progress.say(f"epochs  {epochs} (small data set; {recipe.fit.epochs} on all of MNIST)")
+        checkpoint = Checkpoint(run.checkpoint)
+        result = fit(
+            *(recipe, split),
+            epochs=epochs,
+            seed=job.seed,
+            policy=policy,
+            progress=progress,
+            checkpoint=checkpoint,
+            stop=job.stop,
+        )
         if job.stop is not None and job.stop.is_set():
             raise Stopped("stopped after the last epoch")
-        network = fold(job.recipe, fitted.network)
-        parity = finish(job, network, fitted.history, dataset, split, fingerprint)
+        with progress.stages(_STAGES) as stage:
+            parity = finish(job, result, dataset, split, stage)
     published: Path | None = None
     if job.repository is not None:
-        again = published_version(run, job.repository) if job.resume else None
-        published = again or publish(run, job.repository)
+        published = published_version(run, job.repository) or publish(run, job.repository)
     metrics = run.read_manifest()["metrics"]
     return Outcome(metrics["test_accuracy"], metrics["test_images"], parity, published)
 
 
-def finish(  # noqa: PLR0913, PLR0917  # all that is known at the end of a training
-    job: Job, network: Any, history: Sequence[Epoch], dataset: Dataset, split: Split, fingerprint: str
-) -> Parity:
-    """Evaluate, export and verify a served network, and leave all evidence in the run directory."""
-    run = job.run
-    run.write_history(history)
-    run.write_network(network)
+def load_split(recipe: Recipe, dataset: Dataset) -> Split:
+    """Return training and validation images. Raises TrainerError when a part would be empty."""
+    split = split_validation(dataset, recipe.fit.validation_fraction)
+    for part, digits in (("validation", split.y_validation), ("training", split.y_train)):
+        if not len(digits):
+            raise TrainerError(
+                f"{recipe.source}: fit.validation_fraction: {recipe.fit.validation_fraction:g} of "
+                f"{len(dataset.y_train)} images leaves no {part} image"
+            )
+    return split
 
-    metadata = {"recipe": job.recipe.name, "data": dataset.name, "seed": str(job.seed)}
-    export_onnx(network, run.model, metadata)
+
+def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: Stage) -> Parity:
+    """Export and verify a fitted network, evaluate it, and leave all evidence in the run directory."""
+    run, recipe = job.run, job.recipe
+    stage("fold")
+    network = fold(recipe, result.network)
+    run.write_history(result.history)
+    run.write_network(network)
+    stage("export")
+    export_onnx(network, run.model, {"recipe": recipe.name, "data": dataset.name, "seed": str(job.seed)})
+    stage("verify parity")
     exported = onnx_predictor(run.model)(dataset.x_test)
     parity = verify_parity(keras_predictor(network)(dataset.x_test), exported)
-
-    sizes = len(split.y_train), len(split.y_validation), len(dataset.y_test)
-    manifest = Manifest(
-        recipe=job.recipe.name,
-        seed=job.seed,
-        parameters=parameter_count(network),
-        data=DataFacts(dataset.name, dataset.sha256, *sizes),
-        libraries=library_versions(),
-        source_commit=source_commit(),
-        test_accuracy=float((exported.argmax(axis=1) == dataset.y_test).mean()),
-        golden=choose_golden(dataset.x_test, dataset.y_test, exported),
+    golden = golden_positions(dataset.y_test)
+    facts = {
+        "recipe": recipe.name,
+        "seed": job.seed,
+        "parameters": parameter_count(network),
+        "exported_epoch": result.exported_epoch,
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "test_sha256": dataset.test_sha256,
+            "train_images": len(split.y_train),
+            "validation_images": len(split.y_validation),
+            "test_images": len(dataset.y_test),
+        },
+    }
+    accuracy = float((exported.argmax(axis=1) == dataset.y_test).mean())
+    table = manifest_table(
+        run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy
     )
-    table = manifest_table(manifest, run.folder)
-    write_data_source(run, job.data)
-    write_report(run, table, dataset)
-    run.finish(table, fingerprint)
+    write_report(run, table, dataset, stage=stage)
+    run.write_manifest(table)
     return parity

@@ -14,7 +14,7 @@ import tf2onnx
 
 from tests.bench.processes import SERVER_CORE
 from trainer.backend import keras, tf
-from trainer.data.sample import load_sample
+from trainer.data import load_sample
 from trainer.export import OPSET, export_onnx
 from trainer.network import served_network
 from trainer.prediction import onnx_predictor

@@ -6,11 +6,12 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from trainer.errors import TrainerError, UsageError
-from trainer.publish import Gates, Label
-from trainer.publish import publish as add
-from trainer.repository import existing_model, labels, point, point_back
+from trainer.repository.publish import Gates, Label, published_version
+from trainer.repository.publish import publish as add
+from trainer.repository.versions import existing_model, labels, point, point_back, versions
 from trainer.run import Run
 
+Switch = Annotated[bool, Parameter(negative="")]
 Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 
 
@@ -23,9 +24,12 @@ def publish(  # noqa: PLR0913  # each is a flag
     label: str | None = None,
     share: Fraction | None = None,
     min_accuracy: Fraction = 0.0,
-    no_worse_than_stable: bool = False,
+    no_worse_than_stable: Switch = False,
+    allow_no_stable: Switch = False,
 ) -> int:
     """Add a finished run to a model repository as the next version; exit 3 if a gate refuses it.
+
+    A run that is a version already is left as it is, with its labels.
 
     Parameters
     ----------
@@ -42,13 +46,25 @@ def publish(  # noqa: PLR0913  # each is a flag
     min_accuracy
         Refuse a run with a lower accuracy on the test images, 0-1.
     no_worse_than_stable
-        Refuse a run that is significantly worse (McNemar's test) than the version labelled stable.
+        Refuse a run that is significantly worse (McNemar's test) than the version labelled stable, or that
+        cannot be compared with it.
+    allow_no_stable
+        With --no-worse-than-stable, publish where no version is labelled stable yet.
 
     """
     if share is not None and label is None:
         raise UsageError("--share: given without --label, expected the label that gets the share")
-    gates = Gates(min_accuracy, no_worse_than_stable)
-    print(f"model   {add(Run(run), repository, model, Label(label, share) if label else None, gates)}")
+    if allow_no_stable and not no_worse_than_stable:
+        raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
+    finished = Run(run)
+    if again := published_version(finished, repository, model):
+        print(f"model   {again} holds this run already; `promote` moves labels")
+        return 0
+    gates = Gates(min_accuracy, no_worse_than_stable, allow_no_stable)
+    added = add(finished, repository, model, Label(label, share) if label else None, gates)
+    print(f"model   {added}")
+    if versions(added.parent) == [int(added.name)]:
+        print(f"new     {added.parent.name} is a new model in {repository}")
     if label:
         print(f"label   {label}" + (f" with {share:.0%} of the requests" if share is not None else ""))
     return 0

@@ -1,26 +1,26 @@
 """`digit-trainer recipes` and `explain`."""
 
 from pathlib import Path
+from typing import Any
 
-from trainer.checkpoint import write_durably
-from trainer.explain import explanation
 from trainer.recipe import load_recipe, shipped_recipes, with_architecture
-from trainer.shapes import stages
+from trainer.run import write_durably
+
+_TABLE_COLUMNS = 100
 
 
 def recipes() -> int:
     """List the recipes that ship with the package."""
     for name in shipped_recipes():
         recipe = load_recipe(name)
-        parameters = sum(stage.parameters for stage in stages(recipe.layers))
-        print(f"{name:10s}  {parameters:>9,} parameters  {recipe.summary}")
+        print(f"{name:10s}  {recipe.parameters or 0:>9,} parameters  {recipe.summary}")
     return 0
 
 
 def explain(
     recipe: str = "digits", /, *, config_json: Path | None = None, to_json: Path | None = None
 ) -> int:
-    """Print each layer of a recipe: output shape, receptive field, parameters, multiply-adds.
+    """Print the layers of a recipe: Keras's summary, output sizes worked out, receptive field, multiply-adds.
 
     Parameters
     ----------
@@ -35,11 +35,87 @@ def explain(
     chosen = load_recipe(recipe)
     if config_json:
         chosen = with_architecture(chosen, config_json)
-    print(explanation(chosen))
-    if to_json:
-        # TensorFlow takes seconds to import and nothing above needs it.
-        from trainer.network import served_network  # noqa: PLC0415
+    # TensorFlow takes seconds to import; a name that is wrong is reported before.
+    from trainer.network import served_network  # noqa: PLC0415
 
-        write_durably(to_json, (served_network(chosen).to_json(indent=2) + "\n").encode())
-        print(f"\narchitecture  {to_json}")
+    network = served_network(chosen)
+    print(f"{chosen.name}: {chosen.summary}")
+    network.summary()
+    print_layers(network)
+    fit = chosen.fit
+    print(
+        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for validation"
+    )
+    if to_json:
+        write_durably(to_json, (network.to_json(indent=2) + "\n").encode())
+        print(f"architecture  {to_json}")
     return 0
+
+
+def print_layers(network: Any) -> None:
+    """Print a table of what Keras's summary does not say."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("layer", "output", "receptive field", "multiply-adds", "output size")
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "right" if column.header in {"receptive field", "multiply-adds"} else "left"
+    field, spacing, total = (1, 1), (1, 1), 0
+    for layer in network.layers:
+        before, after = layer.input.shape[1:], layer.output.shape[1:]
+        kernel, stride, dilation = windows(layer)
+        grown = [
+            size + (k - 1) * d * gap for size, k, d, gap in zip(field, kernel, dilation, spacing, strict=True)
+        ]
+        field, spacing = (grown[0], grown[1]), (spacing[0] * stride[0], spacing[1] * stride[1])
+        count = multiply_adds(layer, before, after)
+        total += count
+        seen = f"{field[0]}x{field[1]}" if len(after) > 1 and min(field) > 1 else ""
+        table.add_row(
+            layer.name, "x".join(map(str, after)), seen, f"{count:,}" if count else "", formula(layer)
+        )
+    table.add_section()
+    table.add_row("an image", "", "", f"{total:,}", "")
+    Console(highlight=False, width=max(Console().width, _TABLE_COLUMNS)).print(table)
+    print("output size = (input - (filter + (filter - 1)(dilation - 1)) + 2 padding) / stride + 1")
+
+
+def windows(layer: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return kernel size, strides and dilation of a layer, ones where it has none."""
+    if type(layer).__name__.startswith("Global") or "Transpose" in type(layer).__name__:
+        return (1, 1), (1, 1), (1, 1)
+    kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if not isinstance(kernel, tuple):
+        return (1, 1), (1, 1), (1, 1)
+    return tuple(kernel), tuple(layer.strides), tuple(getattr(layer, "dilation_rate", (1, 1)))
+
+
+def formula(layer: Any) -> str:
+    """Return the tutorial's formula with a layer's numbers in it, for its rows; empty where it has no window."""
+    kernel, stride, dilation = (sizes[0] for sizes in windows(layer))
+    if kernel == 1 and stride == 1:
+        return ""
+    size, out = layer.input.shape[1], layer.output.shape[1]
+    # Keras pads as much as the output size needs; with an odd sum there is a row more at the end.
+    padding = max(0, (out - 1) * stride + kernel + (kernel - 1) * (dilation - 1) - size) / 2
+    dilated = f"({kernel} + {kernel - 1}*{dilation - 1})" if dilation > 1 else str(kernel)
+    left = (size + 2 * padding - kernel - (kernel - 1) * (dilation - 1)) / stride
+    rounded = "rounded down " if left % 1 else ""
+    return f"({size} - {dilated} + 2*{padding:g}) / {stride} + 1 = {rounded}{out}"
+
+
+def multiply_adds(layer: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Return the multiplications of a weight with a number for one image; layers without kernels have none."""
+    kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
+    positions = 1
+    grid = before if "Transpose" in type(layer).__name__ else after
+    for size in grid[:-1]:
+        positions *= size
+    count = 0
+    for shape in kernels:
+        product = positions
+        for size in shape:
+            product *= size
+        count += product
+    return count

@@ -1,25 +1,28 @@
 """`digit-trainer train`."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from trainer.errors import writing
-from trainer.recipe import Recipe, load_recipe, with_architecture
+from trainer.errors import Stopped, writing
+from trainer.recipe import load_recipe, with_architecture
+from trainer.repository.publish import check_destination
 from trainer.run import Run
-from trainer.stop import Stopped, stop_on_sigterm
-
-if TYPE_CHECKING:
-    from trainer.observer import Observer
 
 SIGTERM_EXIT = 143
 """What a shell reports for a process that SIGTERM ended."""
 
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**31))]
+Switch = Annotated[bool, Parameter(negative="")]
 
 
 def train(  # noqa: PLR0913  # each is a flag
@@ -28,15 +31,15 @@ def train(  # noqa: PLR0913  # each is a flag
     data: str,
     repository: Path | None = None,
     run_dir: Path | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
+    resume: Switch = False,
+    overwrite: Switch = False,
     epochs: AtLeastOne | None = None,
     seed: Seed | None = None,
     config_json: Path | None = None,
-    tensorboard: Path | None = None,
 ) -> int:
     """Train, evaluate, export, verify and publish a network.
 
-    SIGTERM saves the state and exits 143; the same command with --resume goes on from there.
+    SIGTERM exits 143 and keeps the last finished epoch; the same command with --resume goes on from there.
 
     Parameters
     ----------
@@ -49,64 +52,80 @@ def train(  # noqa: PLR0913  # each is a flag
     run_dir
         Where everything about this run is kept; a new folder below runs/ if not given.
     resume
-        Go on where the run in --run-dir stopped; begin it if it has not begun.
+        Go on after the last finished epoch of the run in --run-dir. With --overwrite, begin anew where
+        there is no run or one of something else, as a job that runs unattended wants.
+    overwrite
+        Replace the run in --run-dir.
     epochs
         Passes over the training images, instead of the recipe's.
     seed
         Decides every random draw, instead of the recipe's.
     config_json
         Keras architecture JSON whose layers replace the recipe's.
-    tensorboard
-        Also write training curves for TensorBoard into this folder.
 
     """
     chosen = load_recipe(recipe)
     if config_json:
         chosen = with_architecture(chosen, config_json)
-    # TensorFlow takes seconds to import; a mistake in the command line is told before that.
+    run = Run(run_dir or Path("runs") / f"{chosen.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
+    run.check(resume=resume, overwrite=overwrite)
+    check_destination(repository or run.folder, chosen.name)
+    # TensorFlow takes seconds to import, and reading the data takes a while: mistakes are reported before.
+    from trainer.data import load_data  # noqa: PLC0415
+
+    dataset = load_data(data)
+    from trainer.progress import Progress  # noqa: PLC0415
     from trainer.train import Job  # noqa: PLC0415
     from trainer.train import train as run_job  # noqa: PLC0415
 
-    folder = run_dir or Path("runs") / f"{chosen.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     with stop_on_sigterm() as stop:
         job = Job(
-            chosen,
-            data,
-            Run(folder),
-            repository,
+            *(chosen, data, run, repository),
             seed=chosen.seed if seed is None else seed,
             epochs=epochs,
             resume=resume,
+            overwrite=overwrite,
             stop=stop,
         )
         try:
-            with writing(folder):
-                outcome = run_job(job, _observer(chosen, tensorboard))
+            with writing(run.folder):
+                outcome = run_job(job, dataset, Progress())
         except Stopped as stopped:
-            sys.stderr.write(f"digit-trainer: {stopped}; --run-dir {folder} --resume goes on from there\n")
+            sys.stderr.write(f"digit-trainer: {stopped}; --run-dir {run.folder} --resume continues it\n")
             return SIGTERM_EXIT
     wrong = round(outcome.test_images * (1 - outcome.accuracy))
-    print(
-        f"test    {outcome.accuracy:.2%} of {outcome.test_images:,} images never trained on ({wrong} wrong)"
-    )
+    print(f"test    {outcome.accuracy:.2%} of {outcome.test_images:,} test images ({wrong} wrong)")
     if outcome.parity:
         worst = outcome.parity.max_difference
         print(
             f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} (largest difference {worst:.0e})"
         )
-    print(f"run     {folder}")
+    else:
+        print("run     finished before: same recipe, seed, epochs, precision and data")
+    print(f"run     {run.folder}")
+    print(f"report  {run.report / 'report.html'}")
     if outcome.published:
         print(f"model   {outcome.published}")
+        print(f"next    digit-server --model-repository {repository}")
+    else:
+        print(f"next    digit-trainer publish {run.folder} --repository models --label stable")
     return 0
 
 
-def _observer(recipe: Recipe, tensorboard: Path | None) -> "Observer":
-    from trainer.observer import Several  # noqa: PLC0415  # see above
-    from trainer.progress import Progress  # noqa: PLC0415
+@contextmanager
+def stop_on_sigterm() -> Iterator[threading.Event]:
+    """Give an event that the first SIGTERM sets; the second one ends the process as usual."""
+    wanted = threading.Event()
 
-    progress = Progress(recipe)
-    if tensorboard is None:
-        return progress
-    from trainer.tensorboard import TensorBoard  # noqa: PLC0415
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        wanted.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    return Several(progress, TensorBoard(tensorboard))
+    if threading.current_thread() is not threading.main_thread():
+        yield wanted
+        return
+    before = signal.signal(signal.SIGTERM, request)
+    try:
+        yield wanted
+    finally:
+        signal.signal(signal.SIGTERM, before)

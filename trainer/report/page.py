@@ -1,84 +1,135 @@
-"""report.html: one file without any other, for people."""
+"""The report folder of a run: page, model card, figures, metrics, predictions."""
 
 import base64
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.values import SIDE
-from trainer.evaluation.corruption import corrupt
-from trainer.evaluation.curves import Curves
-from trainer.evaluation.interval import Interval, wilson
-from trainer.evaluation.latency import machine
-from trainer.evaluation.robustness import Resistance
-from trainer.evaluation.unfamiliar import CONFIDENT
-from trainer.report.evidence import Evidence
-from trainer.report.style import Drawing
+from trainer.data import DIGITS, SIDE, Dataset
+from trainer.errors import TrainerError, writing
+from trainer.export.latency import machine
+from trainer.report import evidence as measured
+from trainer.report.evidence import Evidence, gather
+from trainer.report.figures import Panel, figures, save_png, svg, tutorial_confusion_matrix
+from trainer.report.metrics import metrics_text, run_metrics
+from trainer.report.robustness import CONFIDENT
+from trainer.report.scores import MISCLASSIFIED, write_misclassified
+from trainer.run import Run
 
-_MISTAKES_SHOWN = 40
+STAGES = (*measured.STAGES, "report")
+"""The stages of `write_report`, in order."""
+
+NOT_PUBLISHED = ("probabilities.tsv",)
+"""Too large for every version to carry: a megabyte for 10,000 images, and the model returns them again."""
+
+_MISCLASSIFIED_SHOWN = 40
 _CONFUSIONS_SHOWN = 6
-_ROBUSTNESS_EXAMPLE_DIGIT = 3
+_EXAMPLE_DIGIT = 3
+_COMPARED = {  # metrics beside the stable version's: title, format, whether more is better
+    "test_accuracy": ("Test accuracy", "{:.2%}", True),
+    "test_nll_nats": ("Negative log-likelihood, nats", "{:.4f}", False),
+    "test_ece": ("Calibration error", "{:.2%}", False),
+    "robustness_mean_accuracy": ("Accuracy, corrupted", "{:.2%}", True),
+    "parameters": ("Parameters", "{:,}", False),
+    "model_bytes": ("Model file, bytes", "{:,}", False),
+}
 
 
-@dataclass(frozen=True)
-class _Mistake:
-    """A test image taken for another digit."""
+def write_report(
+    run: Run,
+    manifest: dict[str, Any],
+    dataset: Dataset,
+    stable: Path | None = None,
+    stage: Callable[[str], None] = lambda _: None,
+) -> Evidence:
+    """Measure a run's exported graph and write everything into its report folder.
 
-    index: int
-    digit: int
-    predicted: int
-    confidence: float
-    of_truth: float
-    picture: str
+    Needs recipe, history and both models in the run directory. `stable` is the folder of the version to
+    compare with; `stage` is called with the name of each of STAGES as it begins. Raises TrainerError.
+    """
+    folder = run.report
+    try:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)  # report a problem with it before half a minute of measuring
+            evidence = gather(run, manifest, dataset, stable, stage)
+            stage(STAGES[-1])
+            drawn = figures(evidence)
+            (folder / "metrics.json").write_text(metrics_text(run_metrics(evidence)), encoding="utf-8")
+            write_misclassified(folder / MISCLASSIFIED, evidence.y_test, evidence.predicted)
+            probabilities = evidence.probabilities
+            (folder / "predictions.tsv").write_text(predictions_table(probabilities), encoding="ascii")
+            (folder / "probabilities.tsv").write_text(probabilities_table(probabilities), encoding="ascii")
+            for name, panels in drawn.items():
+                save_png(folder / f"{name}.png", panels)
+            tutorial = folder / "confusion_matrix.png"
+            tutorial_confusion_matrix(tutorial, evidence.scores.confusion)
+            page = report_page(evidence, drawn, tutorial.read_bytes())
+            (folder / "report.html").write_text(page, encoding="utf-8")
+            (folder / "MODEL_CARD.md").write_text(model_card(evidence), encoding="utf-8")
+    except OSError as error:
+        raise TrainerError(f"{error.filename}: cannot write the report: {error.strerror}") from error
+    return evidence
 
 
-@dataclass(frozen=True)
-class _DigitRow:
-    """A line of the table of digits."""
-
-    digit: int
-    images: int
-    precision: float
-    precision_interval: Interval
-    recall: float
-    recall_interval: Interval
-    f1: float
-    curves: Curves
-
-
-@dataclass(frozen=True)
-class _RobustnessCell:
-    """Accuracy under one level, with the same digit to see what it does; `heat` is 0-1, 1 the worst."""
-
-    resistance: Resistance
-    heat: float
-    picture: str
-
-
-def report_page(evidence: Evidence, drawings: Mapping[str, Drawing]) -> str:
-    """Return the page; `drawings` are shown by their names."""
-    return render(
+def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutorial: bytes) -> str:
+    """Return report.html, complete in itself; `tutorial` is the tutorial's confusion matrix, PNG."""
+    return _render(
         "report.html.j2",
         evidence,
-        drawings={name: drawing.svg() for name, drawing in drawings.items()},
-        mistakes=_mistakes(evidence),
+        figures={name: [_uri(svg(panel), "svg+xml") for panel in panels] for name, panels in drawn.items()},
+        tutorial=_uri(tutorial, "png"),
+        misclassified=_misclassified(evidence),
         robustness=_robustness_rows(evidence),
-        unfamiliar=[(kind, picture(kind.example)) for kind in evidence.unfamiliar],
-        machine=machine(),
+        examples=[(kind, _picture(kind.example)) for kind in evidence.out_of_distribution],
+        compared=_compared(evidence),
     )
 
 
 def model_card(evidence: Evidence) -> str:
-    """Return MODEL_CARD.md."""
-    return render("model_card.md.j2", evidence, machine=machine())
+    """Return MODEL_CARD.md, with the header that Hugging Face reads.
+
+    The environment names the owner (DIGITS_MODEL_OWNER) and the licence (DIGITS_MODEL_LICENSE).
+    """
+    owner = os.environ.get("DIGITS_MODEL_OWNER", "not stated")
+    return _render(
+        "model_card.md.j2", evidence, owner=owner, license=os.environ.get("DIGITS_MODEL_LICENSE", "unknown")
+    )
 
 
-def render(template: str, evidence: Evidence, **more: Any) -> str:
-    """Fill a template with the evidence and what follows from it directly."""
+def predictions_table(probabilities: NDArray[np.float32]) -> str:
+    """Return the most probable digit of each row of probabilities [n, 10], below the header `Predicted`."""
+    return "\n".join(["Predicted", *map(str, probabilities.argmax(axis=1))]) + "\n"
+
+
+def probabilities_table(probabilities: NDArray[np.float32]) -> str:
+    """Return probabilities [n, 10] separated by tabs, below the header `0 1 ... 9`."""
+    header = "\t".join(map(str, range(DIGITS)))
+    return "\n".join([header, *("\t".join(f"{p:.7g}" for p in row) for row in probabilities.tolist())]) + "\n"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("bytes", "KB"):
+        if count < 1000:  # noqa: PLR2004
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} MB"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people."""
+    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "minutes")):
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds / 3600:.3g} hours"
+
+
+def _render(template: str, evidence: Evidence, **more: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # only reports need it
 
     environment = Environment(  # the model card is Markdown, where escapes would show  # nosec B701
@@ -88,106 +139,79 @@ def render(template: str, evidence: Evidence, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "bytes": size, "duration": duration}
-    evaluation = evidence.evaluation
+    environment.filters |= {"bytes": size, "duration": duration, "count": "{:,}".format}
+    environment.filters["percent"] = lambda share, decimals=2: f"{share * 100:.{decimals}f} %"
     return environment.get_template(template).render(
         e=evidence,
-        manifest=evidence.record.manifest,
-        accuracy_interval=wilson(evaluation.images - evaluation.errors, evaluation.images),
-        digits=_digit_rows(evidence),
-        confusions=_confusions(evaluation.confusion),
+        s=evidence.scores,
+        manifest=evidence.manifest,
+        confusions=_confusions(evidence.scores.confusion),
         confident=CONFIDENT,
+        machine=machine(),
         **more,
     )
 
 
-def percent(share: float, decimals: int = 2) -> str:
-    """Return a share as people write it."""
-    return f"{share * 100:.{decimals}f} %"
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
-def size(count: float) -> str:
-    """Return a number of bytes as people write it."""
-    for unit in ("bytes", "KB"):
-        if count < 1000:  # noqa: PLR2004
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} MB"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people write it."""
-    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "minutes")):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds / 3600:.3g} hours"
-
-
-def picture(image: NDArray[np.uint8]) -> str:
+def _picture(image: NDArray[np.uint8]) -> str:
     """Return an image [784] as the address of a PNG inside a page."""
     from PIL import Image  # noqa: PLC0415  # only reports need it
 
     content = io.BytesIO()
     Image.fromarray(image.reshape(SIDE, SIDE)).save(content, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")
-
-
-def _digit_rows(evidence: Evidence) -> list[_DigitRow]:
-    evaluation = evidence.evaluation
-    own, taken = evaluation.confusion.sum(axis=1), evaluation.confusion.sum(axis=0)
-    return [
-        _DigitRow(
-            digit=digit,
-            images=int(own[digit]),
-            precision=float(evaluation.precision[digit]),
-            precision_interval=wilson(int(evaluation.confusion[digit, digit]), int(taken[digit])),
-            recall=float(evaluation.recall[digit]),
-            recall_interval=wilson(int(evaluation.confusion[digit, digit]), int(own[digit])),
-            f1=float(evaluation.f1[digit]),
-            curves=evidence.curves[digit],
-        )
-        for digit in range(10)
-    ]
+    return _uri(content.getvalue(), "png")
 
 
 def _confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Return (true digit, predicted digit, images) of the most frequent confusions."""
+    """Return (true digit, predicted digit, images) of the confusions that occur twice or more, the most first."""
     wrong = confusion - np.diag(confusion.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS_SHOWN]
-    pairs = [(int(i) // 10, int(i) % 10) for i in order]
-    return [
-        (true, predicted, int(wrong[true, predicted])) for true, predicted in pairs if wrong[true, predicted]
-    ]
+    triples = [(int(i) // DIGITS, int(i) % DIGITS, int(wrong.flat[i])) for i in order]
+    return [triple for triple in triples if triple[2] > 1]
 
 
-def _mistakes(evidence: Evidence) -> list[_Mistake]:
-    """Return the mistakes made with the most confidence, the surest first."""
+def _misclassified(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return the misclassified images, the most confident first."""
     predicted, digits = evidence.predicted, evidence.y_test
     confidence = evidence.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != digits)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES_SHOWN]
     return [
-        _Mistake(
-            index=int(i),
-            digit=int(digits[i]),
-            predicted=int(predicted[i]),
-            confidence=float(confidence[i]),
-            of_truth=float(evidence.probabilities[i, digits[i]]),
-            picture=picture(evidence.x_test[i]),
-        )
-        for i in worst
+        {
+            "index": int(i),
+            "digit": int(digits[i]),
+            "predicted": int(predicted[i]),
+            "confidence": float(confidence[i]),
+            "picture": _picture(evidence.x_test[i]),
+        }
+        for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISCLASSIFIED_SHOWN]
     ]
 
 
-def _robustness_rows(evidence: Evidence) -> list[tuple[str, list[_RobustnessCell]]]:
-    """Return a row a corruption, a cell a level."""
-    examples = np.flatnonzero(evidence.y_test == _ROBUSTNESS_EXAMPLE_DIGIT)
-    example = evidence.x_test[examples[:1] if len(examples) else [0]]
-    rows: dict[str, list[_RobustnessCell]] = {}
-    for each in evidence.robustness.resistances:
-        loss = evidence.robustness.clean_accuracy - each.accuracy
+def _robustness_rows(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """Return a row for each kind of corruption with a cell for each strength; `heat` is 0-1, 1 the worst."""
+    positions = np.flatnonzero(evidence.y_test == _EXAMPLE_DIGIT)
+    example = evidence.x_test[positions[:1] if len(positions) else [0]]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for corruption, accuracy in evidence.robustness.accuracy.items():
         # The root keeps small losses visible beside large ones.
-        heat = float(np.sqrt(np.clip(loss, 0, 1)))
-        shown = picture(corrupt(example, each.level, seed=1)[0])
-        rows.setdefault(each.corruption.title, []).append(_RobustnessCell(each, heat, shown))
-    return list(rows.items())
+        heat = float(np.sqrt(np.clip(evidence.robustness.clean_accuracy - accuracy, 0, 1)))
+        picture = _picture(corruption.apply(example)[0])
+        cell = {"level": corruption.level, "accuracy": accuracy, "heat": heat, "picture": picture}
+        rows.setdefault(corruption.title, []).append(cell)
+    return rows
+
+
+def _compared(evidence: Evidence) -> list[tuple[str, str, str, str]]:
+    """Return rows of title, this run's value, the stable version's, and better, worse or same."""
+    mine = run_metrics(evidence)
+    theirs = evidence.stable.metrics if evidence.stable else {}
+    rows = []
+    for key, (title, form, more_is_better) in _COMPARED.items():
+        if theirs.get(key) is not None:
+            ours, other = form.format(mine[key]), form.format(theirs[key])
+            better = "better" if (mine[key] > theirs[key]) == more_is_better else "worse"
+            rows.append((title, ours, other, "same" if ours == other else better))
+    return rows

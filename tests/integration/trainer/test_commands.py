@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
+from trainer.observer import Epoch
+from trainer.tensorboard import TensorBoard
 
 from trainer.backend import tf
 from trainer.cli import main
 from trainer.evaluation.mistakes import write_mistakes
-from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
-from trainer.observer import Epoch
 from trainer.run import Run
-from trainer.tensorboard import TensorBoard
 
 
 def finished(folder: Path, wrong: int) -> str:

@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from trainer.manifest import DataFacts, Manifest, choose_golden, manifest_table
-from trainer.publish import publish
-from trainer.repository import versions
+from tests.runs import make_run
+from trainer.repository.publish import publish
+from trainer.repository.versions import versions
 from trainer.run import Run
 
 KILLS = 20
@@ -20,7 +19,7 @@ KILLS = 20
 PUBLISH_FOR_EVER = """
 import sys
 from pathlib import Path
-from trainer.publish import Label, publish
+from trainer.repository.publish import Label, publish
 from trainer.run import Run
 run, repository = Run(Path(sys.argv[1])), Path(sys.argv[2])
 print("ready", flush=True)
@@ -31,16 +30,7 @@ while True:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    run = Run(tmp_path / "run")
-    run.report.mkdir(parents=True)
-    run.model.write_bytes(os.urandom(300_000))
-    (run.report / "metrics.json").write_text("{}")
-    images = np.zeros((10, 784), np.uint8)
-    golden = choose_golden(images, np.arange(10), np.eye(10, dtype=np.float32))
-    data = DataFacts("sample", "0" * 64, 3600, 400, 1000)
-    manifest = Manifest("digits", 1, 30_634, data, {}, None, 0.99, golden)
-    run.finish(manifest_table(manifest, run.folder), "fingerprint")
-    return run
+    return make_run(tmp_path / "run", model=os.urandom(300_000))
 
 
 def verify(folder: Path) -> None:

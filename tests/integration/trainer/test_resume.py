@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from trainer.checkpoint import Checkpoint
+from trainer.layers import Dropout
+from trainer.observer import Observer
+from trainer.stop import Stopped
+
 from trainer.cli import main
 from trainer.data.dataset import Split
 from trainer.data.sample import load_sample
 from trainer.errors import TrainerError
 from trainer.fit import Course, Fitted, fit_network
-from trainer.layers import Dropout
-from trainer.observer import Observer
 from trainer.recipe import EarlyStopping, Recipe, load_recipe
-from trainer.stop import Stopped
 
 EPOCHS = 3
 

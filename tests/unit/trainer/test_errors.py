@@ -3,8 +3,8 @@ import resource
 from pathlib import Path
 
 import pytest
-
 from trainer.checkpoint import write_durably
+
 from trainer.errors import writing
 
 

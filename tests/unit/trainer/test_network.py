@@ -42,4 +42,7 @@ def test_normalization_follows_the_batch_while_training() -> None:
     y = layer(x, training=True).numpy()
     np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(axis=(0, 1, 2)), 1, atol=1e-3)
+    # The first batch counts in full: an average would hold on to the initial zeros.
     np.testing.assert_allclose(layer.mean, x.numpy().mean(axis=(0, 1, 2)), rtol=1e-4)
+    layer(x + 1.0, training=True)
+    np.testing.assert_allclose(layer.mean, x.numpy().mean(axis=(0, 1, 2)) + 0.9, rtol=1e-4)

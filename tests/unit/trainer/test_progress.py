@@ -1,37 +1,33 @@
 import io
 
-from trainer.data.dataset import Dataset, Split
-from trainer.data.sample import load_sample
-from trainer.observer import Epoch
+from rich.console import Console
+
 from trainer.progress import Progress
-from trainer.recipe import load_recipe
+from trainer.run import Epoch
 
 EPOCH = Epoch(1, 25, 0.5, 0.9, 0.4, 0.95, 1e-3, 2.0)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def shown(stream: io.StringIO) -> str:
-    data: Dataset = load_sample()
-    progress = Progress(load_recipe("digits"), stream)
-    progress.loaded(data, Split(data.x_train, data.y_train, data.x_test, data.y_test), 25)
-    progress.step(0, 14, 28)
+def shown(*, terminal: bool) -> str:
+    stream = io.StringIO()
+    progress = Progress(Console(file=stream, force_terminal=terminal, width=120, highlight=False))
+    assert list(progress.steps(1, 25, 28)) == list(range(28))
     progress.epoch(EPOCH)
+    with progress.stages(("export", "report")) as stage:
+        stage("export")
+        stage("report")
     return stream.getvalue()
 
 
 def test_plain_lines_where_nobody_watches() -> None:
-    text = shown(io.StringIO())
-    assert "\r" not in text
-    assert "30,634 parameters" in text
-    assert "4,000 images to train on, 1,000 to validate, 1,000 held out" in text
-    assert text.splitlines()[-1].split() == ["1/25", "0.5000", "90.00%", "95.00%", "2.0"]
+    (line,) = shown(terminal=False).splitlines()
+    assert line.split() == [
+        *("1/25", "loss", "0.5000", "accuracy", "90.00%"),
+        *("val_loss", "0.4000", "val_accuracy", "95.00%", "2.0", "s"),
+    ]
 
 
-def test_bar_moves_on_a_terminal_and_is_written_over() -> None:
-    bar, line = shown(Terminal()).split("\r")[1:]
-    assert bar == "    1  [============            ] 14/28"
-    assert line.startswith("\033[K  1/25")
+def test_bars_move_on_a_terminal_for_epochs_and_for_what_follows() -> None:
+    text = shown(terminal=True)
+    assert "28/28" in text
+    assert "report" in text

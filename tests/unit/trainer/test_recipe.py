@@ -1,16 +1,16 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trainer.errors import RecipeError
-from trainer.layers import Conv2D
-from trainer.recipe import load_recipe, parse_recipe, shipped_recipes
-from trainer.schema import read, to_toml
+from trainer.network import served_network
+from trainer.recipe import Recipe, load_recipe, shipped_recipes
 
 MINIMAL = """
 summary = "one layer"
 [[layers]]
-kind = "dense"
+class = "Dense"
 units = 10
 activation = "softmax"
 [fit]
@@ -19,60 +19,100 @@ batch_size = 10
 """
 
 
+def recipe(folder: Path, text: str = MINIMAL) -> Recipe:
+    path = folder / "mine.toml"
+    path.write_text(text)
+    return load_recipe(str(path))
+
+
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_shipped_recipe_reads(name: str) -> None:
+def test_shipped_recipe_has_the_parameters_that_it_states(name: str) -> None:
     assert load_recipe(name).name == name
-
-
-def test_one_number_stands_for_height_and_width() -> None:
-    assert read(Conv2D, {"filters": 2, "kernel_size": 5}, "r") == Conv2D(filters=2, kernel_size=(5, 5))
-
-
-def test_resolved_recipe_reads_as_the_same_recipe() -> None:
-    for name in shipped_recipes():
-        recipe = load_recipe(name)
-        assert parse_recipe(to_toml(recipe), name, "r.toml") == recipe
-
-
-def test_layers_that_do_not_fit_together_are_named() -> None:
-    with pytest.raises(RecipeError, match=r"r\.toml\.layers\[1\] \(conv2d\): gets \(10,\), expected height"):
-        parse_recipe(MINIMAL + '[[layers]]\nkind = "conv2d"\nfilters = 2\n', "r", "r.toml")
-
-
-def test_last_layer_must_give_one_number_a_digit() -> None:
-    with pytest.raises(RecipeError, match=r"the last gives \(9,\), expected \(10,\)"):
-        parse_recipe(MINIMAL.replace("units = 10", "units = 9"), "r", "r.toml")
+    assert load_recipe(name).parameters is not None
+    served_network(load_recipe(name))
 
 
 def test_recipe_is_named_after_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(MINIMAL)
-    assert load_recipe(str(path)).name == "mine"
+    assert recipe(tmp_path).name == "mine"
+
+
+def test_resolved_recipe_reads_as_the_same_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "digits.json"
+    for name in shipped_recipes():
+        path.write_bytes(msgspec.json.encode(load_recipe(name)))
+        assert msgspec.structs.replace(load_recipe(str(path)), source=name) == load_recipe(name)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("units", "unit"), "r.toml.layers[0].unit: unknown key, allowed here: units, activation"),
-        (("units = 10", ""), "r.toml.layers[0].units: missing, expected a whole number, at least 1"),
-        (("units = 10", "units = 0"), "r.toml.layers[0].units: 0, expected a whole number, at least 1"),
-        (("units = 10", "units = 1.5"), "r.toml.layers[0].units: 1.5, expected a whole number"),
-        (("units = 10", "units = true"), "r.toml.layers[0].units: True, expected a whole number"),
-        (('"softmax"', '"sofmax"'), "r.toml.layers[0].activation: 'sofmax', expected one of linear, "),
-        (('"dense"', '"dens"'), "r.toml.layers[0].kind: 'dens', expected one of "),
-        (("epochs = 1", "epochs = 1\nepoch = 1"), "r.toml.fit.epoch: unknown key, allowed here: epochs, "),
-        (("[fit]", "[fitt]"), "r.toml.fitt: unknown key, allowed here: summary, "),
-        (("[[layers]]", "[layers]"), "r.toml.layers: {"),
-        (("[fit]", "[fit"), "r.toml: not TOML: "),
+        (("epochs = 1", "epochs = 1\nepoch = 1"), "fit.epoch: unknown key; available: epochs, batch_size, "),
+        (("[fit]", "[fitt]"), "fitt: unknown key; available: summary, layers"),
+        (("epochs = 1", "epochs = 0"), "fit.epochs: Expected `int` >= 1"),
+        (("epochs = 1", "epochs = true"), "fit.epochs: Expected `int`"),
+        (("epochs = 1\n", ""), "fit: Object missing required field `epochs`"),
+        (("[fit]", "[augment]\nshift = 1\n[fit]"), "augment.shift: unknown key; available: shift_pixels, "),
+        (("[[layers]]", "[layers]"), "layers: Expected `array`"),
+        (("[fit]", "[fit"), "Expected ']'"),
+        (('class = "Dense"', ""), "layers[0].class: missing, expected a Keras layer"),
     ],
 )
-def test_mistake_is_named_with_what_was_expected(change: tuple[str, str], message: str) -> None:
+def test_mistake_outside_of_keras_names_file_table_and_key(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(RecipeError) as refused:
-        parse_recipe(MINIMAL.replace(*change), "r", "r.toml")
-    assert str(refused.value).startswith(message)
+        recipe(tmp_path, MINIMAL.replace(*change))
+    assert str(refused.value).startswith(f"{tmp_path}/mine.toml: {message}")
 
 
-def test_unknown_recipe_is_told_the_known_ones() -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("units = 10", "unit = 10"), "layers[0].unit: unknown argument of Dense; available: activation, "),
+        (
+            ("units = 10", "units = -1"),
+            "layers[0].units: Received an invalid value for `units`, expected a positive",
+        ),
+        (("units = 10", ""), "layers[0] (Dense): "),
+        (("units = 10", "units = 9"), "layers[0]: answers [9] for an image, expected 10 probabilities"),
+        (
+            ('"softmax"', '"sofmax"'),
+            "layers[0].activation: Could not interpret activation function identifier: sofmax",
+        ),
+        (('"Dense"', '"Dens"'), "layers[0].class: keras.layers has no 'Dens'; did you mean Dense?"),
+        (
+            ('"softmax"', '"softmax"\nnormalize = true'),
+            "layers[0].normalize: True for Dense, expected true for a Conv2D",
+        ),
+        (
+            ("[fit]", '[[layers]]\nclass = "Conv2D"\nfilters = 2\nkernel_size = 3\n[fit]'),
+            "layers[1] (Conv2D): ",
+        ),
+        (("[[layers]]", "parameters = 5\n[[layers]]"), "parameters: 5, the network has 7,850"),
+    ],
+)
+def test_mistake_in_keras_words_says_what_keras_says(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        served_network(recipe(tmp_path, MINIMAL.replace(*change)))
+    assert str(refused.value).startswith(f"{tmp_path}/mine.toml: {message}")
+
+
+def test_old_form_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r'layers\[0\]\.kind = "max_pooling2d": .* class = "MaxPooling2D"'):
+        recipe(tmp_path, MINIMAL.replace('class = "Dense"', 'kind = "max_pooling2d"'))
+
+
+def test_nested_keras_objects_reach_the_layer(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "units = 10", 'units = 10\nkernel_initializer = { class = "Constant", value = 0.5 }'
+    )
+    layer = served_network(recipe(tmp_path, text)).layers[0]
+    assert (layer.get_weights()[0] == 0.5).all()
+
+
+def test_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"nonesuch: no such recipe or file, .*digits"):
         load_recipe("nonesuch")
 

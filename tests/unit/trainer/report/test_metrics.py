@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.report.evidence import Evidence, Integers
+from trainer.report.evidence import Evidence, Int8
 from trainer.report.metrics import metrics_text, run_metrics
 
 GOLDEN = Path(__file__).with_name("metrics_keys.txt")
@@ -16,9 +16,9 @@ def test_keys_are_the_golden_ones(evidence: Evidence) -> None:
     )
 
 
-def test_model_in_integers_has_keys_of_its_own(evidence: Evidence) -> None:
-    integers = Integers(accuracy=0.8, same_digits=0.999, model_bytes=9000, latency=evidence.latency)
-    table = run_metrics(dataclasses.replace(evidence, integers=integers))
+def test_8_bit_model_has_keys_of_its_own(evidence: Evidence) -> None:
+    int8 = Int8(accuracy=0.8, same_digits=0.999, model_bytes=9000, latency=evidence.latency)
+    table = run_metrics(dataclasses.replace(evidence, int8=int8))
     own = [key for key in table if key.startswith("int8_")]
     assert own[:3] == ["int8_test_accuracy", "int8_same_digits_share", "int8_model_bytes"]
     assert set(own[3:]) == {f"int8_{key}" for key in table if key.startswith(("latency_", "throughput_"))}
@@ -33,7 +33,7 @@ def test_table_is_flat_but_for_the_confusion_matrix_and_is_json(evidence: Eviden
 
 def test_numbers_agree_with_each_other(evidence: Evidence) -> None:
     table = run_metrics(evidence)
-    confusion = evidence.evaluation.confusion
+    confusion = evidence.scores.confusion
     assert confusion.sum() == table["test_images"] == 1000
     assert table["test_accuracy"] == confusion.trace() / 1000 == 1 - table["test_errors_images"] / 1000
     assert table["test_accuracy_low"] < table["test_accuracy"] < table["test_accuracy_high"]
@@ -41,3 +41,4 @@ def test_numbers_agree_with_each_other(evidence: Evidence) -> None:
     assert table["robustness_clean_accuracy"] == pytest.approx(table["test_accuracy"])
     assert table["fit_duration_seconds"] == 4.5
     assert table["epochs"] == 3
+    assert table["validation_accuracy"] == 0.9  # of the exported epoch, the second

@@ -1,0 +1,188 @@
+"""Fitting 500 images: repeatable, resumable, stoppable, and each setting has its effect."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from trainer.backend import create_loss, create_optimizer
+from trainer.data import Dataset, Split, load_data
+from trainer.errors import RecipeError, Stopped, TrainerError
+from trainer.fit import FitResult, fit
+from trainer.progress import Progress
+from trainer.recipe import Recipe, load_recipe
+from trainer.run import Checkpoint, Epoch
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    data: Dataset = load_data("sample")
+    return Split(data.x_train[:500], data.y_train[:500], data.x_test[:200], data.y_test[:200])
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """Every source of randomness at once: shuffling, augmentation, averaged weights, dropout."""
+    fast = load_recipe("fast")
+    *layers, last = fast.layers
+    dropout = {"class": "Dropout", "rate": 0.2}
+    return replace(fast, layers=[*layers, dropout, last], fit=replace(fast.fit, precision="float32"))
+
+
+class Quiet(Progress):
+    """Shows nothing; sets `stop` at a step of an epoch."""
+
+    def __init__(self, stop: threading.Event | None = None, at: tuple[int, int] = (0, 0)) -> None:
+        self._stop, self._at = stop, at
+
+    def steps(self, epoch: int, epochs: int, steps: int) -> Iterator[int]:
+        del epochs
+        for step in range(steps):
+            if self._stop is not None and (epoch, step) == self._at:
+                self._stop.set()
+            yield step
+
+    def epoch(self, epoch: Epoch) -> None:
+        del epoch
+
+
+def run(
+    recipe: Recipe, split: Split, epochs: int = EPOCHS, progress: Progress | None = None, **more: Any
+) -> FitResult:
+    progress = progress or Quiet()
+    return fit(recipe, split, epochs=epochs, seed=7, policy="float32", progress=progress, **more)
+
+
+def same_weights(one: FitResult, other: FitResult) -> bool:
+    pairs = zip(one.network.get_weights(), other.network.get_weights(), strict=True)
+    return all(np.array_equal(first, second) for first, second in pairs)
+
+
+def figures(result: FitResult) -> list[tuple[float, ...]]:
+    return [(e.loss, e.accuracy, e.val_loss, e.val_accuracy, e.learning_rate) for e in result.history]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe: Recipe, split: Split) -> FitResult:
+    return run(recipe, split)
+
+
+def test_same_seed_gives_the_same_weights(recipe: Recipe, split: Split, uninterrupted: FitResult) -> None:
+    assert same_weights(run(recipe, split), uninterrupted)
+
+
+@pytest.mark.parametrize("at", [(1, 2), (2, 0), (3, 1)])
+def test_resumed_training_equals_the_uninterrupted_one(
+    recipe: Recipe, split: Split, uninterrupted: FitResult, tmp_path: Path, at: tuple[int, int]
+) -> None:
+    checkpoint, stop = Checkpoint(tmp_path / "checkpoint.npz"), threading.Event()
+    with pytest.raises(Stopped, match=f"stopped in epoch {at[0]}"):
+        run(recipe, split, progress=Quiet(stop, at), checkpoint=checkpoint, stop=stop)
+    assert (at[0] == 1) == (checkpoint.load() is None)
+    resumed = run(recipe, split, checkpoint=checkpoint)
+    assert same_weights(resumed, uninterrupted)
+    assert figures(resumed) == figures(uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def restoring(recipe: Recipe) -> Recipe:
+    """Nothing improves by that much, so the first epoch stays the best; training ends after three."""
+    optimizer = {"class": "Adam", "learning_rate": 1e-3}
+    stopping = {"patience": 2, "min_delta": 100.0, "restore_best_weights": True}
+    plateau = {"patience": 1, "factor": 0.5, "min_delta": 100.0}
+    fitting = replace(recipe.fit, optimizer=optimizer, early_stopping=stopping, reduce_lr_on_plateau=plateau)
+    return replace(recipe, fit=fitting)
+
+
+def test_early_stopping_restores_the_best_epoch_resumed_or_not(
+    restoring: Recipe, split: Split, tmp_path: Path
+) -> None:
+    first = run(restoring, split, epochs=1)
+    restored = run(restoring, split, epochs=9)
+    assert (len(restored.history), restored.exported_epoch) == (3, 0)
+    assert same_weights(first, restored)
+    assert [epoch.learning_rate for epoch in restored.history] == pytest.approx([1e-3, 1e-3, 5e-4])
+
+    checkpoint, stop = Checkpoint(tmp_path / "checkpoint.npz"), threading.Event()
+    with pytest.raises(Stopped):
+        run(restoring, split, epochs=9, progress=Quiet(stop, (3, 0)), checkpoint=checkpoint, stop=stop)
+    resumed = run(restoring, split, epochs=9, checkpoint=checkpoint)
+    assert same_weights(resumed, restored)
+    assert figures(resumed) == figures(restored)
+
+
+def test_validation_loss_is_the_recipes_own(recipe: Recipe, split: Split) -> None:
+    fitting = replace(recipe.fit, loss="mean_squared_error")
+    result = run(replace(recipe, fit=fitting), split, epochs=1)
+    images = split.x_validation.astype(np.float32)
+    error = (result.network(images, training=False).numpy() - np.eye(10)[split.y_validation]) ** 2
+    assert result.history[0].val_loss == pytest.approx(error.mean(), rel=1e-4)
+
+
+def test_regularizer_of_a_layer_is_part_of_the_loss(recipe: Recipe, split: Split) -> None:
+    layers = [*recipe.layers[:-1], recipe.layers[-1] | {"kernel_regularizer": {"class": "L2", "l2": 1.0}}]
+    plain, regularized = run(recipe, split, epochs=1), run(replace(recipe, layers=layers), split, epochs=1)
+    assert regularized.history[0].loss > plain.history[0].loss + 1
+
+
+def test_training_that_diverges_is_an_error(recipe: Recipe, split: Split) -> None:
+    fitting = replace(recipe.fit, optimizer={"class": "SGD", "learning_rate": 1e30})
+    with pytest.raises(TrainerError, match=r"training diverged: loss .* in epoch 1"):
+        run(replace(recipe, fit=fitting), split)
+
+
+def test_schedule_in_epochs_ends_with_the_training(recipe: Recipe) -> None:
+    optimizer = create_optimizer(recipe, steps_per_epoch=10, epochs=5)
+    schedule = optimizer.get_config()["learning_rate"]["config"]
+    assert (schedule["warmup_steps"], schedule["decay_steps"]) == (10, 40)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "Adamm"}, "fit.optimizer.class: keras.optimizers has no 'Adamm'; did you mean Adam"),
+        (
+            {"optimizer": {"class": "SGD", "momentun": 1}},
+            "fit.optimizer.momentun: unknown argument of SGD; available",
+        ),
+        (
+            {"optimizer": {"class": "SGD", "learning_rate": {"class": "CosineDecay", "warmup_epoch": 1}}},
+            "fit.optimizer.learning_rate.warmup_epoch: unknown argument of CosineDecay",
+        ),
+        (
+            {"loss": "crossentropy"},
+            "fit.loss: Could not interpret loss identifier: crossentropy; available: ",
+        ),
+        ({"loss": {"class": "Huber", "delt": 1}}, "fit.loss.delt: unknown argument of Huber"),
+        (
+            {"early_stopping": {"patients": 3}},
+            "fit.early_stopping.patients: unknown argument of EarlyStopping",
+        ),
+        (
+            {"early_stopping": {"monitor": "val_auc"}},
+            "fit.early_stopping.monitor: 'val_auc', expected one of loss",
+        ),
+        ({"reduce_lr_on_plateau": {"factor": 0.5}}, "fit.reduce_lr_on_plateau: cannot change a schedule"),
+    ],
+)
+def test_mistake_names_table_and_key(
+    recipe: Recipe, split: Split, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        run(replace(recipe, fit=replace(recipe.fit, **change)), split)
+    assert str(refused.value).startswith(f"fast: {message}")
+
+
+@pytest.mark.parametrize(
+    "loss", ["sparse_categorical_crossentropy", {"class": "SparseCategoricalCrossentropy"}]
+)
+def test_sparse_losses_take_digits(recipe: Recipe, loss: Any) -> None:
+    digits, probabilities = np.array([1, 2]), np.full((2, 10), 0.1, np.float32)
+    found = create_loss(replace(recipe, fit=replace(recipe.fit, loss=loss)))(digits, probabilities)
+    assert float(found) == pytest.approx(np.log(10), rel=1e-4)

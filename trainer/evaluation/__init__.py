@@ -1,1 +1,0 @@
-"""How good a model is, measured on images that it was never trained on."""

@@ -1,0 +1,168 @@
+"""Predictions of a model file or a network, Keras or ONNX, and their parity."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data import DIGITS, PIXELS
+from trainer.errors import ParityError, TrainerError
+
+Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From uint8 images [n, 784] to float32 probabilities [n, 10]."""
+
+MAX_DIFFERENCE = 1e-4
+"""Largest difference of a probability between Keras and the exported graph."""
+
+_KERAS_BATCH_IMAGES = 500
+# Past 256 images the first convolution's output no longer fits a core's cache.
+_ONNX_BATCH_IMAGES = 64
+# Softmax in half precision still sums to 1 within this.
+_SUM_TOLERANCE = 1e-2
+_HDF5_MAGIC = b"\x89HDF"
+_ONNX_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+
+
+def load_model(path: Path) -> Predictor:
+    """Return the predictor of a model file: ONNX, Keras (.keras) or HDF5 (.h5); of a folder, its model.onnx.
+
+    The model may take images in any shape of 784 numbers, as uint8 or float32, with pixels 0-255. Raises
+    TrainerError when the file is no such model; the predictor does when it returns no probabilities.
+    """
+    path = path / "model.onnx" if path.is_dir() else path
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HDF5_MAGIC))
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}") from error
+    is_keras = head.startswith(_HDF5_MAGIC) or zipfile.is_zipfile(path)
+    predict = keras_predictor(load_network(path)) if is_keras else onnx_predictor(path)
+
+    def checked(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities = predict(images)
+        if probabilities.shape != (len(images), DIGITS):
+            shape = list(probabilities.shape[1:])
+            raise TrainerError(f"{path}: returns shape {shape} for each image, expected {DIGITS} probabilities")
+        sums = probabilities.sum(axis=1)
+        wrong = ~((np.abs(sums - 1) <= _SUM_TOLERANCE) & (probabilities >= 0).all(axis=1))
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise TrainerError(
+                f"{path}: the output for image {row + 1} sums to {sums[row]:.3g}, "
+                "expected probabilities (does the network end in softmax?)"
+            )
+        return probabilities
+
+    return checked
+
+
+def load_network(path: Path) -> Any:
+    """Return the Keras network in a file, ready to predict. Raises TrainerError."""
+    from trainer.backend import keras  # noqa: PLC0415  # seconds to import, and an ONNX model needs none of it
+
+    try:
+        network = keras.models.load_model(path, compile=False)
+    except Exception as error:  # anything may be wrong with a damaged archive
+        raise TrainerError(f"{path}: cannot be loaded as a Keras model: {_first_line(error)}") from error
+    _image_shape(path, network.input_shape[1:])
+    return network
+
+
+def keras_predictor(network: Any) -> Predictor:
+    """Return the predictor of a Keras network, compiled once."""
+    from trainer.backend import tf  # noqa: PLC0415  # seconds to import
+
+    shape = network.input_shape[1:]
+    signature = [tf.TensorSpec((None, *shape), tf.uint8)]
+
+    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]  # tensorflow ships no types
+    def forward(images: Any) -> Any:
+        return network(tf.cast(images, tf.float32), training=False)
+
+    return _in_batches(lambda images: forward(images.reshape(-1, *shape)).numpy(), _KERAS_BATCH_IMAGES)
+
+
+def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
+    """Return the predictor of an ONNX model on the CPU, on all cores or on this many threads.
+
+    Raises TrainerError when the file is no model, or one that does not take images.
+    """
+    import onnxruntime as ort  # noqa: PLC0415  # only needed once there is a model to run
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait by spinning take twice the time on a shared machine, and win nothing here.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class of their own
+        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {_first_line(error)}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in _ONNX_DTYPES:
+        found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in inputs)
+        raise TrainerError(f"{path}: takes {found}, expected one tensor of uint8 or float")
+    batch, *sizes = inputs[0].shape
+    shape = _image_shape(path, sizes)
+    if isinstance(batch, int):
+        raise TrainerError(f"{path}: takes exactly {batch} images at a time, expected any number")
+    name, dtype = inputs[0].name, _ONNX_DTYPES[inputs[0].type]
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        probabilities: NDArray[np.float32] = session.run(
+            None, {name: images.reshape(-1, *shape).astype(dtype, copy=False)}
+        )[0]
+        return probabilities
+
+    return _in_batches(run, _ONNX_BATCH_IMAGES)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Agreement of two sets of probabilities."""
+
+    images: int
+    max_difference: float
+
+
+def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:
+    """Compare probabilities [n, 10] of the trained network with those of the exported graph.
+
+    Raises ParityError unless every digit is the same and no probability differs by more than 1e-4.
+    """
+    if expected.shape != exported.shape:
+        raise ParityError(f"exported graph returns {exported.shape}, expected {expected.shape}")
+    digits, exported_digits = expected.argmax(axis=1), exported.argmax(axis=1)
+    if (wrong := np.flatnonzero(digits != exported_digits)).size:
+        first = wrong[0]
+        raise ParityError(
+            f"exported graph: {wrong.size} of {len(digits)} digits differ; test image {first} is "
+            f"{exported_digits[first]}, expected {digits[first]} as in Keras"
+        )
+    difference = np.abs(expected - exported)
+    # A NaN is not greater than the limit, so ask for the opposite.
+    if not (difference <= MAX_DIFFERENCE).all():
+        row = int(np.nan_to_num(difference, nan=np.inf).max(axis=1).argmax())
+        raise ParityError(
+            f"exported graph: probabilities of test image {row} differ by {difference[row].max():.1e}, "
+            f"expected at most {MAX_DIFFERENCE:.0e}"
+        )
+    return Parity(len(digits), float(difference.max()))
+
+
+def _image_shape(path: Path, sizes: Sequence[Any]) -> tuple[int, ...]:
+    if not all(isinstance(size, int) for size in sizes) or int(np.prod(sizes)) != PIXELS:
+        raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected {PIXELS} numbers (28x28)")
+    return tuple(sizes)
+
+
+def _in_batches(run: Predictor, size: int) -> Predictor:
+    return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,213 @@
+"""Accuracy on corrupted digits, and confidence on out-of-distribution images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from trainer.data import PIXELS, SIDE
+from trainer.export.predictor import Predictor
+
+CONFIDENT = 0.9
+"""A confidence that people would act on."""
+
+MAX_IMAGES = 2000
+"""More would take long on a slow network and move no figure by more than a point."""
+
+_OOD_IMAGES = 500
+_SEED = 28
+_WHITE = 255.0
+_CENTRE = np.full(2, (SIDE - 1) / 2)
+
+Pixels = NDArray[np.float64]
+"""Images float64 [n, 28, 28] in 0-255."""
+
+Corrupt = Callable[[Pixels, float, np.random.Generator], Pixels]
+"""From images, a strength and a random generator to corrupted images."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A kind of corruption at one strength; `key` is its part of a metric's name, `level` is for people."""
+
+    name: str
+    title: str
+    key: str
+    level: str
+    strength: float
+    function: Corrupt
+
+    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return uint8 images [n, 784] corrupted, the same way each time."""
+        pixels = images.reshape(-1, SIDE, SIDE).astype(np.float64)
+        corrupted = self.function(pixels, self.strength, np.random.default_rng(_SEED))
+        return np.clip(np.rint(corrupted), 0, _WHITE).astype(np.uint8).reshape(len(images), -1)
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Accuracy of the same images clean and under every corruption."""
+
+    images: int
+    clean_accuracy: float
+    accuracy: dict[Corruption, float]
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over all corruptions."""
+        return float(np.mean(list(self.accuracy.values())))
+
+    @property
+    def worst(self) -> Corruption:
+        """The corruption that costs most."""
+        return min(self.accuracy, key=lambda each: self.accuracy[each])
+
+
+def measure_robustness(
+    predict: Predictor, images: NDArray[np.uint8], digits: NDArray[np.int64]
+) -> Robustness:
+    """Corrupt up to 2,000 test images [n, 784], spread evenly over the set, and measure the accuracy."""
+    chosen = np.unique(np.linspace(0, len(digits) - 1, min(len(digits), MAX_IMAGES)).astype(np.int64))
+    x, y = images[chosen], digits[chosen]
+
+    def accuracy(corrupted: NDArray[np.uint8]) -> float:
+        return float((predict(corrupted).argmax(axis=1) == y).mean())
+
+    return Robustness(len(y), accuracy(x), {each: accuracy(each.apply(x)) for each in CORRUPTIONS})
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfDistribution:
+    """Confidence on one kind of image without a digit.
+
+    `confident_share` had confidence 0.9 or more. `auroc` is the probability that such an image gets less
+    confidence than a test image: 1 is perfect, 0.5 is chance.
+    """
+
+    name: str
+    title: str
+    images: int
+    mean_confidence: float
+    confident_share: float
+    auroc: float
+    example: NDArray[np.uint8]
+
+
+def measure_out_of_distribution(
+    predict: Predictor, images: NDArray[np.uint8], confidence: NDArray[np.float32]
+) -> tuple[OutOfDistribution, ...]:
+    """Predict images without digits, random and made of test images [n, 784] with their confidence [n]."""
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  # a second to import
+
+    rng = np.random.default_rng(_SEED)
+    some = images[rng.integers(0, len(images), _OOD_IMAGES)]
+    kinds = {
+        "noise": ("Uniform noise", rng.integers(0, 256, (_OOD_IMAGES, PIXELS), np.uint8)),
+        "shuffled": ("A digit's pixels, shuffled", rng.permuted(some, axis=1)),
+        "clouds": ("Smooth clouds", _clouds(rng)),
+        "lines": ("Straight lines", _lines(rng)),
+        "blank": ("Blank", np.zeros((1, PIXELS), np.uint8)),
+        "full": ("All white", np.full((1, PIXELS), 255, np.uint8)),
+    }
+    results = []
+    for name, (title, unknown) in kinds.items():
+        theirs = predict(unknown).max(axis=1)
+        is_digit = np.repeat([1, 0], [len(confidence), len(theirs)])
+        results.append(
+            OutOfDistribution(
+                name=name,
+                title=title,
+                images=len(unknown),
+                mean_confidence=float(theirs.mean()),
+                confident_share=float((theirs >= CONFIDENT).mean()),
+                auroc=float(roc_auc_score(is_digit, np.concatenate([confidence, theirs]))),
+                example=unknown[0],
+            )
+        )
+    return tuple(results)
+
+
+def _clouds(rng: np.random.Generator) -> NDArray[np.uint8]:
+    smooth = ndimage.gaussian_filter(rng.normal(size=(_OOD_IMAGES, SIDE, SIDE)), (0, 3, 3))
+    low, high = smooth.min(axis=(1, 2), keepdims=True), smooth.max(axis=(1, 2), keepdims=True)
+    return np.asarray(255 * (smooth - low) / (high - low), np.uint8).reshape(-1, PIXELS)
+
+
+def _lines(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Two random strokes across the image, about as thick as a pen's."""
+    y, x = np.mgrid[:SIDE, :SIDE] - _CENTRE[0]
+    angle = rng.uniform(0, np.pi, (_OOD_IMAGES, 2, 1, 1))
+    offset = rng.uniform(-8, 8, (_OOD_IMAGES, 2, 1, 1))
+    distance = np.abs(x * np.cos(angle) + y * np.sin(angle) - offset).min(axis=1)
+    return np.asarray(255 * np.clip(2 - distance, 0, 1), np.uint8).reshape(-1, PIXELS)
+
+
+def _affine(pixels: Pixels, matrices: Pixels, shifts: Pixels | None = None) -> Pixels:
+    """Sample each image at its matrix [n, 2, 2] times (y, x) about the centre, plus its shift [n, 2]."""
+    shifts = np.zeros((len(pixels), 2)) if shifts is None else shifts
+    return np.stack(
+        [
+            ndimage.affine_transform(image, matrix, _CENTRE - matrix @ _CENTRE + shift, order=1)
+            for image, matrix, shift in zip(pixels, matrices, shifts, strict=True)
+        ]
+    )
+
+
+def _shift(pixels: Pixels, distance: float, rng: np.random.Generator) -> Pixels:
+    angle = rng.integers(0, 8, len(pixels)) * (np.pi / 4)
+    shifts = np.rint(distance * np.stack([np.sin(angle), np.cos(angle)], axis=1))
+    return _affine(pixels, np.broadcast_to(np.eye(2), (len(pixels), 2, 2)), shifts)
+
+
+def _rotate(pixels: Pixels, degrees: float, rng: np.random.Generator) -> Pixels:
+    angle = np.radians(degrees) * rng.choice([-1.0, 1.0], len(pixels))
+    cos, sin = np.cos(angle), np.sin(angle)
+    return _affine(pixels, np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2))
+
+
+def _shear(pixels: Pixels, slope: float, rng: np.random.Generator) -> Pixels:
+    matrices = np.tile(np.eye(2), (len(pixels), 1, 1))
+    matrices[:, 1, 0] = slope * rng.choice([-1.0, 1.0], len(pixels))
+    return _affine(pixels, matrices)
+
+
+def _scale(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
+    return _affine(pixels, np.broadcast_to(np.eye(2) * (100 / percent), (len(pixels), 2, 2)))
+
+
+def _thin(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
+    """Move each pixel this far towards the darkest of its 2x2 neighbourhood."""
+    return pixels + percent / 100 * (ndimage.grey_erosion(pixels, (1, 2, 2)) - pixels)
+
+
+def _impulse(pixels: Pixels, percent: float, rng: np.random.Generator) -> Pixels:
+    dice, half = rng.random(pixels.shape), percent / 200
+    return np.where(dice < half, 0.0, np.where(dice > 1 - half, _WHITE, pixels))
+
+
+# name, title, function, strengths from mild to strong, unit in metric names, label for people
+_KINDS: tuple[tuple[str, str, Corrupt, tuple[float, ...], str, str], ...] = (
+    ("shift", "Shifted", _shift, (1, 2, 4), "pixels", "{:g} px"),
+    ("rotate", "Rotated", _rotate, (10, 20, 30), "degrees", "{:g}°"),
+    ("shear", "Sheared", _shear, (0.15, 0.3, 0.45), "slope", "{:g}"),
+    ("shrink", "Smaller", _scale, (85, 70, 55), "percent", "{:g} %"),
+    ("enlarge", "Larger", _scale, (110, 120, 130), "percent", "{:g} %"),
+    ("thin", "Thinner strokes", _thin, (50, 75, 100), "percent", "{:g} %"),
+    ("thick", "Thicker strokes", lambda p, s, _: ndimage.grey_dilation(p, (1, int(s), int(s))), (2, 3, 4), "pixels", "{:g} px"),
+    ("blur", "Blurred", lambda p, s, _: ndimage.gaussian_filter(p, (0, s, s)), (0.5, 1, 1.5), "pixels", "σ {:g} px"),
+    ("noise", "Gaussian noise", lambda p, s, rng: p + rng.normal(0, s, p.shape), (25, 50, 75), "levels", "σ {:g} of 255"),
+    ("impulse", "Impulse noise", _impulse, (5, 10, 20), "percent", "{:g} %"),
+    ("contrast", "Low contrast", lambda p, s, _: p * (s / 100), (70, 40, 20), "percent", "{:g} %"),
+    ("background", "Grey background", lambda p, s, _: _WHITE * s / 100 + p * (1 - s / 100), (20, 40, 60), "percent", "{:g} %"),
+    ("invert", "Inverted", lambda p, _s, _: _WHITE - p, (100,), "percent", "dark on light"),
+)  # fmt: skip
+
+CORRUPTIONS = tuple(
+    Corruption(
+        name, title, f"{strength:g}_{unit}".replace(".", "_"), label.format(strength), strength, function
+    )
+    for name, title, function, strengths, unit, label in _KINDS
+    for strength in strengths
+)

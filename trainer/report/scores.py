@@ -1,0 +1,204 @@
+"""Scores of predictions on test images: accuracy, calibration, curves, and the comparison of two models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data import DIGITS
+from trainer.errors import TrainerError
+
+Floats = NDArray[np.float64]
+
+BINS = 15
+SIGNIFICANT = 0.05
+MISCLASSIFIED = "misclassified.tsv"
+"""Name of the file, in the report folder, that two models are compared by."""
+
+_HEADER = "image\tdigit\tpredicted"
+_LABELS = list(range(DIGITS))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval of a proportion, 0-1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Predictions on held-out images against their digits.
+
+    `confusion` is int64 [10, 10], true by predicted digit; `precision`, `recall` and `f1` float64 [10], 0
+    where a digit is missing. `nll_nats` is the mean of -ln(probability of the true digit), `brier` the mean
+    squared distance of probabilities from truth (0-2), `ece` the mean gap between confidence and accuracy
+    over 15 bins of confidence, weighted by images.
+    """
+
+    images: int
+    accuracy: float
+    confusion: NDArray[np.int64]
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    nll_nats: float
+    brier: float
+    ece: float
+
+    @property
+    def errors(self) -> int:
+        """Number of misclassified images."""
+        return self.images - int(self.confusion.trace())
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """Interval of the accuracy."""
+        return wilson(int(self.confusion.trace()), self.images)
+
+    def recall_interval(self, digit: int) -> Interval:
+        """Interval of a digit's recall."""
+        return wilson(int(self.confusion[digit, digit]), int(self.confusion[digit].sum()))
+
+    def precision_interval(self, digit: int) -> Interval:
+        """Interval of a digit's precision."""
+        return wilson(int(self.confusion[digit, digit]), int(self.confusion[:, digit].sum()))
+
+
+def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scores:
+    """Score probabilities [n, 10] by the true digits [n]."""
+    from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support  # noqa: PLC0415  # a second to import
+
+    predicted = probabilities.argmax(axis=1)
+    wide = probabilities.astype(np.float64)
+    wide /= wide.sum(axis=1, keepdims=True)
+    precision, recall, f1, _ = precision_recall_fscore_support(digits, predicted, labels=_LABELS, zero_division=0)
+    images, confidence, accuracy = reliability(digits, probabilities)
+    return Scores(
+        images=len(digits),
+        accuracy=float((predicted == digits).mean()),
+        confusion=confusion_matrix(digits, predicted, labels=_LABELS).astype(np.int64),
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        nll_nats=float(log_loss(digits, wide, labels=_LABELS)),
+        brier=float(((wide - np.eye(DIGITS)[digits]) ** 2).sum(axis=1).mean()),
+        ece=float(np.average(np.abs(confidence - accuracy), weights=images)),
+    )
+
+
+def reliability(
+    digits: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return images, mean confidence and accuracy of each bin of confidence that has images."""
+    from sklearn.calibration import calibration_curve  # noqa: PLC0415  # a second to import
+
+    confidence = np.clip(probabilities.max(axis=1).astype(np.float64), 0, 1)
+    right = probabilities.argmax(axis=1) == digits
+    edges = np.linspace(0, 1, BINS + 1)
+    images = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=BINS)
+    accuracy, mean_confidence = calibration_curve(right.astype(int), confidence, n_bins=BINS, pos_label=1)
+    return images[images > 0], mean_confidence, accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """One digit against the nine others: points of both curves, float64 [k], and the areas under them.
+
+    Empty and NaN where the digit is not among the images, or nothing else is.
+    """
+
+    digit: int
+    false_positive_rate: Floats
+    true_positive_rate: Floats
+    auroc: float
+    recall: Floats
+    precision: Floats
+    average_precision: float
+
+
+def digit_curves(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> tuple[Curves, ...]:
+    """Return ROC and precision-recall curves of each digit, from probabilities [n, 10]."""
+    from sklearn import metrics  # noqa: PLC0415  # a second to import
+
+    curves = []
+    for digit in _LABELS:
+        own, probability = digits == digit, probabilities[:, digit]
+        if own.all() or not own.any():
+            nothing = np.empty(0)
+            curves.append(Curves(digit, nothing, nothing, np.nan, nothing, nothing, np.nan))
+            continue
+        false_positive, true_positive, _ = metrics.roc_curve(own, probability)
+        precision, recall, _ = metrics.precision_recall_curve(own, probability, drop_intermediate=True)
+        auroc = float(metrics.auc(false_positive, true_positive))
+        area = float(metrics.average_precision_score(own, probability))
+        curves.append(Curves(digit, false_positive, true_positive, auroc, recall, precision, area))
+    return tuple(curves)
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Return the Wilson score interval of a proportion; all of 0-1 without trials."""
+    from scipy.stats import binomtest  # noqa: PLC0415  # half a second to import
+
+    if trials == 0:
+        return Interval(0.0, 1.0)
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Interval(float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two models on the same images; only those that one got right and the other wrong tell them apart."""
+
+    images: int
+    both_right: int
+    only_first_right: int
+    only_second_right: int
+    both_wrong: int
+    p_value: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether equally good models differ this much in less than one of twenty test sets."""
+        return self.p_value < SIGNIFICANT
+
+
+def compare_misclassified(images: int, first: set[int], second: set[int]) -> McNemar:
+    """Compare two models by the images that each misclassified, of this many.
+
+    The p-value is that of McNemar's exact two-sided test: a binomial test of the images they disagree on.
+    """
+    from scipy.stats import binomtest  # noqa: PLC0415  # half a second to import
+
+    only_first_right, only_second_right = len(second - first), len(first - second)
+    disagreements = only_first_right + only_second_right
+    return McNemar(
+        images=images,
+        both_right=images - len(first | second),
+        only_first_right=only_first_right,
+        only_second_right=only_second_right,
+        both_wrong=len(first & second),
+        p_value=float(binomtest(only_first_right, disagreements).pvalue) if disagreements else 1.0,
+    )
+
+
+def write_misclassified(path: Path, digits: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
+    """Write a row for each misclassified test image, images counted from 0."""
+    rows = [f"{i}\t{digits[i]}\t{predicted[i]}" for i in np.flatnonzero(digits != predicted)]
+    path.write_text("\n".join([_HEADER, *rows]) + "\n", encoding="utf-8")
+
+
+def read_misclassified(path: Path) -> set[int]:
+    """Return the positions of the misclassified images. Raises TrainerError."""
+    try:
+        header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
+        wrong = {int(row.split("\t")[0]) for row in rows}
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainerError(f"{path}: damaged: {error}") from error
+    if header != _HEADER:
+        raise TrainerError(f"{path}: begins with {header!r}, expected {_HEADER!r}")
+    return wrong

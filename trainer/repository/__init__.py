@@ -1,0 +1,1 @@
+"""The model repository: versions, their manifests, labels, and how a run becomes a version."""

@@ -1,0 +1,169 @@
+"""Add a version to a model repository so that a reader sees all of it or nothing."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import GateRefused, TrainerError, UsageError
+from trainer.repository.manifest import as_version
+from trainer.repository.versions import labels, model_lock, point, take_version, version_manifest, versions
+from trainer.run import Run
+
+_UNFINISHED = ".publishing-"
+_STABLE = "stable"
+_NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a run must meet to be published.
+
+    `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` lets it pass where
+    there is none to compare with.
+    """
+
+    min_accuracy: float = 0.0
+    no_worse_than_stable: bool = False
+    allow_no_stable: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label for the new version and, if given, its share of the requests that name neither."""
+
+    name: str
+    share: float | None = None
+
+
+def publish(
+    run: Run,
+    repository: Path,
+    model: str | None = None,
+    label: Label | None = None,
+    gates: Gates | None = None,
+) -> Path:
+    """Copy a finished run's model and report into the repository as the next version; return its folder.
+
+    The copy is made in a sibling folder that starts with a dot, synced to disk and renamed into place.
+    Publishers of one model take turns, and a number once taken is never given again. `model` is the
+    recipe's name if not given. Raises GateRefused, and TrainerError when the repository cannot be written.
+    """
+    table = run.read_manifest()
+    folder = check_destination(repository, model or str(table["recipe"]))
+    require(run, table, folder, gates or Gates())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with model_lock(folder):
+            version = _add(run, folder)
+        if label:
+            point(folder, label.name, version, label.share)
+    except OSError as error:
+        raise TrainerError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
+    return folder / str(version)
+
+
+def published_version(run: Run, repository: Path, model: str | None = None) -> Path | None:
+    """Return the version folder that holds this run's model already, if there is one."""
+    table = run.read_manifest()
+    folder = repository / (model or str(table["recipe"]))
+    for version in reversed(versions(folder)):
+        if (
+            version_manifest(folder, version).get("files", {}).get("model.onnx")
+            == table["files"]["model.onnx"]
+        ):
+            return folder / str(version)
+    return None
+
+
+def check_destination(repository: Path, model: str) -> Path:
+    """Return the folder of a model. Raises UsageError when nothing can be published under it."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", model):
+        raise UsageError(f"model name {model!r}: expected letters, digits, and _ . - after the first")
+    folder = repository / model
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UsageError(f"--repository {repository}: {existing} is not a folder that can be written to")
+    return folder
+
+
+def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> None:
+    """Raise GateRefused when a run does not meet the gates for the model in `folder`.
+
+    A run is worse than the stable version if it is significantly so: both were tested on the same images,
+    so McNemar's exact test at the 5 % level counts those that one got right and the other wrong.
+    """
+    # The server's side of this module, and every command but publish, does without scipy.
+    from trainer.report.scores import MISCLASSIFIED, compare_misclassified, read_misclassified  # noqa: PLC0415
+
+    accuracy = manifest["metrics"]["test_accuracy"]
+    if accuracy < gates.min_accuracy:
+        raise GateRefused(f"test accuracy {accuracy:.2%}, expected at least {gates.min_accuracy:.2%}")
+    if not gates.no_worse_than_stable:
+        return
+    stable = labels(folder).get(_STABLE)
+    if stable is None:
+        if gates.allow_no_stable:
+            return
+        raise GateRefused(
+            f"{folder}: no version is labelled stable, so there is nothing to compare with; "
+            "--allow-no-stable publishes without comparing"
+        )
+    other = version_manifest(folder, stable)
+    if not same_test_images(manifest["data"], other["data"]):
+        raise GateRefused(
+            f"{folder / str(stable)}: tested on other images ({other['data']['name']}) than the run "
+            f"({manifest['data']['name']}): they cannot be compared"
+        )
+    theirs = folder / str(stable) / "report" / MISCLASSIFIED
+    mine = read_misclassified(run.report / MISCLASSIFIED)
+    result = compare_misclassified(manifest["data"]["test_images"], mine, read_misclassified(theirs))
+    if result.significant and result.only_second_right > result.only_first_right:
+        raise GateRefused(
+            f"significantly worse than version {stable}: {result.only_second_right} test images that it "
+            f"gets right are wrong, {result.only_first_right} the other way round (p = {result.p_value:.2g})"
+        )
+
+
+def same_test_images(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Say whether two manifests' `data` have the same test images; training images may differ."""
+    if "test_sha256" in first and "test_sha256" in second:
+        return bool(first["test_sha256"] == second["test_sha256"])
+    return bool(first["sha256"] == second["sha256"])
+
+
+def _add(run: Run, folder: Path) -> int:
+    for left in folder.glob(_UNFINISHED + "*"):  # a killed publisher's; holding the lock, nobody is at work
+        shutil.rmtree(left, ignore_errors=True)
+    version = take_version(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
+    try:
+        shutil.copyfile(run.model, temporary / "model.onnx")
+        if run.integer_model.exists():
+            shutil.copyfile(run.integer_model, temporary / run.integer_model.name)
+        if run.report.is_dir():
+            left_out = shutil.ignore_patterns(*_NOT_PUBLISHED)
+            shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)
+        table = as_version(run.read_manifest(), folder.name, version, temporary)
+        (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        temporary.chmod(0o755)
+        for path in (*temporary.rglob("*"), temporary):
+            _sync(path)
+        temporary.rename(folder / str(version))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(folder)
+    return version
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,159 @@
+"""A model repository as the trainer sees it: versions, and the labels that point at them."""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import TrainerError
+from trainer.run import write_durably
+
+_LOCK = ".lock"
+_LAST_VERSION = ".last-version"
+_LABEL_HISTORY = ".label-history.jsonl"
+
+
+@contextmanager
+def model_lock(folder: Path) -> Iterator[None]:
+    """Hold a model's lock; it ends with the process, however that ends."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def versions(folder: Path) -> list[int]:
+    """Return the versions of a model that are there, smallest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(entry.name)
+        for entry in folder.iterdir()
+        if re.fullmatch(r"[1-9][0-9]*", entry.name) and entry.is_dir()
+    )
+
+
+def take_version(folder: Path) -> int:
+    """Return a number that no version ever had; the caller holds the lock.
+
+    It is written down before it is used, so a publisher that dies leaves a gap, never a second use.
+    """
+    try:
+        last = int((folder / _LAST_VERSION).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        last = 0
+    version = max([last, *versions(folder), *labels(folder).values()]) + 1
+    write_durably(folder / _LAST_VERSION, f"{version}\n".encode())
+    return version
+
+
+def version_manifest(folder: Path, version: int) -> dict[str, Any]:
+    """Return a version's manifest. Raises TrainerError."""
+    path = folder / str(version) / "manifest.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        available = ", ".join(map(str, versions(folder))) or "none"
+        raise TrainerError(f"{path}: {error.strerror}; available versions: {available}") from error
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"{path}: damaged manifest: {error}") from error
+
+
+def labels(folder: Path) -> dict[str, int]:
+    """Return the version that each label of a model points at. Raises TrainerError."""
+    path = folder / "labels.json"
+    try:
+        return {
+            str(label): int(entry["version"] if isinstance(entry, dict) else entry)
+            for label, entry in _entries(folder).items()
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        raise TrainerError(
+            f"{path}: damaged, expected a version, or a version and a share, for each label: {error!r}"
+        ) from error
+
+
+def existing_model(repository: Path, model: str) -> Path:
+    """Return the folder of a model that is there. Raises TrainerError."""
+    folder = repository / model
+    if not folder.is_dir():
+        names = sorted(entry.name for entry in repository.glob("[!.]*") if entry.is_dir())
+        raise TrainerError(f"{folder}: no such model; available: {', '.join(names) or 'none'}")
+    return folder
+
+
+def point(folder: Path, label: str, version: int, share: float | None = None) -> int | None:
+    """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
+
+    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets.
+    """
+    version_manifest(folder, version)
+    with model_lock(folder):
+        return _point(folder, label, version, share)
+
+
+def point_back(folder: Path, label: str) -> tuple[int, int]:
+    """Make a label point where it pointed before; return the version left and the one gone back to.
+
+    Raises TrainerError when there is no earlier version, or it is gone.
+    """
+    with model_lock(folder):
+        now = labels(folder).get(label)
+        if now is None:
+            raise TrainerError(f"{folder}: no label {label}; {_known(folder)}")
+        moves = [move for move in _moves(folder) if move["label"] == label]
+        earlier: list[int] = []
+        for move in moves:  # walk the moves as a stack: going back takes the last one off
+            if earlier and move.get("back"):
+                earlier.pop()
+            elif move["from"] is not None:
+                earlier.append(move["from"])
+        if not earlier:
+            raise TrainerError(f"{folder}: label {label} never pointed at another version than {now}")
+        version_manifest(folder, earlier[-1])
+        _point(folder, label, earlier[-1], back=True)
+        return now, earlier[-1]
+
+
+def _point(
+    folder: Path, label: str, version: int, share: float | None = None, *, back: bool = False
+) -> int | None:
+    before = labels(folder).get(label)
+    if before != version:
+        move = {"label": label, "from": before, "to": version, **({"back": True} if back else {})}
+        lines = [json.dumps(entry) for entry in (*_moves(folder), move)]
+        write_durably(folder / _LABEL_HISTORY, ("\n".join(lines) + "\n").encode())
+    elif share is None:
+        return before
+    entry = version if share is None else {"version": version, "share": share}
+    text = json.dumps(_entries(folder) | {label: entry}, indent=2, sort_keys=True) + "\n"
+    write_durably(folder / "labels.json", text.encode())
+    return before
+
+
+def _entries(folder: Path) -> dict[str, Any]:
+    """Return labels.json as it is: a version for each label, or an object of `version` and `share`."""
+    path = folder / "labels.json"
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"{path}: damaged, expected an object of labels: {error}") from error
+
+
+def _moves(folder: Path) -> list[dict[str, Any]]:
+    path = folder / _LABEL_HISTORY
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _known(folder: Path) -> str:
+    return "available: " + (", ".join(sorted(labels(folder))) or "none")
