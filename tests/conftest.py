@@ -4,14 +4,39 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+REQUIRE_ALL = bool(os.environ.get("DIGITS_REQUIRE_ALL"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that lacks something on this machine, where all tests are required."""
+    return _require((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Likewise for a whole file."""
+    return _require((yield))
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _require(report: Report) -> Report:
+    if REQUIRE_ALL and isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        if "NOT RUN" in reason:
+            report.outcome, report.longrepr = "failed", f"{path}:{line}: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
