@@ -41,7 +41,7 @@ class Shell:
 
         A running program of the same name is stopped first: both would use the same port.
         """
-        name = command.split()[0]
+        name = command.split(maxsplit=1)[0]
         if name in self._running:
             self._running.pop(name).stop()
         self._running[name] = _Background(command, self._folder, self._environment)

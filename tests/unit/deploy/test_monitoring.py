@@ -90,4 +90,4 @@ def test_kubernetes_gets_the_same_rules(variant: Variant) -> None:
         rule["metadata"]["name"].removeprefix("digits-"): rule["spec"]
         for rule in variant.of_kind("PrometheusRule")
     }
-    assert found in ({}, RULES), "run `make monitoring`"
+    assert found in ({}, RULES), "run `make manifests`"
