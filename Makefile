@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
-PIP    := pip --quiet --disable-pip-version-check
+PIP    := python -m pip --quiet --disable-pip-version-check
 
 # All of MNIST as IDX files, where a checkout has them beside it; tests that need it skip loudly without.
 export DIGITS_DATA_DIR ?= $(abspath $(wildcard ../shared/data/mnist))
