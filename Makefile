@@ -127,7 +127,7 @@ fuzz: setup
 	$(BIN)/python -m tests.fuzz.run
 
 # The lock has the newest grpcio that pyproject.toml allows, or nearly; these are the oldest.
-GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1.0/p' pyproject.toml)
+GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 .PHONY: test-grpc
 test-grpc: setup build/grpc-$(GRPC_OLDEST)/.ready
 	PYTHONPATH=build/grpc-$(GRPC_OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/server
