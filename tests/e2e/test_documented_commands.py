@@ -1,7 +1,7 @@
 """The commands in README and docs, word for word, in an empty environment without the lock.
 
 A fenced block runs where its language is `console` (lines that start with `$ `) or `python`; the blocks of a page
-run in order, in one copy of the repository. A block that cannot run here says why in its first line:
+run in order, and all pages in one copy of the repository. A block that cannot run here says why in its first line:
 
     ```console not-run: needs a cluster
 
@@ -24,7 +24,7 @@ from trainer.data.sample import load_sample
 
 pytestmark = pytest.mark.install
 
-PAGES = ["README.md"]
+PAGES = ["README.md", "SECURITY.md"]
 SERVERS = ("digit-server", "digit-client web")
 READY = r"ready|https?://"
 ANYTHING = {"...", "…"}
@@ -102,18 +102,18 @@ def shell(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Iterator
 @pytest.mark.mnist
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_works_and_prints_what_the_page_shows(shell: Shell, page: str) -> None:
-    exports = ""
+    variables = ""
     for command in commands(ROOT / page):
         where = f"{page}:{command.line}: {command.text}"
-        if command.text.startswith("export "):
-            exports += f"{command.text}; "
+        if re.match(r"(export )?\w+=", command.text):
+            variables += f"{command.text}; "
             continue
         shown = [line for line in command.shown if line.strip() not in ANYTHING]
         if command.text.startswith(SERVERS):
             text = command.text.split("#")[0].rstrip(" &")
             printed = shell.start(text, pattern(shown[-1]) if shown else READY)
         else:
-            code, printed = shell.run(exports + command.text)
+            code, printed = shell.run(variables + command.text)
             assert code == 0, f"{where}\n{printed}"
         found = re.search(".*?".join(map(pattern, shown)), printed, re.DOTALL)
         assert found, f"{where}\nthe page shows {shown}, and this is printed:\n{printed}"

@@ -7,7 +7,7 @@ import pytest
 
 from clients import Client
 from clients.idx import read_images, read_labels
-from tests.e2e.conftest import Trained
+from tests.conftest import Trained
 from tests.process import running
 
 
