@@ -1,4 +1,4 @@
-"""What the exporter's work is worth: `make bench-export`.
+"""What the exporter's work is worth: `python -m tests.bench.export`.
 
 The networks of the shipped recipes with random weights, exported three ways: as tf2onnx does it by itself,
 lean, and in 8-bit integers. One thread on one core, two graphs taking turns, the shortest rounds compared.

@@ -7,7 +7,7 @@ import pytest
 
 from clients import Client
 from clients.data import read, read_labels
-from tests.e2e.conftest import Trained
+from tests.conftest import Trained
 from tests.process import running
 
 
