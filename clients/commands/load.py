@@ -51,8 +51,6 @@ class LoadOptions:
     """Connections that share the calls."""
     processes: Annotated[int, _COUNT] = 1
     """Processes that make the load."""
-    stream: bool = False
-    """Put all requests of a connection on one bidirectional stream."""
     model: str = ""
     """Ask this model instead of the server's default."""
     find_capacity: bool = False
@@ -91,7 +89,6 @@ class LoadOptions:
             warmup_seconds=self.warmup_seconds,
             connections=self.connections,
             processes=self.processes,
-            stream=self.stream,
             model=self.model,
         )
 

@@ -21,8 +21,7 @@ class Workload:
     Open loop if `rate` (calls a second) is given: calls are due at times that do not depend on
     the answers, evenly spaced or as a Poisson process, and latency counts from when a call was due.
     `end_rate` changes the rate to it in a straight line. Closed loop otherwise: `in_flight` calls travel at any
-    time, and each answer starts the next. With `stream`, requests share one bidirectional stream a
-    connection. `process` is the part of one of the `processes`.
+    time, and each answer starts the next. `process` is the part of one of the `processes`.
     """
 
     connection: Connection
@@ -35,7 +34,6 @@ class Workload:
     warmup_seconds: float = 1.0
     connections: int = 1
     processes: int = 1
-    stream: bool = False
     model: str = ""
     seed: int = 0
     process: int = 0
@@ -49,8 +47,6 @@ class Workload:
             raise InputError(
                 f"{self.rate * self.seconds:,.0f} calls in one run, expected at most {_MAX_CALLS:,}"
             )
-        if self.stream and not self.connection.wire.stream_method:
-            raise InputError(f"the {self.connection.protocol} protocol has no stream that answers in order")
         if self.rate is None and self.end_rate is not None:
             raise InputError("an end rate needs a rate to start from")
 
@@ -93,8 +89,7 @@ class Workload:
 
     def in_words(self) -> str:
         """Describe the load."""
-        images = "1 image" if self.images_per_call == 1 else f"{self.images_per_call} images"
-        carrier = f"{images} a {'message on a stream' if self.stream else 'call'}"
+        carrier = "1 image a call" if self.images_per_call == 1 else f"{self.images_per_call} images a call"
         if self.rate is None:
             return f"closed loop, {self.in_flight} calls in flight, {carrier}"
         rate = f"{self.rate:g}" if self.end_rate is None else f"{self.rate:g} to {self.end_rate:g}"

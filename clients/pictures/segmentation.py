@@ -12,9 +12,12 @@ from clients.pictures.normalize import FoundDigit, framed, reduced
 
 _FRAME = 0.2  # of a box's outline on the picture's border: no digit
 _SHORT = 0.4  # of the usual height: a dot, a comma, part of something
+_LINE = 0.2  # of its height: how far below its line a digit may have its middle
 _HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
 _OVERLAP = 0.5  # of the narrower one's width: parts of one digit
-_WIDE = 1.4  # of its own and the usual height: digits that touch
+_WIDE = 1.15  # of its own and the usual height: digits that touch
+_STRAY = 0.4  # of a digit's width: how far from an equal share a cut may be
+_INDIFFERENT, _SLANT = 0.05, 0.1  # costs beside 1 for ink: off the middle, and a step to the side
 _USUAL_WIDTH = 0.75  # of the height, where they touch
 
 
@@ -71,7 +74,7 @@ def _lines(pieces: list[Component]) -> list[list[Component]]:
     lines: list[list[Component]] = []
     for piece in sorted(pieces, key=lambda piece: piece.top + piece.bottom):
         middle = (piece.top + piece.bottom) / 2
-        if lines and middle < max(other.bottom for other in lines[-1]) - 0.2 * piece.height:
+        if lines and middle < max(other.bottom for other in lines[-1]) + _LINE * piece.height:
             lines[-1].append(piece)
         else:
             lines.append([piece])
@@ -79,20 +82,49 @@ def _lines(pieces: list[Component]) -> list[list[Component]]:
 
 
 def _cut_apart(piece: Component, usual: float) -> list[Component]:
+    """Cut digits that touch apart along the seams that cross the least ink."""
     height = max(piece.height, usual)
     if piece.width <= _WIDE * height:
         return [piece]
     count = max(2, round(piece.width / (_USUAL_WIDTH * height)))
-    columns = piece.mask().sum(axis=0)
     share = piece.width / count
-    cuts = [0]
+    mask = piece.mask()
+    seams = [np.zeros(piece.height, np.int64)]
     for n in range(1, count):
-        start, end = int((n - 0.3) * share), int((n + 0.3) * share)
-        cuts.append(start + int(np.argmin(columns[start:end])))
-    cuts.append(piece.width)
-    return [_between(piece, piece.left + a, piece.left + b) for a, b in pairwise(cuts)]
+        start, end = int((n - _STRAY) * share), int((n + _STRAY) * share)
+        seams.append(start + _seam(mask[:, start:end]))
+    seams.append(np.full(piece.height, piece.width))
+    return [part for left, right in pairwise(seams) if (part := _between(piece, left, right))]
 
 
-def _between(piece: Component, left: int, right: int) -> Component:
-    clipped = ((row, max(start, left), min(end, right)) for row, start, end in piece.runs)
-    return Component.of([run for run in clipped if run[1] < run[2]])
+def _seam(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Find the column of each row on the path from top to bottom that crosses the least ink."""
+    height, width = mask.shape
+    middle = np.abs(np.arange(width) - width / 2) / width
+    costs = mask + _INDIFFERENT * middle
+    steps = np.zeros((height, width), np.int64)
+    total = costs[0]
+    for row in range(1, height):
+        sides = np.pad(total + _SLANT, 1, constant_values=np.inf)
+        choices = np.stack([sides[:-2], total, sides[2:]])
+        steps[row] = choices.argmin(axis=0) - 1
+        total = choices.min(axis=0) + costs[row]
+    seam = np.empty(height, np.int64)
+    seam[-1] = total.argmin()
+    for row in range(height - 1, 0, -1):
+        seam[row - 1] = seam[row] + steps[row, seam[row]]
+    return seam
+
+
+def _between(piece: Component, left: NDArray[np.int64], right: NDArray[np.int64]) -> Component | None:
+    """Take the part of a piece between two seams, columns from its left side in each row."""
+    clipped = (
+        (
+            row,
+            max(start, piece.left + int(left[row - piece.top])),
+            min(end, piece.left + int(right[row - piece.top])),
+        )
+        for row, start, end in piece.runs
+    )
+    runs = [run for run in clipped if run[1] < run[2]]
+    return Component.of(runs) if runs else None

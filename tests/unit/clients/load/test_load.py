@@ -10,7 +10,6 @@ import pytest
 
 from clients.cli import main
 from clients.connection import Connection
-from clients.errors import InputError
 from clients.load.latency import Recorder, Tally
 from clients.load.plot import plot_percentiles
 from clients.load.run import Result, run
@@ -71,27 +70,6 @@ def test_closed_loop_counts_calls_and_images(fake: FakeServer) -> None:
     assert not result.tally.failed
     assert result.images_per_second == pytest.approx(8 * result.calls_per_second)
     assert {len(request.images) for request in fake.requests} == {8 * 784}
-
-
-def test_stream_carries_many_requests_and_outlives_a_failure(fake: FakeServer) -> None:
-    def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        if len(fake.requests) in {20, 21}:
-            fake.failures.append((grpc.StatusCode.RESOURCE_EXHAUSTED, "full"))
-        return first_pixel(request)
-
-    fake.answer = answer
-    workload = Workload(
-        connection=Connection(address=fake.address),
-        in_flight=4, images_per_call=8, seconds=1, warmup_seconds=0, stream=True, connections=2,
-    )  # fmt: skip
-    tally = run(workload).tally
-    assert tally.failed["RESOURCE_EXHAUSTED"] > 0
-    assert tally.ok > 21
-
-
-def test_stream_needs_a_protocol_that_has_one() -> None:
-    with pytest.raises(InputError, match="open-inference protocol has no stream"):
-        Workload(connection=Connection(protocol="open-inference"), stream=True)
 
 
 def test_failed_and_wrong_answers_are_counted_by_reason(fake: FakeServer) -> None:
