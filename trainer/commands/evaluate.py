@@ -12,8 +12,9 @@ from trainer.errors import TrainerError, writing
 from trainer.run import Run
 
 _MIN_SPEEDUP = 1.3
-_MIN_SAME_DIGITS = 0.999
+_MAX_OTHER_DIGITS = 0.001
 _MAX_ACCURACY_LOSS = 0.0005
+_ROUNDING = 1e-9
 _BATCH_IMAGES = 64
 _CALIBRATION_IMAGES = 2000
 # Rounding to 8 bits moves the probabilities of doubtful images; the digits are what must stay.
@@ -158,7 +159,9 @@ def compare(first: Path, second: Path, /) -> int:
     wrong = [read_misclassified(run.report / MISCLASSIFIED) for run in runs]
     images = data[0]["test_images"]
     result = compare_misclassified(images, *wrong)
-    for which, name, misclassified in zip(("first ", "second"), (first, second), map(len, wrong), strict=True):
+    for which, name, misclassified in zip(
+        ("first ", "second"), (first, second), map(len, wrong), strict=True
+    ):
         accuracy = (images - misclassified) / images
         print(f"{which}  {name}: {accuracy:.2%} of {images:,} images ({misclassified} misclassified)")
     table = _table("", "second right", "second wrong")
@@ -177,7 +180,8 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
     """Quantize a run's model to 8 bits, and keep that beside the float model if it pays.
 
     It pays when it is 1.3 times as fast on this CPU, predicts the same digit for 99.9 % of the validation
-    images and loses at most 0.05 points of accuracy on them. `publish` then takes it along.
+    images (all but one of a small set) and loses at most 0.05 points of accuracy on them. `publish` then
+    takes it along.
 
     Parameters
     ----------
@@ -207,10 +211,11 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
     accuracy, float_accuracy = float((digits == y).mean()), float((float_digits == y).mean())
     same = float((digits == float_digits).mean())
     speedup = speed_ratio(run.model, run.integer_model, x, _BATCH_IMAGES)
+    one = 1 / len(y)  # a single image decides nothing, however small the validation set
     pays = (
         speedup >= _MIN_SPEEDUP
-        and same >= _MIN_SAME_DIGITS
-        and float_accuracy - accuracy <= _MAX_ACCURACY_LOSS
+        and 1 - same <= max(_MAX_OTHER_DIGITS, one) + _ROUNDING
+        and float_accuracy - accuracy <= max(_MAX_ACCURACY_LOSS, one) + _ROUNDING
     )
     manifest.pop("int8", None)
     if pays:

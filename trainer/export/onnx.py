@@ -32,7 +32,15 @@ def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
     """
     model = _convert(network)
     _name_output(model)
-    for graph_pass in (_replace_erfc, _drop_zero_additions, _fold_scale, _fold_transpose, _join_gemm, _drop_unused, _rename):
+    for graph_pass in (
+        _replace_erfc,
+        _drop_zero_additions,
+        _fold_scale,
+        _fold_transpose,
+        _join_gemm,
+        _drop_unused,
+        _rename,
+    ):
         graph_pass(model)
     finish(model, network.name, metadata)
     onnx.checker.check_model(model, full_check=True)
@@ -73,15 +81,17 @@ def _convert(network: Any) -> ModelProto:
         return tf.identity(values, name=OUTPUT_NAME)
 
     try:
-        model, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
+        converted, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
     except Exception as error:  # it raises whatever its handlers raise
         raise TrainerError(f"{network.name}: cannot be exported to ONNX: {first_line(error)}") from error
+    model: ModelProto = converted
     # tf2onnx makes inputs of the tensors that a layer such as Normalization keeps outside of its variables.
-    captured = {placeholder.name: value for value, placeholder in serve.get_concrete_function().graph.captures}
+    captures = serve.get_concrete_function().graph.captures
+    captured = {placeholder.name: value.numpy for value, placeholder in captures}
     for tensor in list(model.graph.input):
         if tensor.name in captured:
             model.graph.input.remove(tensor)
-            model.graph.initializer.append(numpy_helper.from_array(captured[tensor.name].numpy(), tensor.name))
+            model.graph.initializer.append(numpy_helper.from_array(captured[tensor.name](), tensor.name))
     return model
 
 

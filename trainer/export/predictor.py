@@ -46,7 +46,9 @@ def load_model(path: Path) -> Predictor:
         probabilities = predict(images)
         if probabilities.shape != (len(images), DIGITS):
             shape = list(probabilities.shape[1:])
-            raise TrainerError(f"{path}: returns shape {shape} for each image, expected {DIGITS} probabilities")
+            raise TrainerError(
+                f"{path}: returns shape {shape} for each image, expected {DIGITS} probabilities"
+            )
         sums = probabilities.sum(axis=1)
         wrong = ~((np.abs(sums - 1) <= _SUM_TOLERANCE) & (probabilities >= 0).all(axis=1))
         if wrong.any():

@@ -93,7 +93,9 @@ def _blocks(network: Any) -> tuple[list[_Block], Any]:
             blocks[-1].pool = _window(layer, layer.pool_size, layer.strides, (1, 1))
         elif type(layer) is keras.layers.Conv2D and layer.groups == 1 and padding in {"same", "valid"}:
             chain &= layer.activation is keras.activations.relu
-            kernel = layer.get_weights()[0].astype(np.float64).transpose(3, 2, 0, 1) * (1 if blocks else scale)
+            kernel = layer.get_weights()[0].astype(np.float64).transpose(3, 2, 0, 1) * (
+                1 if blocks else scale
+            )
             bias = layer.get_weights()[1].astype(np.float64) if layer.use_bias else np.zeros(layer.filters)
             window = _window(layer, layer.kernel_size, layer.strides, layer.dilation_rate)
             blocks.append(_Block(kernel, bias, window, layer))

@@ -99,7 +99,7 @@ class Evidence:
     @property
     def fit_duration_seconds(self) -> float:
         """Time spent training."""
-        return sum(epoch.duration_seconds for epoch in self.history)
+        return float(sum(epoch.duration_seconds for epoch in self.history))
 
     @property
     def validation_accuracy(self) -> float:
@@ -152,7 +152,11 @@ def gather(
 
 def _layer(layer: Any) -> Layer:
     config = layer.get_config()
-    settings = [f"{name} {_words(config[name])}" for name in _SETTINGS if config.get(name) not in (None, "linear", "valid")]
+    settings = [
+        f"{name} {_words(config[name])}"
+        for name in _SETTINGS
+        if config.get(name) not in (None, "linear", "valid")
+    ]
     if set(np.ravel(config.get("strides") or 1)) != {1} and config.get("strides") != config.get("pool_size"):
         settings.append(f"strides {_words(config['strides'])}")
     output = _words(layer.output.shape[1:])
@@ -160,7 +164,7 @@ def _layer(layer: Any) -> Layer:
 
 
 def _words(value: Any) -> str:
-    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " x ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _int8(

@@ -25,7 +25,7 @@ _FEW_IMAGES = 20
 
 _DASHED = {"color": QUIET, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 0}
 
-_STYLE = {
+_STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
     "axes.facecolor": "none",
@@ -48,7 +48,9 @@ _STYLE = {
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",
     "svg.hashsalt": "digits",
-    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in (("color", GRID), ("labelcolor", MUTED))},
+    **{
+        f"{axis}tick.{key}": value for axis in "xy" for key, value in (("color", GRID), ("labelcolor", MUTED))
+    },
     **{f"{axis}tick.{which}.size": 0 for axis in "xy" for which in ("major", "minor")},
 }
 
@@ -84,7 +86,9 @@ def tutorial_confusion_matrix(path: Path, confusion: NDArray[np.int64]) -> None:
         figure = Figure(figsize=(7.5, 6.5), dpi=110, layout="constrained")
         axes: Any = figure.subplots()
         figure.colorbar(axes.imshow(confusion, cmap="Greens"), ax=axes)
-        axes.set(title="Confusion matrix between true and predicted labels", xticks=range(10), yticks=range(10))
+        axes.set(
+            title="Confusion matrix between true and predicted labels", xticks=range(10), yticks=range(10)
+        )
         axes.set(xlabel="Predicted class labels", ylabel="True class labels")
         for (row, column), count in np.ndenumerate(confusion):
             colour = "white" if count > confusion.max() / 2 else "black"

@@ -179,7 +179,8 @@ def _scale(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
 
 def _thin(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
     """Move each pixel this far towards the darkest of its 2x2 neighbourhood."""
-    return pixels + percent / 100 * (ndimage.grey_erosion(pixels, (1, 2, 2)) - pixels)
+    eroded: Pixels = ndimage.grey_erosion(pixels, (1, 2, 2))
+    return pixels + percent / 100 * (eroded - pixels)
 
 
 def _impulse(pixels: Pixels, percent: float, rng: np.random.Generator) -> Pixels:
@@ -196,8 +197,8 @@ _KINDS: tuple[tuple[str, str, Corrupt, tuple[float, ...], str, str], ...] = (
     ("enlarge", "Larger", _scale, (110, 120, 130), "percent", "{:g} %"),
     ("thin", "Thinner strokes", _thin, (50, 75, 100), "percent", "{:g} %"),
     ("thick", "Thicker strokes", lambda p, s, _: ndimage.grey_dilation(p, (1, int(s), int(s))), (2, 3, 4), "pixels", "{:g} px"),
-    ("blur", "Blurred", lambda p, s, _: ndimage.gaussian_filter(p, (0, s, s)), (0.5, 1, 1.5), "pixels", "σ {:g} px"),
-    ("noise", "Gaussian noise", lambda p, s, rng: p + rng.normal(0, s, p.shape), (25, 50, 75), "levels", "σ {:g} of 255"),
+    ("blur", "Blurred", lambda p, s, _: ndimage.gaussian_filter(p, (0, s, s)), (0.5, 1, 1.5), "pixels", "sigma {:g} px"),
+    ("noise", "Gaussian noise", lambda p, s, rng: p + rng.normal(0, s, p.shape), (25, 50, 75), "levels", "sigma {:g}"),
     ("impulse", "Impulse noise", _impulse, (5, 10, 20), "percent", "{:g} %"),
     ("contrast", "Low contrast", lambda p, s, _: p * (s / 100), (70, 40, 20), "percent", "{:g} %"),
     ("background", "Grey background", lambda p, s, _: _WHITE * s / 100 + p * (1 - s / 100), (20, 40, 60), "percent", "{:g} %"),

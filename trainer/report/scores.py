@@ -74,7 +74,9 @@ def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scor
     predicted = probabilities.argmax(axis=1)
     wide = probabilities.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)
-    precision, recall, f1, _ = precision_recall_fscore_support(digits, predicted, labels=_LABELS, zero_division=0)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        digits, predicted, labels=_LABELS, zero_division=0
+    )
     images, confidence, accuracy = reliability(digits, probabilities)
     return Scores(
         images=len(digits),

@@ -1,4 +1,4 @@
-"""predict, evaluate, report and compare on a run that was really trained, for one epoch."""
+"""predict, evaluate, report, compare and quantize on a run that was trained for one epoch."""
 
 import json
 import shutil
@@ -7,31 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.integration.trainer.conftest import Trained
+from tests.runs import make_run
 from trainer.cli import main
-from trainer.data.convert import convert
-from trainer.data.dataset import Dataset
-from trainer.data.sample import load_sample
+from trainer.data import load_data
 
 
 @pytest.fixture(scope="module")
-def sample() -> Dataset:
-    return load_sample()
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> Path:
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample as the tutorial's four tables."""
-    folder = tmp_path_factory.mktemp("tables")
-    convert(sample, folder, "tsv")
+    folder, sample = tmp_path_factory.mktemp("tables"), load_data("sample")
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        np.savetxt(folder / f"{name.replace('x', 'X')}.tsv", getattr(sample, name), "%d", "\t")
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tables: Path) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    words = ["train", "--data", str(tables), "--epochs", "1", "--run-dir", str(folder)]
-    assert main(words) == 0
-    return folder
+def run(trained: Trained) -> Path:
+    return trained.run.folder
 
 
 @pytest.mark.parametrize("model", ["model.onnx", "model.keras", "."])
@@ -72,8 +65,8 @@ def test_evaluate_counts_what_the_report_counts(
         assert found["test_accuracy"] > 0.8
     assert main(["evaluate", str(run), str(tables)]) == 0
     said = capsys.readouterr().out
-    assert f"accuracy  {metrics['test_accuracy']:.2%}, {metrics['test_errors_images']} wrong" in said
-    assert f"9     100     {metrics['digit_9_precision']:.4f}" in said
+    assert f"accuracy  {metrics['test_accuracy']:.2%}, {metrics['test_errors_images']} misclassified" in said
+    assert f"9 100 {metrics['digit_9_precision']:.4f}" in " ".join(said.split())
 
 
 def test_report_is_rebuilt_from_the_run_directory_and_its_data_wherever_that_is_now(
@@ -92,31 +85,41 @@ def test_report_is_rebuilt_from_the_run_directory_and_its_data_wherever_that_is_
     assert {name for name in before if before[name] != after[name]} <= timed
 
 
-def test_compare_tells_a_better_model_from_a_lucky_one(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_compare_distinguishes_a_better_model_from_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    better = tmp_path / "better"
-    shutil.copytree(run, better)
-    assert main(["compare", str(run), str(better)]) == 0
-    assert "p = 1; no proof that either is better" in capsys.readouterr().out
-    path = better / "report/mistakes.tsv"
-    path.write_text("\n".join(path.read_text().splitlines()[:-20]) + "\n")
-    assert main(["compare", str(run), str(better)]) == 0
+    first, equal = make_run(tmp_path / "a", wrong=30), make_run(tmp_path / "b", wrong=30)
+    assert main(["compare", str(first.folder), str(equal.folder)]) == 0
+    assert "p = 1; no significant difference" in capsys.readouterr().out
+    better = make_run(tmp_path / "c", wrong=10)
+    assert main(["compare", str(first.folder), str(better.folder)]) == 0
     said = capsys.readouterr().out
     assert "the second is better" in said
-    assert "first wrong             20" in said
+    assert "first wrong 20 10" in " ".join(said.split())
 
 
 def test_compare_refuses_models_tested_on_different_images(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(run, other)
-    manifest = json.loads((other / "manifest.json").read_text())
-    manifest["data"] |= {"name": "else", "sha256": "0" * 64}
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    assert main(["compare", str(run), str(other)]) == 1
-    assert "tested on else (000000000000...), expected the images of" in capsys.readouterr().err
+    first, other = make_run(tmp_path / "a"), make_run(tmp_path / "b", test_sha256="1" * 64)
+    assert main(["compare", str(first.folder), str(other.folder)]) == 1
+    assert "tested on sample (111111111111...), expected the test images of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("speedup", "kept"), [(2.0, True), (1.1, False)])
+def test_8_bit_graph_is_kept_when_it_pays(
+    speedup: float, kept: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.export.latency.speed_ratio", lambda *_: speedup)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["quantize", str(copy)]) == 0
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert (copy / "model.int8.onnx").exists() == ("int8" in manifest) == kept
+    if kept:
+        assert manifest["int8"]["file"] == "model.int8.onnx"
+        assert manifest["int8"]["same_digits"] > 0.99
+        assert len(manifest["int8"]["golden"]["digits"]) == len(manifest["golden"]["digits"])
 
 
 @pytest.mark.parametrize(
@@ -146,9 +149,7 @@ def test_predict_names_the_row_that_is_no_image(
     row = "\t".join(["0"] * 784)
     (tmp_path / "X.tsv").write_text(f"{row}\n{row[:-1]}300\n")
     assert main(["predict", str(run), str(tmp_path / "X.tsv")]) == 1
-    assert (
-        "X.tsv: row 2, column 784 is 300, expected a pixel, a whole number 0-255" in capsys.readouterr().err
-    )
+    assert "X.tsv: row 2, column 784 is 300, expected a pixel, 0-255" in capsys.readouterr().err
 
 
 def test_predict_that_cannot_write_says_so(

@@ -105,7 +105,9 @@ def test_missing_model_is_named(tmp_path: Path) -> None:
 
 def test_model_without_softmax_is_refused(images: np.ndarray, tmp_path: Path) -> None:
     predict = load_model(write(tmp_path / "m.onnx", graph(["N", 784], softmax=False)))
-    with pytest.raises(TrainerError, match=r"the output for image 1 sums to .* expected probabilities .*softmax"):
+    with pytest.raises(
+        TrainerError, match=r"the output for image 1 sums to .* expected probabilities .*softmax"
+    ):
         predict(images)
 
 

@@ -18,8 +18,6 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (300, 784), np.uint8)
 LAYERS = keras.layers
 
 
-
-
 def shipped(name: str) -> Any:
     keras.utils.set_random_seed(1)
     network = served_network(load_recipe(name))
@@ -71,7 +69,10 @@ def test_first_convolution_of_any_odd_size_with_a_pool_becomes_space_to_depth(
     layers = [
         *(keras.Input((784,)), LAYERS.Rescaling(1 / 255), LAYERS.Reshape((28, 28, 1))),
         *(LAYERS.Conv2D(8, size, padding=padding, activation="relu"), LAYERS.MaxPooling2D()),
-        *(LAYERS.Conv2D(16, 3, strides=2, padding="same", activation="relu", use_bias=False), LAYERS.Flatten()),
+        *(
+            LAYERS.Conv2D(16, 3, strides=2, padding="same", activation="relu", use_bias=False),
+            LAYERS.Flatten(),
+        ),
         *(LAYERS.Dropout(0.5), LAYERS.Dense(10, "softmax")),
     ]
     network = keras.Sequential(layers)
@@ -87,7 +88,9 @@ def test_brightest_and_darkest_images_do_not_overflow(tmp_path: Path) -> None:
     kernel = next(layer for layer in network.layers if isinstance(layer, LAYERS.Conv2D)).get_weights()[0]
     # An image that drives one channel of the first convolution as high as possible, everywhere it fits.
     bright = np.where(np.tile(kernel[:, :, 0, 0] > 0, (10, 10))[:28, :28], 255, 0).astype(np.uint8)
-    images = np.stack([bright, np.full((28, 28), 255, np.uint8), np.zeros((28, 28), np.uint8)]).reshape(3, 784)
+    images = np.stack([bright, np.full((28, 28), 255, np.uint8), np.zeros((28, 28), np.uint8)]).reshape(
+        3, 784
+    )
     expected = keras_predictor(network)(images)
     np.testing.assert_allclose(onnx_predictor(tmp_path / "int8.onnx")(images), expected, atol=0.05)
 

@@ -114,7 +114,9 @@ def test_gallery_shows_the_most_confident_errors_first(text: str, evidence: Evid
 def test_tied_confusions_have_no_sentence_and_single_errors_no_list(evidence: Evidence) -> None:
     predicted = evidence.y_test.copy()
     predicted[:4] = (evidence.y_test[:4] + 1) % 10
-    tied = dataclasses.replace(evidence, scores=score(evidence.y_test, np.eye(10, dtype=np.float32)[predicted]))
+    tied = dataclasses.replace(
+        evidence, scores=score(evidence.y_test, np.eye(10, dtype=np.float32)[predicted])
+    )
     words = words_of(tied)
     assert "most frequent confusion" not in words or "(1 images)" not in words
     assert "1 times" not in words
@@ -185,7 +187,9 @@ def test_tables_are_the_tutorials(run: Run, sample: Dataset) -> None:
     assert [int(digit) for digit in digits] == probabilities.argmax(axis=1).tolist()
     header, *rows = probabilities_table(probabilities).splitlines()
     assert header == "0\t1\t2\t3\t4\t5\t6\t7\t8\t9"
-    np.testing.assert_allclose([[float(p) for p in row.split("\t")] for row in rows], probabilities, rtol=1e-6)
+    np.testing.assert_allclose(
+        [[float(p) for p in row.split("\t")] for row in rows], probabilities, rtol=1e-6
+    )
 
 
 def copy_of(run: Run, tmp_path: Path) -> Run:
@@ -203,14 +207,23 @@ def test_report_that_cannot_be_written_is_named(
         write_report(copy, manifest, sample)
 
 
-@pytest.mark.parametrize(("count", "words"), [(999, "999 bytes"), (125_000, "125 KB"), (1_234_567, "1.23 MB")])
+@pytest.mark.parametrize(
+    ("count", "words"), [(999, "999 bytes"), (125_000, "125 KB"), (1_234_567, "1.23 MB")]
+)
 def test_sizes_are_written_for_people(count: int, words: str) -> None:
     assert size(count) == words
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(76e-6, "76 µs"), (0.00391, "3.91 ms"), (0.5, "500 ms"), (4.5, "4.5 s"), (720, "12 minutes"), (9000, "2.5 hours")],
+    [
+        (76e-6, "76 µs"),
+        (0.00391, "3.91 ms"),
+        (0.5, "500 ms"),
+        (4.5, "4.5 s"),
+        (720, "12 minutes"),
+        (9000, "2.5 hours"),
+    ],
 )
 def test_durations_are_written_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words

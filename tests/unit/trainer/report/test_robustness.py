@@ -23,7 +23,9 @@ def spread(image: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=list(BY_KEY))
-def test_every_corruption_changes_images_the_same_way_each_time(corruption: Corruption, sample: Dataset) -> None:
+def test_every_corruption_changes_images_the_same_way_each_time(
+    corruption: Corruption, sample: Dataset
+) -> None:
     images = sample.x_test[::50]
     corrupted = corruption.apply(images)
     assert corrupted.dtype == np.uint8
@@ -79,7 +81,9 @@ def test_large_test_sets_are_sampled_evenly() -> None:
 
 
 @pytest.mark.parametrize(("confidence", "auroc"), [(0.3, 0.75), (0.95, 0.0), (0.15, 1.0), (0.4, 0.625)])
-def test_auroc_is_the_probability_of_less_confidence_than_a_test_image(confidence: float, auroc: float) -> None:
+def test_auroc_is_the_probability_of_less_confidence_than_a_test_image(
+    confidence: float, auroc: float
+) -> None:
     def predict(images: np.ndarray) -> np.ndarray:
         row = np.full(10, (1 - confidence) / 9, np.float32)
         row[7] = confidence

@@ -110,7 +110,12 @@ def test_share_lies_in_its_interval_and_that_within_0_to_1(counts: tuple[int, in
 
 def test_mcnemar_counts_the_four_kinds_of_images() -> None:
     result = compare_misclassified(6, first={1, 2, 3}, second={3, 4})
-    assert (result.both_right, result.only_first_right, result.only_second_right, result.both_wrong) == (2, 1, 2, 1)
+    assert (result.both_right, result.only_first_right, result.only_second_right, result.both_wrong) == (
+        2,
+        1,
+        2,
+        1,
+    )
 
 
 def test_five_to_none_is_not_significant_and_six_is() -> None:
