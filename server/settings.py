@@ -22,6 +22,8 @@ def _check_workers(_type: object, workers: int | str) -> None:
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 CountOrChosen = Annotated[int, Parameter(validator=Number(gte=0))]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
+# gRPC's messages end at 2 GiB.
+CountOfImages = Annotated[int, Parameter(validator=Number(gte=1, lte=2_500_000))]
 Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
 Level = Literal["debug", "info", "warning", "error"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
@@ -105,7 +107,7 @@ class Settings:
     """Most images waiting for the model; past it, calls are refused. Lower it to refuse earlier under overload, raise it
     for bursts of large calls."""
 
-    max_request_images: Count = 4096
+    max_request_images: CountOfImages = 4096
     """Most images in one call. Raise it for batch jobs with larger calls; each holds its memory while it waits."""
 
     max_connections: Count = 4096

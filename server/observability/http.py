@@ -6,6 +6,7 @@ It runs on threads of its own, so it can tell when the data plane does not answe
 import gzip
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
@@ -27,6 +29,8 @@ MAX_CONNECTION_SECONDS = 10.0
 TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 QUALITY = re.compile(r";\s*q=([0-9.]+)")
+
+log = structlog.get_logger()
 
 Headers = Sequence[tuple[str, str]]
 
@@ -140,8 +144,10 @@ class _Server(ThreadingMixIn, TCPServer):
         self._connections.pop(request, None)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a client that went away."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the library calls it
+        """Ignore a client that went away, and log what else is wrong."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            log.error("a page failed", exc_info=sys.exc_info())
 
 
 class _Request(BaseHTTPRequestHandler):

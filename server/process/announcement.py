@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from server.observability.series import Snapshot
 from server.observability.table import MODEL_INFO
-from server.process.listeners import Ports
+from server.process.listeners import Ports, written
 from server.settings import DEFAULT_MODEL, Settings
 
 
@@ -13,9 +13,12 @@ def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snap
     """Tell a person at a terminal where the server is and what it serves."""
     if settings.log_format != "console":
         return
-    host = settings.host if settings.host.startswith("unix:") else f"{settings.host}:{ports.grpc}"
+    host = settings.host if settings.host.startswith("unix:") else written(settings.host, ports.grpc)
     encryption = "plaintext" if settings.tls_cert_file is None else "TLS"
-    rows = [("gRPC", f"{host} ({encryption})"), ("status", f"http://{settings.http_host}:{metrics_port}/")]
+    rows = [
+        ("gRPC", f"{host} ({encryption})"),
+        ("status", f"http://{written(settings.http_host, metrics_port)}/"),
+    ]
     models = {info["model"] for info, _ in snapshot.items(MODEL_INFO)}
     default_model = settings.default_model or (models.pop() if len(models) == 1 else DEFAULT_MODEL)
     for info, _ in snapshot.items(MODEL_INFO):

@@ -15,7 +15,7 @@ import structlog
 from server.errors import StartError
 from server.settings import Settings
 
-EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for
+EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for  # nosec B104
 HINTS = {
     errno.EADDRINUSE: "is another server using it?",
     errno.EACCES: "ports below 1024 need a privilege, take one above",
@@ -54,13 +54,15 @@ class _Address(NamedTuple):
     family: socket.AddressFamily
     host: str
 
-    def grpc(self, port: int) -> str:
-        return f"[{self.host}]:{port}" if self.family == socket.AF_INET6 else f"{self.host}:{port}"
-
 
 def plain(host: str) -> str:
     """Return a host without the brackets of an IPv6 address."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def written(host: str, port: int) -> str:
+    """Return a host and a port as one text."""
+    return f"[{plain(host)}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -140,7 +142,7 @@ def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool)
             stack.enter_context(_bound(address, bound, reuse_port=True))
     elif not port and len(addresses) == 1:
         bound = 0  # gRPC takes any free one
-    return Listener(tuple(address.grpc(bound) for address in addresses), bound)
+    return Listener(tuple(written(address.host, bound) for address in addresses), bound)
 
 
 def _bind(name: str, host: str, port: int) -> tuple[list[socket.socket], list[_Address]]:
@@ -192,7 +194,7 @@ def _resolve(name: str, host: str) -> Sequence[_Address]:
     if bare in EVERY_INTERFACE:
         if socket.has_dualstack_ipv6():
             return [_Address(socket.AF_INET6, "::")]
-        return [_Address(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - asked for
+        return [_Address(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - asked for  # nosec B104
     try:
         found = socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
     except OSError as error:

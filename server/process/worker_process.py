@@ -57,8 +57,8 @@ class WorkerProcess:
 
     def send(self, signum: signal.Signals) -> None:
         """Pass a signal on to the process, if there is one; it may come before the process is ready."""
-        if self._process is not None:
-            self._process.send_signal(signum)
+        if (process := self._process) is not None:
+            process.send_signal(signum)
 
     def ask(self) -> bool:
         """Ask for a report; return whether one can come."""

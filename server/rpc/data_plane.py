@@ -31,6 +31,7 @@ SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 PIXEL_BYTES = 8
 # What a request may weigh beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
+MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
 # gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So answers are
 # held for a moment before the stop, until callers that wait for theirs have no other call on its way.
 HOLD_SECONDS = 0.2
@@ -60,6 +61,7 @@ class DataPlane:
         certificates = Certificates.of(settings)
         self._credentials = None if certificates is None else certificates.credentials()
         max_message_bytes = settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES
+        max_message_bytes = min(max_message_bytes, MOST_MESSAGE_BYTES)
         self._arguments = channel_arguments(settings, max_message_bytes)
         self._handler = self._serving_handler(tracing)
         self._health_handler = self._handler_of(tracing)

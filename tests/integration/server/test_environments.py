@@ -141,3 +141,9 @@ def test_version_is_the_distributions() -> None:
     command = [sys.executable, "-m", "server.cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
     assert f'version = "{done.stdout.strip()}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_calls_of_a_million_images_are_a_setting_that_starts(repository: Path) -> None:
+    room = ("--max-queue-images", 2_000_000, "--max-inflight-bytes", 3 * 10**9)
+    with running("--model-repository", repository, "--max-request-images", 1_000_000, *room) as server:
+        assert server.predict(IMAGE.tobytes()).digits == [DIGIT]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import StartError
-from server.process.listeners import grpc_listeners, http_sockets, is_loopback, reserved
+from server.process.listeners import grpc_listeners, http_sockets, is_loopback, reserved, written
 from server.settings import Settings
 
 
@@ -111,3 +111,8 @@ def test_unix_socket_of_a_running_server_is_taken(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(StartError, match="another server listens on it"):
             grpc_listeners(settings)
+
+
+def test_host_and_port_are_written_as_one() -> None:
+    hosts = ("127.0.0.1", "::1", "[::1]", "localhost")
+    assert [written(host, 1) for host in hosts] == ["127.0.0.1:1", "[::1]:1", "[::1]:1", "localhost:1"]
