@@ -33,6 +33,10 @@ def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         return _pixels(images, "", raw=raw)
+    if not isinstance(images, Iterable):
+        raise InputError(
+            f"images is a {type(images).__name__}, expected a path, bytes, a PIL image, an array or a list of these"
+        )
     parts = [_pixels(image, f"image {index}", raw=raw) for index, image in enumerate(images)]
     if not parts:
         raise InputError("no images given, expected at least one")

@@ -2,17 +2,32 @@
 
 import io
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from clients.errors import InputError
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
+_MIN_JPEG_BYTES = 1000
+_TRUNCATED_LOCK = threading.Lock()
+_MIN_SHARE = 0.5  # of a truncated JPEG's lines
+_REFUSED = (
+    (b"%PDF", "a PDF document; export its page as PNG"),
+    (b"<svg", "an SVG drawing; export it as PNG"),
+    (b"<?xml", "an XML document; if it is an SVG drawing, export it as PNG"),
+    (b"<!doctype html", "a web page; download the picture itself"),
+    (b"<html", "a web page; download the picture itself"),
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the picture with `git lfs pull`"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 _SIXTEEN_BITS = {"I", "I;16", "I;16B", "I;16L"}
 
 
@@ -30,15 +45,14 @@ def read_file(path: Path) -> NDArray[np.uint8]:
     return read_bytes(data, str(path))
 
 
-def read_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
+def read_bytes(data: bytes, name: str, *, page: int = 1) -> NDArray[np.uint8]:
     """Decode PNG, JPEG, WebP, BMP, TIFF, GIF, ...; uint8 (height, width), 0 is black.
 
-    Raises InputError where it is no picture, damaged, animated or too large.
+    Of a file with several pictures it takes `page`; `count_pages` says how many there are. A JPEG without its last
+    bytes ends where they are missing. Raises InputError if it is no picture, damaged or too large.
     """
     try:
-        # Pillow warns of much that we refuse by our own limits or can live with.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
-            return grey(picture, name)
+        return _decoded(data, name, page)
     except UnidentifiedImageError:
         raise InputError(f"{name}: not a picture ({_looks_like(data)}), expected PNG, JPEG, ...") from None
     except Image.DecompressionBombError as error:  # Pillow's own limit comes before ours
@@ -46,18 +60,58 @@ def read_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
         raise _too_large(name, f"{int(count.group()):,}" if count else "too many") from None
     except InputError:
         raise
+    except EOFError:
+        raise InputError(f"{name}: no page {page}, the file has {count_pages(data)}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{name}: damaged picture ({error})") from None
 
 
+def count_pages(data: bytes) -> int:
+    """Count the pictures in a TIFF or GIF file; 1 for all others, whose further pictures are previews."""
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+        return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+
+
+def _decoded(data: bytes, name: str, page: int) -> NDArray[np.uint8]:
+    # Pillow warns of much that we refuse by our own limits or can live with.
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+        if page > 1:
+            picture.seek(page - 1)
+        _refuse_large(picture, name)
+        try:
+            picture.load()
+        except OSError:
+            if picture.format not in {"JPEG", "MPO"} or len(data) < _MIN_JPEG_BYTES:
+                raise
+            return _truncated_jpeg(data, name)
+        return grey(picture, name)
+
+
+def _truncated_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode a JPEG up to its last line; the lines below the break would be grey, which no paper is."""
+    with _truncated_allowed(), Image.open(io.BytesIO(data)) as picture:
+        shades = grey(picture, name)
+    # The lines that never came are one even shade.
+    rows = np.flatnonzero(np.ptp(shades, axis=1) > 0)
+    if len(rows) == 0 or rows[-1] + 1 < _MIN_SHARE * len(shades):
+        raise InputError(f"{name}: damaged picture (most of it is missing)")
+    return shades[: rows[-1] + 1]
+
+
+@contextmanager
+def _truncated_allowed() -> Iterator[None]:
+    # Pillow has only a global switch; the lock keeps two threads from turning it off for each other.
+    with _TRUNCATED_LOCK:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
 def grey(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     """Reduce a PIL image of any mode to shades of grey, upright; uint8 (height, width)."""
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width * height:,}")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise InputError(f"{name}: {frames} frames or pages, expected a single picture")
+    _refuse_large(picture, name)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in _SIXTEEN_BITS:
         values = np.asarray(picture, np.int64)
@@ -68,6 +122,12 @@ def grey(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     if picture.has_transparency_data:
         return _on_paper(np.asarray(picture.convert("RGBA").convert("LA")))
     return np.asarray(picture.convert("L"))
+
+
+def _refuse_large(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width * height:,}")
 
 
 def _too_large(name: str, pixels: str) -> InputError:
@@ -86,6 +146,12 @@ def _on_paper(grey_and_alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _looks_like(data: bytes) -> str:
     if not data:
         return "it is empty"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "a HEIC photograph; save it as JPEG, or set the phone's camera to 'Most compatible'"
+    start = data[:64].lstrip().removeprefix(b"\xef\xbb\xbf").lower()
+    for magic, words in _REFUSED:
+        if start.startswith(magic.lower()):
+            return words
     head = data[:64]
     try:
         text = head.decode("utf-8")

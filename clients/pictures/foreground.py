@@ -13,7 +13,7 @@ from clients.pictures.frames import is_frame
 
 # The paper's shading is seen at this size, where no stroke is as wide as the window.
 _SMALL, _WINDOW = 96, 33
-_MIN_CONTRAST = 0.08  # of the paper's brightness
+_MIN_CONTRAST = 0.03  # of the paper's brightness
 _MIN_SEPARATION = 4.0  # of the paper's own variation
 _PATCHY = 40.0  # how much a patchy paper counts against a polarity
 _FRAME = 0.2  # a component with more of its outline on the picture's border is no digit
@@ -49,7 +49,7 @@ def find_foreground(grey: NDArray[np.uint8], name: str) -> Foreground:
 
 
 def _likelihood(foreground: Foreground) -> float:
-    """Rate a polarity; see `tests/unit/clients/test_ink.py` for how often the best one is right.
+    """Rate a polarity.
 
     Under the wrong one the paper has dark patches where the digits are, and the ink is what lies
     between strokes: fainter, with softer edges, and smaller where it is the inside of a loop.

@@ -4,18 +4,21 @@ MNIST's images were made so: the digit, white on black, was scaled with anti-ali
 box and put into a 28x28 field with its centre of mass in the middle.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from clients.errors import InputError
 from clients.pictures.components import Component, join
 from clients.pictures.foreground import Foreground, find_foreground, spread
 
 _SIDE, _BOX = 28, 20
 _WORKING_SIDE = 512  # larger pictures are reduced to it first
 _HALF = 127
+_BLANK = 10  # of 255: less contrast in a 28x28 picture is no ink
 _THIN, _WANTED = 1.6, 2.4  # widths of a stroke in the 20x20 box, pixels; MNIST's are 2 to 4
 _SPECK = 0.04  # of the digit's area: smaller components are dirt
 
@@ -40,20 +43,42 @@ def find_digit(grey: NDArray[np.uint8], name: str) -> FoundDigit:
     Raises InputError where nothing is drawn.
     """
     if grey.shape == (_SIDE, _SIDE):
-        return _as_it_is(grey)
-    working, scale = reduced(grey)
-    foreground = find_foreground(working, name)
+        return _as_it_is(grey, name)
+    foreground, scale = separated(grey, name)
     return framed(foreground, _main(foreground), scale)
 
 
-def _as_it_is(grey: NDArray[np.uint8]) -> FoundDigit:
+def _as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+    if np.ptp(grey) < _BLANK:
+        raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     light_paper = np.median(edge) > _HALF
     steps = ("28x28 taken as it is", *(["turned white on black"] if light_paper else []))
     return FoundDigit(255 - grey if light_paper else grey, (0, 0, _SIDE, _SIDE), steps)
 
 
-def reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+def separated(grey: NDArray[np.uint8], name: str) -> tuple[Foreground, float]:
+    """Separate the foreground of a picture reduced to a size that is quick to work on; also by which factor.
+
+    Strokes that vanish when a large picture is reduced are widened first. Raises InputError if nothing is drawn.
+    """
+    working, scale = _reduced(grey)
+    try:
+        return find_foreground(working, name), scale
+    except InputError:
+        if scale == 1:
+            raise
+    reach = 2 * round(1 / scale) + 1
+    for widen in (
+        ImageFilter.MinFilter(reach),
+        ImageFilter.MaxFilter(reach),
+    ):  # dark strokes, then light ones
+        with contextlib.suppress(InputError):
+            return find_foreground(_reduced(np.asarray(Image.fromarray(grey).filter(widen)))[0], name), scale
+    raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
+
+
+def _reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     """Reduce a large picture to a size that is quick to work on; also by which factor."""
     scale = min(1.0, _WORKING_SIDE / max(grey.shape))
     if scale == 1:

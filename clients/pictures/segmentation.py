@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.pictures.components import Component, join
-from clients.pictures.foreground import find_foreground
-from clients.pictures.normalize import FoundDigit, framed, reduced
+from clients.pictures.normalize import FoundDigit, framed, separated
 
 _FRAME = 0.2  # of a box's outline on the picture's border: no digit
 _SHORT = 0.4  # of the usual height: a dot, a comma, part of something
@@ -27,10 +26,11 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
     Digits that touch are cut apart where the bridge is thinnest. Raises InputError where nothing is
     drawn.
     """
-    working, scale = reduced(grey)
-    foreground = find_foreground(working, name)
+    foreground, scale = separated(grey, name)
     components = [
-        component for component in foreground.components if component.border_share(working.shape) < _FRAME
+        component
+        for component in foreground.components
+        if component.border_share(foreground.amount.shape) < _FRAME
     ] or [foreground.components[0]]
     usual = _usual_height(
         [component for component in components if not _is_hairline(component)] or components

@@ -61,10 +61,31 @@ def test_picture_that_the_camera_marked_as_turned_is_turned_back() -> None:
     np.testing.assert_array_equal(shades, np.rot90(GREY, -1))
 
 
-def test_animation_is_refused() -> None:
-    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
-    with pytest.raises(InputError, match="x: 2 frames or pages, expected a single picture"):
-        read(frames[0], "GIF", save_all=True, append_images=frames[1:])
+def test_first_of_several_pages_is_taken_unless_another_is_asked_for() -> None:
+    file = io.BytesIO()
+    first, second = Image.fromarray(GREY), Image.fromarray(255 - GREY)
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    data = file.getvalue()
+    assert decode.count_pages(data) == 2
+    np.testing.assert_array_equal(decode.read_bytes(data, "x"), GREY)
+    np.testing.assert_array_equal(decode.read_bytes(data, "x", page=2), 255 - GREY)
+    with pytest.raises(InputError, match="x: no page 3, the file has 2"):
+        decode.read_bytes(data, "x", page=3)
+
+
+def test_jpeg_without_its_last_bytes_is_read() -> None:
+    file = io.BytesIO()
+    Image.fromarray(GREY.repeat(10, 0).repeat(10, 1)).save(file, "JPEG")
+    assert decode.read_bytes(file.getvalue()[:-100], "x").shape[1] == 300
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"\0\0\0\x18ftypheic", "a HEIC photograph"), (b"%PDF-1.4", "a PDF"), (b"<svg x", "an SVG")],
+)
+def test_other_documents_are_called_what_they_are(data: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        decode.read_bytes(data, "x")
 
 
 @pytest.mark.parametrize("side", [9_000, 30_000])
