@@ -1,7 +1,8 @@
 """What the exporter's work is worth: `python -m tests.bench.export`.
 
 The networks of the shipped recipes with random weights, exported by tf2onnx alone, with our graph passes,
-in 8 bits by `onnxruntime.quantization`, with and without the first convolution, and in 8 bits by us. One thread on one core, two graphs taking turns, the shortest rounds compared.
+in 8 bits by `onnxruntime.quantization`, with and without the first convolution, and in 8 bits by us. One
+thread on one core, two graphs alternate, the shortest rounds compared.
 """
 
 import os
@@ -11,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import tf2onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 from tests.bench.processes import SERVER_CORE
 from trainer.backend import keras, tf
-from trainer.data import load_sample
-from trainer.export import OPSET, export_onnx
+from trainer.data import load_data
+from trainer.export.latency import BATCHES_IMAGES, speed_ratio
+from trainer.export.onnx import OPSET, export_onnx
+from trainer.export.predictor import onnx_predictor
+from trainer.export.quantize import quantize
 from trainer.network import served_network
-from trainer.prediction import onnx_predictor
-from trainer.quantize import quantize
 from trainer.recipe import load_recipe
-from trainer.speed import speed_ratio
 
 RECIPES = ("digits", "fast", "accurate")
 FORMS = ("naive", "passes", "stock", "stock-mixed", "int8")

@@ -14,7 +14,6 @@ from trainer.run import Run
 _MIN_SPEEDUP = 1.3
 _MAX_OTHER_DIGITS = 0.001
 _MAX_ACCURACY_LOSS = 0.0005
-_ROUNDING = 1e-9
 _BATCH_IMAGES = 64
 _CALIBRATION_IMAGES = 2000
 # Rounding to 8 bits moves the probabilities of doubtful images; the digits are what must stay.
@@ -211,11 +210,11 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
     accuracy, float_accuracy = float((digits == y).mean()), float((float_digits == y).mean())
     same = float((digits == float_digits).mean())
     speedup = speed_ratio(run.model, run.integer_model, x, _BATCH_IMAGES)
-    one = 1 / len(y)  # a single image decides nothing, however small the validation set
+    one = 1.001 / len(y)  # a single image decides nothing, however small the validation set
     pays = (
         speedup >= _MIN_SPEEDUP
-        and 1 - same <= max(_MAX_OTHER_DIGITS, one) + _ROUNDING
-        and float_accuracy - accuracy <= max(_MAX_ACCURACY_LOSS, one) + _ROUNDING
+        and 1 - same <= max(_MAX_OTHER_DIGITS, one)
+        and float_accuracy - accuracy <= max(_MAX_ACCURACY_LOSS, one)
     )
     manifest.pop("int8", None)
     if pays:

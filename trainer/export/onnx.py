@@ -4,7 +4,6 @@ Each pass matches one pattern and leaves any other graph alone; none changes wha
 """
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,8 @@ def _convert(network: Any) -> ModelProto:
     def serve(images: Any) -> Any:
         values = tf.cast(images, tf.float32)
         for layer in network.layers:
-            # Keras's own Reshape and Flatten ask for the batch size at run time, which leaves a chain of
-            # Shape, Slice and Concat that costs as much as a small convolution at batch 1.
+            # Keras's own Reshape and Flatten leave a chain of Shape, Slice and Concat in the graph, which
+            # costs as much as a small convolution at batch 1.
             if isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
                 values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
             else:
@@ -229,9 +228,8 @@ def _has_subgraphs(model: ModelProto) -> bool:
     return any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
 
 
-def _nodes(model: ModelProto, kind: str) -> Iterator[NodeProto]:
-    """Yield the nodes of a kind; the graph may change meanwhile."""
-    yield from [node for node in model.graph.node if node.op_type == kind]
+def _nodes(model: ModelProto, kind: str) -> list[NodeProto]:
+    return [node for node in model.graph.node if node.op_type == kind]
 
 
 def _constant(model: ModelProto, name: str) -> NDArray[Any] | None:

