@@ -27,16 +27,27 @@ _COMMANDS = {
     "rollback": ("publish", "Make a label point where it pointed before."),
 }
 
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only --version needs it
+
+    return version("digit-serving")
+
+
 app = App(
     name="digit-trainer",
     help="Train a network on labelled images of digits and publish it into a model repository.",
-    version_flags=[],
+    help_epilogue="""Examples:
+  digit-trainer train --data sample --repository repository
+  digit-trainer evaluate repository/digits/1/model.onnx sample""",
+    version=_version,
+    help_format="plaintext",
 )
 for name, (module, summary) in _COMMANDS.items():
     app.command(f"trainer.commands.{module}:{name}", name=name, help=summary)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one line for each way to end
     """Run the command line; return the exit code: 0 done, 1 bad data, 2 usage, 3 a gate refused."""
     try:
         code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
@@ -45,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(" ".join(str(error).split()), _USAGE)
     except TrainerError as error:
         return _complain(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"trainer", "clients"}:
+            raise  # a defect of ours
+        return _complain(f"{error.name} is not installed: pip install '.[trainer]' brings it", _FAILED)
     except BrokenPipeError:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
