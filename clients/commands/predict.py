@@ -23,7 +23,7 @@ _BAR = 24  # characters for a probability of 1
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """What to read and how to print the answers."""
+    """Files to read and how to print the answers."""
 
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""

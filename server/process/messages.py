@@ -1,4 +1,4 @@
-"""What a supervisor and its workers tell each other: lines of JSON, checked when they are read.
+"""Messages between a supervisor and its workers: lines of JSON, checked when they are read.
 
 A worker reads its job from standard input, then a line each time that a report is asked for; the end of it says that
 the supervisor is gone. It writes reports and events to a pipe of its own.
@@ -20,7 +20,7 @@ MISSED_REPORTS = 10
 
 
 class Job(msgspec.Struct):
-    """What a worker does."""
+    """The task of a worker."""
 
     settings: Settings
     slot: int

@@ -113,7 +113,7 @@ def cancelled(event: Event) -> bool:
 
 
 class Runner(Protocol):
-    """What runs when no more events are there."""
+    """An object with work to run when no event is left."""
 
     def run(self) -> None:
         """Run one batch."""

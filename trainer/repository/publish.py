@@ -21,7 +21,7 @@ _NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes ag
 
 @dataclass(frozen=True)
 class Gates:
-    """What a run must meet to be published.
+    """Conditions that a run must meet to be published.
 
     `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` lets it pass where
     there is none to compare with.
