@@ -33,7 +33,6 @@ from clients.wire import Prediction
 
 MAX_BODY_BYTES = 16 * 2**20
 _ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound  # nosec B104
-Box = tuple[int, int, int, int]
 
 
 @Parameter(name="*")

@@ -50,7 +50,6 @@ DATATYPES = {
 }
 
 InputTensor = pb.ModelInferRequest.InferInputTensor
-OutputTensor = pb.ModelInferResponse.InferOutputTensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from trainer.run import Run
 
 _UNFINISHED = ".publishing-"
 _STABLE = "stable"
-_NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
+NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _add(run: Run, folder: Path) -> int:
         if run.integer_model.exists():
             shutil.copyfile(run.integer_model, temporary / run.integer_model.name)
         if run.report.is_dir():
-            left_out = shutil.ignore_patterns(*_NOT_PUBLISHED)
+            left_out = shutil.ignore_patterns(*NOT_PUBLISHED)
             shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)
         table = as_version(run.read_manifest(), folder.name, version, temporary)
         (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
