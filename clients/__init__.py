@@ -1,10 +1,9 @@
-"""The Python client library and the command line made of it.
+"""The Python client library and the command line built on it.
 
 from clients import Client
 
 with Client("localhost:8500") as client:
-    for prediction in client.predict("seven.png"):
-        print(prediction.digit, prediction.confidence)
+    print(client.predict_one("seven.png").digit)
 """
 
 from importlib import import_module
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from clients.connection import Connection, Tls
     from clients.errors import DigitsError, InputError, ServerError
     from clients.images import explain, find_digits, pixels
-    from clients.photo import FoundDigit
-    from clients.prediction import ModelInfo, Prediction, Timing
+    from clients.pictures.normalize import FoundDigit
+    from clients.wire import ModelInfo, Prediction, Timing
 
 __all__ = [
     "AsyncClient",
@@ -41,12 +40,12 @@ _HOMES = {
     "Client": "client",
     "Connection": "connection",
     "DigitsError": "errors",
-    "FoundDigit": "photo",
+    "FoundDigit": "pictures.normalize",
     "InputError": "errors",
-    "ModelInfo": "prediction",
-    "Prediction": "prediction",
+    "ModelInfo": "wire",
+    "Prediction": "wire",
     "ServerError": "errors",
-    "Timing": "prediction",
+    "Timing": "wire",
     "Tls": "connection",
     "explain": "images",
     "find_digits": "images",

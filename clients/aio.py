@@ -1,141 +1,128 @@
-"""The client for asyncio."""
+"""The client for asyncio: the same calls, awaited."""
 
 import asyncio
-import time
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-import grpc
 import numpy as np
-from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 
-from clients.chunks import cut, cut_async
-from clients.coalesce import Coalescer
+from clients.calls import Answers, Calls
+from clients.client import settings, single
 from clients.connection import Connection
-from clients.health import CHECK, WATCH, Health, health
-from clients.hedge import HedgeBudget
 from clients.images import ImageLike, Images, pixels
-from clients.prediction import ModelInfo, Prediction
-from clients.protocols import WIRES
-from clients.status import server_error
-from clients.wire import GET_MODEL, LIST_MODELS, Question, model_info, serialize
-from protos.digits.v1 import prediction_pb2
-
-Answers = asyncio.Future[list[Prediction]]
+from clients.pipeline import Pipeline
+from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
 class AsyncClient:
-    """Ask a digit server from asyncio; the surface of Client, awaited.
-
-    Make it where an event loop runs. With `coalesce`, tasks that ask at the same time share calls.
-    """
+    """Ask a digit server from asyncio; see Client."""
 
     def __init__(
         self,
         server: str | Connection = "localhost:8500",
         *,
+        timeout: float | None = None,
+        token: str = "",
         images_per_call: int = 256,
         calls_in_flight: int = 4,
-        coalesce: bool = False,
     ) -> None:
-        self._connection = Connection(address=server) if isinstance(server, str) else server
-        self._images_per_call = images_per_call
-        self._calls_in_flight = calls_in_flight
-        self._channel = self._connection.open_async()
-        self._wire = WIRES[self._connection.protocol]
-        self._predict: Any = self._channel.unary_unary(
-            self._wire.method, serialize, self._wire.response.FromString
-        )
-        self._hedges = HedgeBudget()
-        self._ask: Callable[[Question, NDArray[np.uint8]], Answers] = self._send
-        if coalesce:
-            joined: Coalescer[Answers] = Coalescer(
-                self._send,
-                asyncio.get_running_loop().create_future,
-                images_per_call=images_per_call,
-                calls_in_flight=calls_in_flight,
-            )
-            self._ask = joined.ask
+        self._calls = Calls(settings(server, timeout, token))
+        self._size, self._limit = images_per_call, calls_in_flight
 
-    async def predict(
-        self,
-        images: Images,
-        *,
-        probabilities: bool = False,
-        model: str = "",
-        version: int = 0,
-        label: str = "",
-    ) -> list[Prediction]:
+    async def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
         """Predict the digit in each image, in order; see Client.predict."""
-        question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        array = await _pixels(images)
-        if len(array) <= self._images_per_call:
-            return await self._answered(question, array)
-        answers: list[Prediction] = []
-        async for some in self._pipeline(question, _each(cut([array], self._images_per_call))):
-            answers.extend(some)
-        return answers
+        question, array = Question(**options), await _pixels(images)
+        if len(array) <= self._size:
+            return await asyncio.wrap_future(self._calls.predict(question, array))
+        return [answer async for answer in self.stream([array], **options)]
+
+    async def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
+        """Predict the digit in one image; raises InputError for several."""
+        array = single(await _pixels(image))
+        return (await asyncio.wrap_future(self._calls.predict(Question(**options), array)))[0]
 
     async def stream(
-        self,
-        images: Iterable[ImageLike] | AsyncIterable[ImageLike],
-        *,
-        probabilities: bool = False,
-        model: str = "",
-        version: int = 0,
-        label: str = "",
+        self, images: Iterable[ImageLike] | AsyncIterable[ImageLike], **options: Unpack[Options]
     ) -> AsyncIterator[Prediction]:
         """Predict an endless sequence, in order and in constant memory; see Client.stream."""
-        question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        source = images if isinstance(images, AsyncIterable) else _each(images)
-        chunks = cut_async(_each_pixels(source), self._images_per_call)
-        async for answers in self._pipeline(question, chunks):
-            for answer in answers:
-                yield answer
+        loop = asyncio.get_running_loop()
+        answers: asyncio.Queue[Answers | None] = asyncio.Queue()
+        send = partial(self._calls.predict, Question(**options))
+        pipeline = Pipeline(
+            send,
+            lambda call: loop.call_soon_threadsafe(answers.put_nowait, call),
+            images_per_call=self._size,
+            calls_in_flight=self._limit,
+        )
+        free, room = self._size * self._limit, asyncio.Event()
+
+        async def read() -> None:
+            nonlocal free
+            try:
+                async for image in images if isinstance(images, AsyncIterable) else _each(images):
+                    array = await _pixels(image)
+                    pipeline.put(array)
+                    free -= len(array)
+                    while free <= 0:
+                        room.clear()
+                        await room.wait()
+                pipeline.end()
+            except Exception as error:  # noqa: BLE001 - raised where the answers are read
+                pipeline.end(error)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (call := await answers.get()) is not None:
+                predictions = await asyncio.wrap_future(call)
+                for prediction in predictions:
+                    yield prediction
+                free += len(predictions)
+                room.set()
+        finally:
+            reader.cancel()
+            pipeline.cancel()
 
     async def models(self) -> list[ModelInfo]:
         """List every version of every model that the server knows."""
-        response = await self._call(
-            LIST_MODELS, prediction_pb2.ListModelsRequest(), prediction_pb2.ListModelsResponse
-        )
-        return [model_info(model) for model in response.models]
+        return await asyncio.wrap_future(self._calls.models())
 
     async def model(self, name: str = "") -> ModelInfo:
         """Describe the version of a model that serves; by default the server's default model."""
-        return model_info(
-            await self._call(GET_MODEL, prediction_pb2.GetModelRequest(model=name), prediction_pb2.Model)
-        )
+        return await asyncio.wrap_future(self._calls.model(name))
 
     async def ready(self, service: str = "") -> bool:
         """Say whether the server (or one service or model of it) is ready to answer."""
-        ask = health_pb2.HealthCheckRequest(service=service)
-        return health(await self._call(CHECK, ask, health_pb2.HealthCheckResponse)) == "ready"
+        return await asyncio.wrap_future(self._calls.health(service)) == "ready"
 
     async def watch(self, service: str = "") -> AsyncIterator[Health]:
-        """Tell how the server (or one service or model of it) is, now and whenever that changes; endless."""
-        ask = health_pb2.HealthCheckRequest(service=service)
-        call: Any = self._channel.unary_stream(WATCH, serialize, health_pb2.HealthCheckResponse.FromString)
-        last: Health | None = None
-        while True:
-            answers = call(ask, metadata=self._connection.metadata, wait_for_ready=last == "gone")
+        """Yield the health of the server (or one service or model of it), now and at every change; endless."""
+        loop = asyncio.get_running_loop()
+        states: asyncio.Queue[Health | Exception] = asyncio.Queue()
+        calls: list[Any] = []
+
+        def follow() -> None:
             try:
-                async for response in answers:
-                    if (now := health(response)) != last:
-                        yield (last := now)
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise server_error(error, self._connection) from None
-            finally:
-                answers.cancel()
-            if last != "gone":
-                yield (last := "gone")
+                for state in self._calls.watch(service, calls.append):
+                    loop.call_soon_threadsafe(states.put_nowait, state)
+            except Exception as error:  # noqa: BLE001 - raised where the states are read
+                loop.call_soon_threadsafe(states.put_nowait, error)
+
+        threading.Thread(target=follow, daemon=True).start()
+        try:
+            while not isinstance(state := await states.get(), Exception):
+                yield state
+            raise state
+        finally:
+            for call in calls:
+                call.cancel()
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
+        await asyncio.to_thread(self._calls.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,80 +132,14 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _pipeline(
-        self, question: Question, chunks: AsyncIterable[NDArray[np.uint8]]
-    ) -> AsyncIterator[list[Prediction]]:
-        flying: deque[asyncio.Task[list[Prediction]]] = deque()
-        try:
-            async for images in chunks:
-                flying.append(asyncio.ensure_future(self._answered(question, images)))
-                if len(flying) == self._calls_in_flight:
-                    yield await flying.popleft()
-            while flying:
-                yield await flying.popleft()
-        finally:
-            for task in flying:
-                task.cancel()
-
-    async def _answered(self, question: Question, images: NDArray[np.uint8]) -> list[Prediction]:
-        if self._connection.hedge_seconds is None:
-            return await self._ask(question, images)
-        self._hedges.called()
-        calls = [self._ask(question, images)]
-        try:
-            done, _ = await asyncio.wait(calls, timeout=self._connection.hedge_seconds)
-            if not done and self._hedges.take():
-                calls.append(self._ask(question, images))
-            while True:
-                done, late = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-                winner = next((answers for answers in done if not answers.exception()), None)
-                if winner or not late:
-                    return (winner or done.pop()).result()
-                calls = list(late)  # one failed; the other may still do better
-        finally:
-            for answers in calls:
-                answers.cancel()
-
-    def _send(self, question: Question, images: NDArray[np.uint8]) -> Answers:
-        return asyncio.ensure_future(self._answer(question, images))
-
-    async def _answer(self, question: Question, images: NDArray[np.uint8]) -> list[Prediction]:
-        connection = self._connection
-        started = time.perf_counter()
-        try:
-            response = await self._predict(
-                self._wire.request(question, images),
-                timeout=connection.timeout_seconds,
-                metadata=connection.metadata,
-            )
-        except grpc.RpcError as error:
-            raise server_error(error, connection) from None
-        seconds = time.perf_counter() - started
-        return self._wire.predictions(
-            response, question, len(images), call_seconds=seconds, address=connection.address
-        )
-
-    async def _call(self, method: str, ask: Any, answer: type[Any]) -> Any:
-        call = self._channel.unary_unary(method, type(ask).SerializeToString, answer.FromString)
-        connection = self._connection
-        try:
-            return await call(ask, timeout=connection.timeout_seconds, metadata=connection.metadata)
-        except grpc.RpcError as error:
-            raise server_error(error, connection) from None
-
 
 async def _each(images: Iterable[Any]) -> AsyncIterator[Any]:
     for image in images:
         yield image
 
 
-async def _each_pixels(images: AsyncIterable[ImageLike]) -> AsyncIterator[NDArray[np.uint8]]:
-    async for image in images:
-        yield await _pixels(image)
-
-
 async def _pixels(images: Images) -> NDArray[np.uint8]:
     if isinstance(images, np.ndarray):
         return pixels(images)
-    # Decoding a photograph takes milliseconds that the event loop has better uses for.
+    # Decoding a photograph takes milliseconds; the event loop must not wait for it.
     return await asyncio.to_thread(pixels, images)

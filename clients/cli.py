@@ -1,20 +1,31 @@
-"""`digit-client`: what a person types."""
+"""`digit-client`: its commands, their help, and the exit code."""
 
 import os
+import re
 import sys
-from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
 
 from clients.errors import DigitsError
 
-# Modules that only some commands need, and the extra that brings them.
-_EXTRAS = {"hdrh": "load", "starlette": "web", "uvicorn": "web"}
+# Modules of optional extras, by the extra that brings them.
+_EXTRAS = {"matplotlib": "plot", "pyarrow": "parquet"}
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 50 ms that only --version needs
+
+    return version("digit-serving")
+
 
 app = App(
     name="digit-client",
-    help="Ask a digit server what the handwritten digits in your pictures are.",
-    version=lambda: version("digit-serving"),
+    help="Read handwritten digits with a digit server.",
+    help_epilogue="""Examples:
+  digit-client predict seven.png photo.jpg
+  digit-client status --server digits.example:8500""",
+    version=_version,
+    help_format="plaintext",
     # A flag is given or not; --no-flag and defaults that say nothing only fill the help.
     default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
 )
@@ -24,37 +35,85 @@ _COMMANDS = {
         "clients.commands.predict:predict",
         """Predict the digits in pictures.
 
-        Takes pictures (PNG, JPEG, WebP, BMP, TIFF, ...), folders of them, patterns, - for a picture on stdin, and
-        files of many 28x28 images: IDX, .npy, .npz, and tables of 784 columns (.tsv, .csv, .tabular). What cannot
-        be read is reported at the end, the rest is answered, and the exit code is 1.""",
+FILES are pictures (PNG, JPEG, WebP, BMP, TIFF, ...), folders of them, patterns, - for a picture on stdin, and files of
+many 28x28 images: IDX, NPY, NPZ, CSV, TSV, Parquet. Unreadable files are reported at the end, the rest is
+answered, and the exit code is 1. Put -- before a file whose name starts with a hyphen.
+
+Examples:
+  digit-client predict seven.png --explain
+  digit-client predict scans/ --several --output json""",
     ),
     "evaluate": (
         "clients.commands.evaluate:evaluate",
         """Measure accuracy on labelled images.
 
-        DATA is a folder with MNIST's test files, a .npz of images and labels, or images (IDX, .npy, table) with
-        LABELS beside them. Tells how many digits are right, which are confused, and how many images a second.""",
+DATA is a folder with MNIST's test files, a file of images and labels (NPZ, CSV, TSV, Parquet), or a file of images with
+LABELS beside it. Prints the accuracy, the confusion matrix and the throughput.
+
+Examples:
+  digit-client evaluate mnist.npz
+  digit-client evaluate t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz --min-accuracy 0.99""",
     ),
-    "models": ("clients.commands.status:models", "List the models that the server has."),
-    "metadata": ("clients.commands.status:metadata", "Tell all about one model."),
+    "status": (
+        "clients.commands.status:status",
+        """Show the health, models and traffic of a server.
+
+Examples:
+  digit-client status
+  digit-client status --server digits.example:8500 --output json""",
+    ),
+    "models": (
+        "clients.commands.status:models",
+        """List the server's models and versions.
+
+Examples:
+  digit-client models
+  digit-client models --output tsv""",
+    ),
+    "metadata": (
+        "clients.commands.status:metadata",
+        """Show all about the version of a model that serves.
+
+Examples:
+  digit-client metadata
+  digit-client metadata fast""",
+    ),
     "health": (
         "clients.commands.status:health",
-        """Ask whether the server is ready.
+        """Check whether the server is ready.
 
-        SERVICE is a service or a model of it; the exit code is 1 where it is not ready.""",
+SERVICE is a gRPC service or a model; the exit code is 1 if it is not ready.
+
+Examples:
+  digit-client health --wait 30
+  digit-client health digits --watch""",
     ),
-    "load": ("clients.commands.load:app", "Put load on a server: how fast is it, honestly?"),
-    "web": ("clients.commands.web:web", "Serve a page to draw digits on, until Ctrl-C."),
+    "load": (
+        "clients.commands.load:app",
+        "Measure latency and throughput under load.",  # an App, which has its examples
+    ),
+    "web": (
+        "clients.web.app:web",
+        """Serve a page to draw digits and numbers on, until Ctrl-C.
+
+Examples:
+  digit-client web --open
+  digit-client web --host 0.0.0.0 --port 8080""",
+    ),
 }
-for _place, (_name, (_path, _help)) in enumerate(_COMMANDS.items()):
-    app.command(_path, name=_name, help=_help, sort_key=_place)
+for _place, (_name, (_path, _text)) in enumerate(_COMMANDS.items()):
+    _about, _, _examples = _text.partition("\n\nExamples:")
+    # Lines of a paragraph are joined: the terminal's width breaks them.
+    _about = re.sub(r"(?<!\n)\n(?=\w)", " ", _about)
+    _more = {"help_epilogue": f"Examples:{_examples}"} if _examples else {}
+    app.command(_path, name=_name, help=_about, sort_key=_place, **_more)
 app.register_install_completion_command()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line.
 
-    The exit code is 0 (done), 1 (not done), 2 (wrong usage), 3 (a gate refused) or 130 (Ctrl-C).
+    The exit code is 0 (done), 1 (not done), 2 (wrong usage), 3 (accuracy below the minimum) or 130 (Ctrl-C).
     """
     # gRPC's C core writes its own account of a failed connection to stderr; ours is one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -67,11 +126,11 @@ def main(argv: list[str] | None = None) -> int:
         extra = _EXTRAS.get(_missing(error))
         if extra is None:
             raise
-        return _fail(f"this command needs more than is installed: pip install 'digit-serving[{extra}]'", 1)
+        return _fail(f"this needs an extra, from the repository: pip install '.[{extra}]'", 1)
     except DigitsError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:
-        # `| head` has seen enough. Python would complain once more when it flushes at exit.
+        # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

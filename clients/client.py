@@ -1,139 +1,113 @@
-"""The client that blocks."""
+"""The blocking client."""
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import chain
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 import grpc
 import numpy as np
-from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 
-from clients.chunks import cut
-from clients.coalesce import Coalescer
+from clients.calls import Answers, Calls
 from clients.connection import Connection
-from clients.health import CHECK, WATCH, Health, health
-from clients.hedge import HedgeBudget
+from clients.errors import InputError, ServerError
 from clients.images import ImageLike, Images, pixels
-from clients.prediction import ModelInfo, Prediction
-from clients.protocols import WIRES
-from clients.status import server_error
-from clients.wire import GET_MODEL, LIST_MODELS, Question, model_info, serialize
-from protos.digits.v1 import prediction_pb2
-
-Answers = Future[list[Prediction]]
+from clients.pipeline import Pipeline, pump
+from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
 class Client:
     """Ask a digit server; one client serves any number of threads.
 
-    `server` is HOST:PORT, or a Connection with all its settings. Calls carry up to
-    `images_per_call` images, and `calls_in_flight` of them travel at the same time. With
-    `coalesce`, threads that ask at the same time share calls: for many callers of few images.
-    Every method raises ServerError where the server gives no usable answer.
+    `server` is HOST:PORT, or a Connection with all its settings; `timeout` (seconds a call) and `token`
+    take the place of the connection's. Calls carry up to `images_per_call` images, and `calls_in_flight` of them
+    travel at the same time. Every method raises ServerError if the server gives no usable answer.
     """
 
     def __init__(
         self,
         server: str | Connection = "localhost:8500",
         *,
+        timeout: float | None = None,
+        token: str = "",
         images_per_call: int = 256,
         calls_in_flight: int = 4,
-        coalesce: bool = False,
     ) -> None:
-        self._connection = Connection(address=server) if isinstance(server, str) else server
-        self._images_per_call = images_per_call
-        self._calls_in_flight = calls_in_flight
-        self._channel = self._connection.open()
-        self._wire = WIRES[self._connection.protocol]
-        self._predict: Any = self._channel.unary_unary(
-            self._wire.method, serialize, self._wire.response.FromString
-        )
-        self._hedges = HedgeBudget()
-        self._ask: Callable[[Question, NDArray[np.uint8]], Answers] = self._send
-        if coalesce:
-            joined: Coalescer[Answers] = Coalescer(
-                self._send, Future, images_per_call=images_per_call, calls_in_flight=calls_in_flight
-            )
-            self._ask = joined.ask
+        self._calls = Calls(settings(server, timeout, token))
+        self._size, self._limit = images_per_call, calls_in_flight
 
-    def predict(
-        self,
-        images: Images,
-        *,
-        probabilities: bool = False,
-        model: str = "",
-        version: int = 0,
-        label: str = "",
-    ) -> list[Prediction]:
+    def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
         """Predict the digit in each image, in order.
 
         `images` is a path, the bytes of a picture, a PIL image, an array of one or more images,
-        or a list of these. Raises InputError for what is none of them.
+        or a list of these; options: `probabilities`, `model`, `version`, `label`. Raises InputError for anything else.
         """
-        question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        return list(chain.from_iterable(self._pipeline(question, [pixels(images)])))
+        question, array = Question(**options), pixels(images)
+        if len(array) <= self._size:
+            return self._calls.predict_now(question, array)
+        answers: SimpleQueue[Answers | None] = SimpleQueue()
+        send = partial(self._calls.predict, question)
+        pipeline = Pipeline(send, answers.put, images_per_call=self._size, calls_in_flight=self._limit)
+        try:
+            pipeline.put(array)
+            pipeline.end()
+            return list(chain.from_iterable(call.result() for call in iter(answers.get, None)))
+        finally:
+            pipeline.cancel()
 
-    def stream(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        probabilities: bool = False,
-        model: str = "",
-        version: int = 0,
-        label: str = "",
-    ) -> Iterator[Prediction]:
+    def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
+        """Predict the digit in one image; raises InputError for several."""
+        (answer,) = self._calls.predict_now(Question(**options), single(pixels(image)))
+        return answer
+
+    def stream(self, images: Iterable[ImageLike], **options: Unpack[Options]) -> Iterator[Prediction]:
         """Predict an endless or very long sequence of images, in order and in constant memory.
 
-        Reads ahead of what it yields by at most `calls_in_flight` x `images_per_call` images.
+        A thread reads the source, at most `calls_in_flight` x `images_per_call` images ahead; what has come is
+        answered while the source is slow.
         """
-        question = Question(probabilities=probabilities, model=model, version=version, label=label)
-        return chain.from_iterable(self._pipeline(question, map(pixels, images)))
+        send = partial(self._calls.predict, Question(**options))
+        return pump(map(pixels, images), send, images_per_call=self._size, calls_in_flight=self._limit)
 
     def models(self) -> list[ModelInfo]:
         """List every version of every model that the server knows."""
-        response = self._call(
-            LIST_MODELS, prediction_pb2.ListModelsRequest(), prediction_pb2.ListModelsResponse
-        )
-        return [model_info(model) for model in response.models]
+        return self._calls.models().result()
 
     def model(self, name: str = "") -> ModelInfo:
         """Describe the version of a model that serves; by default the server's default model."""
-        return model_info(
-            self._call(GET_MODEL, prediction_pb2.GetModelRequest(model=name), prediction_pb2.Model)
-        )
+        return self._calls.model(name).result()
 
     def ready(self, service: str = "") -> bool:
         """Say whether the server (or one service or model of it) is ready to answer."""
-        ask = health_pb2.HealthCheckRequest(service=service)
-        return health(self._call(CHECK, ask, health_pb2.HealthCheckResponse)) == "ready"
+        return self._calls.health(service).result() == "ready"
+
+    def connect(self, wait_seconds: float = 0.0) -> None:
+        """Raise ServerError at once if no server answers, or wait until it is ready, `wait_seconds` at most."""
+        try:
+            if not wait_seconds or any(
+                state == "ready" for state in self._calls.watch("", seconds=wait_seconds)
+            ):
+                wait_seconds = 0.0
+            self._calls.health("").result()
+        except ServerError as error:
+            if error.code is grpc.StatusCode.UNAVAILABLE:
+                raise
+            return  # a server without health checks, or one that refuses them, is there all the same
+        if wait_seconds:
+            message = f"server {self._calls.connection.address} was not ready within {wait_seconds:g} s"
+            raise ServerError(message, grpc.StatusCode.UNAVAILABLE)
 
     def watch(self, service: str = "") -> Iterator[Health]:
-        """Tell how the server (or one service or model of it) is, now and whenever that changes; endless."""
-        ask = health_pb2.HealthCheckRequest(service=service)
-        call: Any = self._channel.unary_stream(WATCH, serialize, health_pb2.HealthCheckResponse.FromString)
-        last: Health | None = None
-        while True:
-            answers = call(ask, metadata=self._connection.metadata, wait_for_ready=last == "gone")
-            try:
-                for response in answers:
-                    if (now := health(response)) != last:
-                        yield (last := now)
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise server_error(error, self._connection) from None
-            finally:
-                answers.cancel()
-            if last != "gone":
-                yield (last := "gone")
+        """Yield the health of the server (or one service or model of it), now and at every change; endless."""
+        return self._calls.watch(service)
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
+        self._calls.close()
 
     def __enter__(self) -> Self:
         return self
@@ -143,69 +117,17 @@ class Client:
     ) -> None:
         self.close()
 
-    def _pipeline(self, question: Question, parts: Iterable[NDArray[np.uint8]]) -> Iterator[list[Prediction]]:
-        flying: deque[tuple[NDArray[np.uint8], Answers]] = deque()
-        try:
-            for images in cut(parts, self._images_per_call):
-                self._hedges.called()
-                flying.append((images, self._ask(question, images)))
-                if len(flying) == self._calls_in_flight:
-                    yield self._wait(question, *flying.popleft())
-            while flying:
-                yield self._wait(question, *flying.popleft())
-        finally:
-            for _, answers in flying:
-                answers.cancel()
 
-    def _wait(self, question: Question, images: NDArray[np.uint8], first: Answers) -> list[Prediction]:
-        hedge_seconds = self._connection.hedge_seconds
-        done, _ = wait([first], hedge_seconds)
-        if done or not self._hedges.take():
-            return first.result()
-        second = self._ask(question, images)
-        done, late = wait([first, second], return_when=FIRST_COMPLETED)
-        winner = next((answers for answers in done if not answers.exception()), None)
-        if winner is None:  # one failed; the other may still do better
-            return next(iter(late or done)).result()
-        for answers in late:
-            answers.cancel()
-        return winner.result()
+def settings(server: str | Connection, timeout: float | None, token: str) -> Connection:
+    """Make the connection of a client's arguments."""
+    connection = Connection(address=server) if isinstance(server, str) else server
+    if timeout is not None:
+        connection = replace(connection, timeout_seconds=timeout)
+    return replace(connection, token=token) if token else connection
 
-    def _send(self, question: Question, images: NDArray[np.uint8]) -> Answers:
-        """Start one call."""
-        answers: Answers = Future()
-        started = time.perf_counter()
-        call = self._predict.future(
-            self._wire.request(question, images),
-            timeout=self._connection.timeout_seconds,
-            metadata=self._connection.metadata,
-        )
 
-        def finish(_: object) -> None:
-            seconds = time.perf_counter() - started
-            if not answers.set_running_or_notify_cancel():
-                return
-            try:
-                response = call.result()
-                address = self._connection.address
-                answers.set_result(
-                    self._wire.predictions(
-                        response, question, len(images), call_seconds=seconds, address=address
-                    )
-                )
-            except grpc.RpcError as error:
-                answers.set_exception(server_error(error, self._connection))
-            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
-                answers.set_exception(error)
-
-        call.add_done_callback(finish)
-        answers.add_done_callback(lambda _: call.cancel())  # nothing happens where it has ended
-        return answers
-
-    def _call(self, method: str, ask: Any, answer: type[Any]) -> Any:
-        call = self._channel.unary_unary(method, type(ask).SerializeToString, answer.FromString)
-        connection = self._connection
-        try:
-            return call(ask, timeout=connection.timeout_seconds, metadata=connection.metadata)
-        except grpc.RpcError as error:
-            raise server_error(error, connection) from None
+def single(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Check that an array (n, 784) holds one image."""
+    if len(array) != 1:
+        raise InputError(f"{len(array)} images, expected one; predict takes many")
+    return array

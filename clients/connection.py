@@ -1,4 +1,4 @@
-"""How to reach a server: address, security, deadlines, retries."""
+"""A connection's settings: address, security, deadlines, retries."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import grpc
-import grpc.aio
 
 from clients.errors import InputError
+from clients.open_inference import WIRES
+from clients.wire import Wire
 
 # HOST:PORT, [IPv6]:PORT, or one of gRPC's own schemes.
 _ADDRESS = re.compile(r"([^\s/:\[\]]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}|(dns|ipv4|ipv6|unix|xds):\S+")
@@ -97,12 +98,10 @@ class Connection:
             return grpc.insecure_channel(self.address, options, compression)
         return grpc.secure_channel(self.address, self.tls.credentials(), options, compression)
 
-    def open_async(self) -> grpc.aio.Channel:
-        """Open a channel for asyncio."""
-        options, compression = self._options(), _COMPRESSION[self.compression]
-        if self.tls is None:
-            return grpc.aio.insecure_channel(self.address, options, compression)
-        return grpc.aio.secure_channel(self.address, self.tls.credentials(), options, compression)
+    @property
+    def wire(self) -> Wire:
+        """The protocol's calls and messages."""
+        return WIRES[self.protocol]
 
     def _options(self) -> Sequence[tuple[str, Any]]:
         options = [
@@ -143,7 +142,9 @@ class Connection:
                 "backoffMultiplier": 3,
                 "retryableStatusCodes": list(RETRYABLE),
             }
-            config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}]
+            # Health checks are not retried: they are how a command finds out at once that nothing listens.
+            health = {"name": [{"service": "grpc.health.v1.Health"}]}
+            config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}, health]
         return config
 
 

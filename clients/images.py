@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clients.errors import InputError
-from clients.photo import FoundDigit, find_digit
-from clients.pictures import grey, read_bytes, read_file
-from clients.row import find_row
+from clients.pictures.decode import grey, read_bytes, read_file
+from clients.pictures.normalize import FoundDigit, find_digit
+from clients.pictures.segmentation import find_row
 
 SIDE = 28
 PIXELS = SIDE * SIDE
@@ -33,6 +33,10 @@ def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         return _pixels(images, "", raw=raw)
+    if not isinstance(images, Iterable):
+        raise InputError(
+            f"images is a {type(images).__name__}, expected a path, bytes, a PIL image, an array or a list of these"
+        )
     parts = [_pixels(image, f"image {index}", raw=raw) for index, image in enumerate(images)]
     if not parts:
         raise InputError("no images given, expected at least one")

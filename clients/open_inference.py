@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, which Triton, KServe and others speak, and our server too."""
+"""The Open Inference Protocol of Triton, KServe and others; our server speaks it too."""
 
 import grpc
 import numpy as np
@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from clients.errors import InputError, ServerError
 from clients.images import PIXELS
-from clients.prediction import Prediction, Timing
-from clients.wire import DIGITS, Question, Wire
+from clients.wire import DIGITS, DIGITS_WIRE, Prediction, Question, Timing, Wire
 from protos import inference_pb2
 
 # The tensors of every model in our repositories; see docs/model-repository.md.
@@ -15,8 +14,8 @@ _INPUT, _OUTPUT = "images", "probabilities"
 _DEFAULT_MODEL = "digits"
 
 
-def request(question: Question, images: NDArray[np.uint8]) -> inference_pb2.ModelInferRequest:
-    """Build the request for `images`, uint8 (n, 784); raises InputError for a label, which has no place."""
+def _request(question: Question, images: NDArray[np.uint8]) -> inference_pb2.ModelInferRequest:
+    """Build the request for `images`, uint8 (n, 784); raises InputError for a label, which the protocol lacks."""
     if question.label:
         raise InputError("the Open Inference Protocol has no labels, ask for a version")
     tensor = inference_pb2.ModelInferRequest.InferInputTensor(
@@ -30,7 +29,7 @@ def request(question: Question, images: NDArray[np.uint8]) -> inference_pb2.Mode
     )
 
 
-def predictions(
+def _predictions(
     response: inference_pb2.ModelInferResponse,
     question: Question,
     images: int,
@@ -38,7 +37,7 @@ def predictions(
     call_seconds: float,
     address: str,
 ) -> list[Prediction]:
-    """Read the probabilities of `images` images; this protocol tells no times but the caller's own."""
+    """Read the probabilities of `images` images; the protocol reports no server times."""
     rows = _probabilities(response)
     if rows is None or rows.shape != (images, DIGITS) or not np.isfinite(rows).all():
         shape = None if rows is None else rows.shape
@@ -62,7 +61,7 @@ def predictions(
 
 
 def _probabilities(response: inference_pb2.ModelInferResponse) -> NDArray[np.float32] | None:
-    """Find the output tensor, raw or not; None where it is not there or makes no rows of ten."""
+    """Find the output tensor, raw or not; None if it is missing or has no rows of ten."""
     for index, output in enumerate(response.outputs):
         if output.name != _OUTPUT or output.datatype != "FP32":
             continue
@@ -75,7 +74,7 @@ def _probabilities(response: inference_pb2.ModelInferResponse) -> NDArray[np.flo
     return None
 
 
-def answers(response: inference_pb2.ModelInferResponse) -> int:
+def _count(response: inference_pb2.ModelInferResponse) -> int:
     """Count the rows of probabilities."""
     rows = _probabilities(response)
     return 0 if rows is None else len(rows)
@@ -85,7 +84,8 @@ OPEN_INFERENCE_WIRE = Wire(
     "/inference.GRPCInferenceService/ModelInfer",
     "",
     inference_pb2.ModelInferResponse,
-    request,
-    predictions,
-    answers,
+    _request,
+    _predictions,
+    _count,
 )
+WIRES: dict[str, Wire] = {"digits": DIGITS_WIRE, "open-inference": OPEN_INFERENCE_WIRE}

@@ -1,31 +1,91 @@
-"""What travels: questions as protobuf, and answers that can be believed.
-
-Pure functions between numpy and protobuf, shared by the clients that block and those that await.
-"""
+"""The digits.v1 protocol: requests from numpy arrays, answers checked before they are believed."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import grpc
 import numpy as np
+from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 
 from clients.errors import ServerError
-from clients.prediction import ModelInfo, Prediction, Timing
 from protos.digits.v1 import prediction_pb2
 
-PREDICT = "/digits.v1.PredictionService/Predict"
-GET_MODEL = "/digits.v1.PredictionService/GetModel"
-PREDICT_STREAM = "/digits.v1.PredictionService/PredictStream"
-LIST_MODELS = "/digits.v1.PredictionService/ListModels"
+_SERVICE = "/digits.v1.PredictionService/"
+GET_MODEL, LIST_MODELS = _SERVICE + "GetModel", _SERVICE + "ListModels"
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 DIGITS = 10
+
+Health = Literal["ready", "not ready", "unknown", "gone"]
+"""`unknown`: the server has no such service. `gone`: no server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations of the call that carried an image.
+
+    `queue_seconds` and `compute_seconds` are the server's own; `call_seconds` is the round trip.
+    `batch_images` images shared the model run.
+    """
+
+    queue_seconds: float
+    compute_seconds: float
+    call_seconds: float
+    batch_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one image.
+
+    `confidence` is the probability of `digit`, 0-1; `probabilities` holds all ten if the caller asked
+    for them, else None.
+    """
+
+    digit: int
+    confidence: float
+    probabilities: tuple[float, ...] | None
+    model: str
+    version: int
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One version of a model as the server sees it.
+
+    `state` is `serving`, `refused` (`reason` says why) or `available`; `accuracy` is on held-out
+    data, 0-1; `created` is RFC 3339; `labels` point at the version; `share` (0-1) is its part of the requests
+    that name neither version nor label.
+    """
+
+    name: str
+    version: int
+    state: str
+    reason: str
+    sha256: str
+    accuracy: float
+    provider: str
+    recipe: str
+    created: str
+    labels: tuple[str, ...]
+    share: float
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of every prediction, see Question."""
+
+    probabilities: bool
+    model: str
+    version: int
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Say what is asked about every image, and of which model.
+    """Which model a call asks, and whether for all ten probabilities.
 
     An empty `model` is the server's default; `version` 0 and an empty `label` leave the version
     to the server. At most one of the two may be set.
@@ -39,12 +99,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Name the call of one protocol, how to write its request, and how to read its response.
+    """One protocol: the names of its calls, how to write a request, how to read a response.
 
     `request` takes a Question and images, uint8 (n, 784); `predictions` takes the response, the
-    Question, n, the seconds that the call took and the server's address, and raises ServerError
-    (DATA_LOSS) where the server lies; `answers` counts the digits in a response. `stream_method`
-    answers many requests in order; empty where the protocol has none.
+    Question, n, the round trip in seconds and the server's address, and raises ServerError
+    (DATA_LOSS) for an answer that cannot be true. `count` is the number of digits in a response.
+    `stream_method` answers many requests in order; empty if the protocol has none.
     """
 
     method: str
@@ -52,11 +112,32 @@ class Wire:
     response: type[Any]
     request: Callable[[Question, NDArray[np.uint8]], Any]
     predictions: Callable[..., list[Prediction]]
-    answers: Callable[[Any], int]
+    count: Callable[[Any], int]
 
 
-def request(question: Question, images: NDArray[np.uint8]) -> prediction_pb2.PredictRequest:
-    """Build the request for `images`, uint8 (n, 784)."""
+def serialize(message: Any) -> bytes:
+    """Serialize any protobuf message."""
+    content: bytes = message.SerializeToString()
+    return content
+
+
+def health(response: health_pb2.HealthCheckResponse) -> Health:
+    """Read an answer of grpc.health.v1."""
+    status = health_pb2.HealthCheckResponse
+    if response.status == status.SERVING:
+        return "ready"
+    return "unknown" if response.status == status.SERVICE_UNKNOWN else "not ready"
+
+
+def model_info(model: prediction_pb2.Model) -> ModelInfo:
+    """Read the server's description of a model version."""
+    state = prediction_pb2.Model.State.Name(model.state).removeprefix("STATE_").lower()
+    same = ("name", "version", "reason", "sha256", "accuracy", "provider", "recipe", "created", "share")
+    fields = {name: getattr(model, name) for name in same}
+    return ModelInfo(state=state, labels=tuple(model.labels), **fields)
+
+
+def _request(question: Question, images: NDArray[np.uint8]) -> prediction_pb2.PredictRequest:
     return prediction_pb2.PredictRequest(
         images=images.tobytes(),
         include_probabilities=question.probabilities,
@@ -66,7 +147,7 @@ def request(question: Question, images: NDArray[np.uint8]) -> prediction_pb2.Pre
     )
 
 
-def predictions(
+def _predictions(
     response: prediction_pb2.PredictResponse,
     question: Question,
     images: int,
@@ -74,10 +155,6 @@ def predictions(
     call_seconds: float,
     address: str,
 ) -> list[Prediction]:
-    """Read the answer for `images` images.
-
-    Raises ServerError (DATA_LOSS) where the server at `address` lies.
-    """
     if problem := _problem(response, question, images):
         raise ServerError(f"server {address} answered {problem}", grpc.StatusCode.DATA_LOSS)
     timing = Timing(
@@ -101,30 +178,6 @@ def predictions(
     ]
 
 
-def serialize(message: Any) -> bytes:
-    """Write any protobuf message."""
-    content: bytes = message.SerializeToString()
-    return content
-
-
-def model_info(model: prediction_pb2.Model) -> ModelInfo:
-    """Read the server's description of a model version."""
-    state = prediction_pb2.Model.State.Name(model.state).removeprefix("STATE_").lower()
-    return ModelInfo(
-        name=model.name,
-        version=model.version,
-        state=state,
-        reason=model.reason,
-        sha256=model.sha256,
-        accuracy=model.accuracy,
-        provider=model.provider,
-        recipe=model.recipe,
-        created=model.created,
-        labels=tuple(model.labels),
-        share=model.share,
-    )
-
-
 def _problem(response: prediction_pb2.PredictResponse, question: Question, images: int) -> str | None:
     if len(response.digits) != images:
         return f"{len(response.digits)} digits for {images} images"
@@ -141,10 +194,10 @@ def _problem(response: prediction_pb2.PredictResponse, question: Question, image
 
 
 DIGITS_WIRE = Wire(
-    PREDICT,
-    PREDICT_STREAM,
+    _SERVICE + "Predict",
+    _SERVICE + "PredictStream",
     prediction_pb2.PredictResponse,
-    request,
-    predictions,
+    _request,
+    _predictions,
     lambda response: len(response.digits),
 )

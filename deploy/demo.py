@@ -1,9 +1,13 @@
 """The main job end to end: train, export, publish, serve, predict, look at the metrics.
 
-Every step is the command that a user would type, run as a process of its own.
+Every step is the command that a user would type, run as a process of its own. The run, its report, the repository and
+the pictures stay in demo/ until the next demo.
 """
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +15,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -21,6 +24,9 @@ from rich.console import Console
 from trainer.data import load_sample
 
 BIN = Path(sys.executable).parent
+DEMO = Path("demo")
+# A shorter training than the recipe's, for CI.
+EPOCHS = os.environ.get("DEMO_EPOCHS")
 PICTURES = 10
 STOP_SECONDS = 30
 
@@ -31,8 +37,9 @@ def main() -> int:
     """Run the demo; return 0 only if every step worked."""
     started = time.monotonic()
     try:
-        with TemporaryDirectory(prefix="digits-demo-") as folder:
-            right = demo(Path(folder))
+        shutil.rmtree(DEMO, ignore_errors=True)
+        DEMO.mkdir()
+        right = demo(DEMO)
     except subprocess.CalledProcessError as error:
         console.print(f"\n[red]demo failed:[/] {Path(error.cmd[0]).name} exited {error.returncode}")
         return 1
@@ -43,6 +50,14 @@ def main() -> int:
         f"\n[green]All of it worked[/] in {time.monotonic() - started:.0f} seconds: "
         f"{right} of {PICTURES} digits right. Nothing was left running."
     )
+    bin_folder = BIN.relative_to(Path.cwd()) if BIN.is_relative_to(Path.cwd()) else BIN
+    console.print(
+        f"\n[bold cyan]Go on[/]\n"
+        f"  open {DEMO}/run/report/report.html\n"
+        f"  {bin_folder}/digit-server --model-repository {DEMO}/repository\n"
+        f"  {bin_folder}/digit-client web      # beside the server: draw a digit",
+        soft_wrap=True,
+    )
     return 0
 
 
@@ -52,7 +67,7 @@ def demo(folder: Path) -> int:
 
     step(1, "Train a CNN on 4,000 real digits, export it to ONNX, check it, publish it")
     run("digit-trainer", "train", "--recipe", "digits", "--data", "sample", "--repository", repository,
-        "--run-dir", folder / "run")  # fmt: skip
+        "--run-dir", folder / "run", *(("--epochs", EPOCHS) if EPOCHS else ()))  # fmt: skip
 
     step(2, "Serve it: a gRPC server on a free port, in a process of its own")
     with serving(repository, folder / "server.log") as ready:
@@ -83,8 +98,8 @@ def step(number: int, what: str) -> None:
 def run(command: str, *arguments: object) -> None:
     """Run one of the project's commands where the person sees it."""
     words = [str(argument) for argument in arguments]
-    shown = [word if "/" not in word else f"…/{Path(word).name}" for word in words]
-    console.print(f"[dim]$ {command} {' '.join(shown)}[/]", soft_wrap=True)
+    shown = re.sub(r"(\S+/)0\.png( \S+\.png)+", r"\1*.png", " ".join(words))
+    console.print(f"[dim]$ {command} {shown}[/]", soft_wrap=True)
     subprocess.run([BIN / command, *words], check=True)
 
 
@@ -99,7 +114,7 @@ def serving(repository: Path, log: Path) -> Iterator[dict[str, float]]:
     """Run a server for the length of a block; yield what it says when it is ready."""
     command = [BIN / "digit-server", "--model-repository", repository, "--grpc-port", "0", "--metrics-port", "0",
                "--drain-seconds", "0", "--log-format", "json"]  # fmt: skip
-    console.print("[dim]$ digit-server --model-repository …/repository --grpc-port 0[/]")
+    console.print(f"[dim]$ digit-server --model-repository {repository} --grpc-port 0[/]")
     with log.open("w") as stderr, subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None  # noqa: S101 - asked for above
         try:

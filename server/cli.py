@@ -1,17 +1,22 @@
 """`digit-server`."""
 
-import signal
+import logging
+import os
 import sys
+from contextlib import suppress
+from importlib.metadata import version
 
+import structlog
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
+from server.process.signals import block
 from server.settings import Settings
-from server.signals import hold
 
 app = App(
     name="digit-server",
     help="Serve handwritten-digit predictions over gRPC, with Prometheus metrics on a port of their own.",
+    version=version("digit-serving"),
     config=Env("DIGITS_", command=False),
 )
 
@@ -19,35 +24,53 @@ app = App(
 @app.default
 def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and how the CLI library flattens a class
     """Serve the newest version that verifies of each model in a repository."""
-    hold()  # before the imports below start threads
+    block()  # before the imports below start threads
     # Imported here so that --help does not wait for ONNX Runtime.
-    import uvloop  # noqa: PLC0415
-
-    from server import cpus  # noqa: PLC0415
+    from server import machine  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
-    from server.log import configure  # noqa: PLC0415
-    from server.news import News  # noqa: PLC0415
-    from server.ports import warn_of_plaintext  # noqa: PLC0415
-    from server.serve import serve as run  # noqa: PLC0415
-    from server.supervisor import supervise  # noqa: PLC0415
+    from server.observability.logs import configure  # noqa: PLC0415
+    from server.observability.recent_events import RecentEvents  # noqa: PLC0415
+    from server.process.listeners import warn_of_plaintext  # noqa: PLC0415
+    from server.versions.policy import Policies  # noqa: PLC0415
 
-    news = News()
-    configure(settings.log_format, settings.log_level, news.add)
-    warn_of_plaintext(settings)
+    events = RecentEvents()
+    configure(settings.log_format, settings.log_level, events.add)
     try:
-        workers = cpus.available() if settings.workers == "auto" else settings.workers
-        uvloop.run(run(settings, news) if workers == 1 else supervise(settings, workers, news))
+        settings.check()
+        Policies.parse(settings.version_policy)
+        warn_of_plaintext(settings)
+        workers = machine.cpus() if settings.workers == "auto" else settings.workers
+        if workers == 1:
+            from server.process.app import serve as run  # noqa: PLC0415
+
+            run(settings, events)
+        else:
+            from server.process.supervisor import Supervisor  # noqa: PLC0415
+
+            Supervisor(settings, workers, events).run()
     except StartError as error:
         print(f"digit-server: {error}", file=sys.stderr)
+        return 1
+    except Exception:  # noqa: BLE001 - logged as any event, with its traceback
+        structlog.get_logger().exception("digit-server failed")
         return 1
     return 0
 
 
+def open_standard_streams() -> None:
+    """Open what was closed of standard input, output and error: the next file would take its number."""
+    for number, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - likewise
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0 after a clean stop, 1 cannot start, 2 wrong usage."""
-    # Until somebody listens to it, and in the workers to come: a look at the repository that comes too early
-    # must not end the process. The start looks anyway.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    open_standard_streams()
     try:
         code: int = app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
@@ -56,5 +79,15 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+def run() -> None:
+    """Run the command line, and end the process: threads that are inside a model must not hold up its end."""
+    code = main()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

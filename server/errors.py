@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from grpc import StatusCode
 
+# Most characters of a caller's own text that a message repeats: gRPC refuses to send long ones.
+MAX_QUOTED_CHARACTERS = 200
+
 
 class ServingError(Exception):
     """A call that gets an error status instead of an answer."""
@@ -69,3 +72,17 @@ class ModelFailedError(ServingError):
 
 class StartError(Exception):
     """The server cannot start; the message is the one line that its operator reads."""
+
+
+class RefusedError(Exception):
+    """A version that may not serve; the message says why."""
+
+
+def cut(text: str) -> str:
+    """Return `text`, or its first MAX_QUOTED_CHARACTERS."""
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}..."
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotes, cut to MAX_QUOTED_CHARACTERS."""
+    return cut(repr(text[:MAX_QUOTED_CHARACTERS]))

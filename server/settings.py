@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from server.log import Level
-from server.policy import Policies
+from server.errors import StartError
 
+IMAGE_BYTES = 28 * 28
+DEFAULT_MODEL = "digits"  # where the setting is empty and there are several
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
 
 
@@ -19,21 +20,16 @@ def _check_workers(_type: object, workers: int | str) -> None:
 
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
-CountOrMeasured = Annotated[int, Parameter(validator=Number(gte=0))]
+CountOrChosen = Annotated[int, Parameter(validator=Number(gte=0))]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
+# gRPC's messages end at 2 GiB.
+CountOfImages = Annotated[int, Parameter(validator=Number(gte=1, lte=2_500_000))]
 Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
+Level = Literal["debug", "info", "warning", "error"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
-Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 # The C int of milliseconds that gRPC takes ends at 24 days.
 PositiveSeconds = Annotated[float, Parameter(validator=Number(gte=0.001, lte=2_000_000))]
-
-
-def _check_policies(_: object, texts: tuple[str, ...]) -> None:
-    Policies.parse(texts)
-
-
-VersionPolicies = Annotated[tuple[str, ...], Parameter(validator=_check_policies)]
 
 
 @Parameter(name="*")
@@ -42,112 +38,142 @@ class Settings:
     """Each field is a flag and an environment variable `DIGITS_<NAME>`; its docstring is its help."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for every interface."""
+    """Address of the gRPC port: an IP address, a host name, 0.0.0.0 or :: for every interface (IPv4 and IPv6), or
+    unix:PATH. Change it where callers are on other machines."""
 
     grpc_port: Port = 8500
-    """Port of the gRPC services; 0 takes any free one."""
+    """Port of the gRPC services. Change it where it is taken; 0 takes any free one."""
 
     metrics_port: Port = 9090
-    """Port of /metrics, /livez and /readyz; 0 takes any free one."""
+    """Port of the status page, /metrics, /livez and /readyz. Change it where it is taken; 0 takes any free one."""
 
     metrics_host: str = ""
-    """Address that the metrics port listens on; that of the gRPC port by default."""
+    """Address of the metrics port, by default that of the gRPC port. Set it to keep metrics on an interface of their
+    own, or where the gRPC port is unix:PATH (then 127.0.0.1 by default)."""
 
     health_port: Port | None = None
-    """Plaintext port of grpc.health.v1 and nothing else, for probes that cannot do TLS; none by default."""
+    """Plaintext port of grpc.health.v1 alone, none by default. Set it for probes that cannot do mutual TLS."""
 
     tls_cert_file: Path | None = None
-    """Certificate chain of the gRPC port, PEM; read again when it changes. Without it, the port is plaintext."""
+    """Certificate chain of the gRPC port, PEM, read again when it changes; without it, the port is plaintext. Set it
+    unless a mesh or a proxy encrypts."""
 
     tls_key_file: Path | None = None
-    """Key of the certificate, PEM without a passphrase."""
+    """Key of the certificate, PEM without a passphrase. Set it with the certificate."""
 
     tls_client_ca_file: Path | None = None
-    """Certificates of authorities, PEM; given, only callers with a certificate of theirs are let in."""
+    """Certificates of authorities, PEM. Set it to let in only callers with a certificate of theirs (mutual TLS)."""
 
     token_file: Path | None = None
-    """File of hashed bearer tokens, a line NAME SHA256 [METHOD,METHOD] each; given, only calls with one of them
-    are answered, but for health and reflection. Read again when it changes."""
+    """File of hashed bearer tokens, a line NAME SHA256 [METHOD,METHOD] each, read again when it changes. Set it to
+    answer only calls with one of them; health and reflection stay open."""
 
     model_repository: Path = SHIPPED_REPOSITORY
-    """Folder of models to serve; the model that ships with the package by default."""
+    """Folder of models to serve. Set it to serve what you trained; by default, the model that ships with the package."""
 
-    version_policy: VersionPolicies = ("latest:1",)
-    """Which versions to serve, beside those that labels point at: latest:N, all, or specific:V,V; MODEL=
-    before it makes it that model's own, and the setting may be given several times."""
+    version_policy: tuple[str, ...] = ("latest:1",)
+    """Versions to serve beside those that labels point at: latest:N, all, or specific:V,V. With MODEL= before it, it is
+    that model's own; may be given several times. Change it to keep older versions callable, or to pin one."""
 
     repository_poll_seconds: Seconds = 2.0
-    """How often to look for new, changed and removed versions and labels; 0 looks only on SIGHUP."""
+    """How often to look for new, changed and removed versions and labels. Raise it for a slow network file system; 0
+    looks only on SIGHUP."""
 
     workers: Workers = 1
-    """Processes that share the port: a number, or auto for one for each CPU that this container may use."""
+    """Processes that share the port. Raise it to use more than one core: a number, or auto for one for each CPU that
+    this container may use."""
 
-    default_model: str = "digits"
-    """The model that answers a request that names none."""
+    default_model: str = ""
+    """The model that answers a request that names none; by default digits, or the repository's only model. Set it where
+    there are several and none is called digits."""
 
     provider: Provider = "auto"
-    """What runs the model; auto is the best that the installed ONNX Runtime has."""
+    """What runs the model; auto is the best that the installed ONNX Runtime has. Set it so that a missing GPU is an error
+    rather than slow."""
 
     provider_options: dict[str, str] = field(default_factory=dict)
-    """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1."""
+    """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1. Set them to choose one of
+    several GPUs or to bound its memory."""
 
     precision: Literal["auto", "float32"] = "auto"
-    """auto takes the 8-bit graph of a version that was published with one, on a CPU where it proves itself and
-    is not slower."""
+    """auto takes the 8-bit graph of a version that has one, on a CPU with instructions for it. Set float32 for the same
+    probabilities on every machine."""
 
-    model_threads: CountOrMeasured = 1
-    """Threads that compute one batch; 0 measures whether more than one are worth it."""
-
-    max_batch_images: CountOrMeasured = 0
-    """Most images that share a batch, larger requests are split; 0 measures the best at the start."""
-
-    max_run_images: CountOrMeasured = 0
-    """Most images in one run of the model, a batch may be several; 0 measures the best at the start."""
+    max_batch_images: CountOrChosen = 0
+    """Most images in one run of the model, larger requests are split; 0 is the best measured for its precision and
+    provider. Lower it for less latency under load, raise it for a GPU's throughput."""
 
     max_queue_images: Count = 16384
-    """Most images waiting for the model; past it, calls are refused."""
+    """Most images waiting for the model; past it, calls are refused. Lower it to refuse earlier under overload, raise it
+    for bursts of large calls."""
 
-    max_request_images: Count = 4096
-    """Most images in one call."""
+    max_request_images: CountOfImages = 4096
+    """Most images in one call. Raise it for batch jobs with larger calls; each holds its memory while it waits."""
 
     max_connections: Count = 4096
-    """Most connections at a time, of each worker; fewer where the limit on open files is lower."""
-
-    keepalive_seconds: PositiveSeconds = 60.0
-    """How long a connection may be silent: one without a first word is closed, any other is asked whether its
-    other end is still there, and closed if no answer comes in as long again."""
+    """Most connections of a process, fewer where the limit on open files is lower. Raise it for more clients."""
 
     connection_age_seconds: PositiveSeconds = 900.0
-    """After how long a client is asked to connect again, so that it finds servers that were added; what is
-    under way finishes."""
+    """After how long a client is asked to connect again, so that it finds servers that were added. Lower it where
+    replicas come and go; calls under way finish."""
 
-    max_calls: Count = 2000
-    """Most calls and streams under way in one process; past it, calls are refused before they are read."""
-
-    max_pending_calls: Count = 256
-    """Most calls that wait until the process has time to look at them; past it gRPC ends more and more of them with
-    CANCELLED, all at twice as many. It bounds how long calls wait in overload."""
+    max_pending_calls: Count = 2000
+    """Most calls and streams taken up and not answered yet, in one process; past it, calls are refused. Raise it for
+    more open streams."""
 
     max_inflight_bytes: Count = 64 * 2**20
-    """Most bytes that the messages of calls under way hold in one process; past it, likewise."""
-
-    max_connection_calls: Count = 128
-    """Most calls and streams under way on one connection; gRPC clients keep the rest until there is room."""
+    """Most bytes that the messages of calls under way hold in one process; past it, calls are refused. Raise it with
+    max_request_images, lower it where memory is short."""
 
     drain_seconds: Seconds = 5.0
-    """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it."""
+    """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it. Raise it where they take
+    longer, 0 where there is none."""
 
     grace_seconds: Seconds = 20.0
-    """How long calls in flight may take to finish once new ones are refused."""
+    """How long calls in flight may take to finish once new ones are refused. Raise it for long streams; an orchestrator
+    must wait for drain and grace before it kills."""
 
     log_format: Literal["console", "json"] = "console"
-    """How log lines are written to standard error."""
+    """How log lines are written to standard error: for a person, or json for a collector."""
 
     log_level: Level = "info"
-    """The least that is logged; SIGUSR2 turns debug on and off, which logs every call."""
-
-    access_log_sample: Share = 0.0
-    """Share of calls that get a log line, 0-1."""
+    """The least that is logged. Set debug, or send SIGUSR2, to log every call."""
 
     slow_call_seconds: Seconds = 1.0
-    """Calls that take so long get a log line, with where their time went; 0 logs none."""
+    """Unary calls that take so long get a log line that says where their time went; 0 logs none. Lower it to look for
+    outliers."""
+
+    @property
+    def http_host(self) -> str:
+        """The address of the metrics port."""
+        return self.metrics_host or ("127.0.0.1" if self.host.startswith("unix:") else self.host)
+
+    def check(self) -> None:
+        """Compare settings that depend on each other.
+
+        Raises:
+            StartError: two of them contradict each other.
+
+        """
+        if self.max_request_images > self.max_queue_images:
+            raise StartError(
+                f"max_request_images {self.max_request_images} is more than max_queue_images {self.max_queue_images}: "
+                "the largest calls could never wait; raise max_queue_images too"
+            )
+        if self.max_request_images * IMAGE_BYTES > self.max_inflight_bytes:
+            raise StartError(
+                f"a call of max_request_images {self.max_request_images} has "
+                f"{self.max_request_images * IMAGE_BYTES} bytes, and max_inflight_bytes is {self.max_inflight_bytes}: "
+                "the largest calls could never be taken; raise max_inflight_bytes too"
+            )
+        if self.host.startswith("unix:") and self.workers != 1:
+            raise StartError(f"{self.host} cannot be shared by workers: use a port, or one worker")
+        ports = {"grpc_port": self.grpc_port, "health_port": self.health_port}
+        if self.host.startswith("unix:"):
+            del ports["grpc_port"]
+        if self.http_host == self.host or self.host.startswith("unix:"):
+            ports["metrics_port"] = self.metrics_port
+        taken: dict[int, str] = {}
+        for name, port in ports.items():
+            if port and taken.setdefault(port, name) != name:
+                raise StartError(f"{taken[port]} and {name} are both {port}: give each a port of its own")

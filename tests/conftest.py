@@ -1,17 +1,46 @@
 """Fixtures that every part's tests share."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+REQUIRE_ALL = bool(os.environ.get("DIGITS_REQUIRE_ALL"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that lacks something on this machine, where all tests are required."""
+    return _require((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Likewise for a whole file."""
+    return _require((yield))
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _require(report: Report) -> Report:
+    if REQUIRE_ALL and isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        if "NOT RUN" in reason:
+            report.outcome, report.longrepr = "failed", f"{path}:{line}: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +50,36 @@ def mnist_dir() -> Path:
     if not folder:
         pytest.skip("NOT RUN: all of MNIST is needed; set DIGITS_DATA_DIR to a folder with its IDX files")
     return Path(folder).resolve()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of one epoch, and the repository that it was published into as version 1; leave both as they are."""
+
+    run: Path
+    repository: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train as a user does, from the command line; once, however many processes run the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    trained = Trained(shared / "trained" / "run", shared / "trained" / "repository")
+    command = [
+        Path(sys.executable).parent / "digit-trainer",
+        "train",
+        "--recipe",
+        "digits",
+        "--data",
+        "sample",
+    ]
+    command += ["--epochs", "1", "--repository", trained.repository, "--run-dir", trained.run]
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.repository.exists():
+            subprocess.run(command, check=True)
+    return trained
 
 
 def linear_weights(seed: int) -> NDArray[np.float32]:

@@ -59,6 +59,19 @@ def forgetful_graph() -> bytes:
     )
 
 
+def nan_graph() -> bytes:
+    """Answer NaN for such images."""
+    return _changed(
+        helper.make_node("Sub", ["most", "last"], ["distance"]),
+        helper.make_node("Cast", ["distance"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Min", ["number", "one"], ["sign"]),
+        helper.make_node("Div", ["sign", "sign"], ["nan"]),  # 0 / 0
+        helper.make_node("Mul", ["logits", "nan"], ["result"]),
+        most=np.array(255, np.int64),
+        one=np.array(1, np.float32),
+    )
+
+
 def _changed(*nodes: NodeProto, **constants: np.ndarray) -> bytes:
     """Put nodes between `logits` and the softmax, which takes `result`; `last` (N, 1) is the least of the last pixels."""
     model = onnx.load_from_string(linear_graph())

@@ -3,23 +3,18 @@
 import json
 import sys
 import time
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter, validators
 from numpy.typing import NDArray
 
-from clients.client import Client
-from clients.commands.model_options import ModelOptions
-from clients.commands.progress import watched
-from clients.commands.server_options import ServerOptions
-from clients.commands.sources import answered, read_many
-from clients.datasets import find_labelled, read_labels
+from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
+from clients.commands.output import print_rows, watched
+from clients.data import ImageData, read, read_pair, read_parts
 from clients.errors import InputError
-from clients.prediction import Prediction
 
 _DIGITS = 10
 _Z = 1.959964  # two-sided 95 %
@@ -32,10 +27,10 @@ class EvaluateOptions:
 
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
-    output: Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])] = "table"
-    """How to print the result."""
-    at_least: Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))] = None
-    """Exit with code 3 where the accuracy (0-1) is lower."""
+    output: Annotated[Output, OUTPUT] = "table"
+    """Format of the result."""
+    min_accuracy: Annotated[float | None, Parameter(validator=validators.Number(gte=0, lte=1))] = None
+    """Exit with code 3 if the accuracy (0-1) is lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,36 +82,42 @@ def evaluate(
     DATA is a folder with MNIST's test files, a .npz of images and labels, or images (IDX, NPY, TSV)
     with LABELS beside them.
     """
-    source = find_labelled(data, labels)
-    truth = read_labels(source.labels)[: options.count]
+    source = _read(data, labels, options.count)
+    if source.digits is None:
+        raise InputError(f"{data}: images without labels; give the file of labels too")
+    for note in source.notes:
+        sys.stderr.write(f"digit-client: {note}\n")
     confusion = np.zeros((_DIGITS, _DIGITS), np.int64)
     asked_model = ""
-    started = time.perf_counter()
-    with Client(server.connection()) as client:
-        items = islice(read_many(source.images), options.count)
-        for item, prediction in watched(answered(client, items, model.question()), len(truth)):
-            if item.index is None or item.index >= len(truth):
-                raise InputError(
-                    f"{source.images}: holds more images than {source.labels} {len(truth):,} labels"
-                )
-            confusion[truth[item.index], prediction.digit] += 1
-            asked_model = _name(prediction)
-    result = Result(confusion, asked_model, time.perf_counter() - started)
-    if result.images < len(truth):
-        raise InputError(
-            f"{source.images}: holds {result.images:,} images, {source.labels} {len(truth):,} labels"
+    with server.client() as client:
+        started = time.perf_counter()
+        answers = client.stream(
+            np.array_split(source.images, -(-len(source.images) // 64)), **model.options()
         )
-    sys.stdout.write(json.dumps(_record(result)) + "\n" if options.output == "json" else _report(result))
-    if options.at_least is not None and result.accuracy < options.at_least:
+        for digit, answer in zip(source.digits.tolist(), watched(answers, len(source.images)), strict=True):
+            confusion[digit, answer.digit] += 1
+            asked_model = f"{answer.model}/{answer.version}"
+    result = Result(confusion, asked_model, time.perf_counter() - started)
+    if options.output == "json":
+        sys.stdout.write(json.dumps(_record(result)) + "\n")
+    else:
+        _report(result, tabs=options.output == "tsv")
+    if options.min_accuracy is not None and result.accuracy < options.min_accuracy:
         sys.stderr.write(
-            f"digit-client: accuracy {result.accuracy:.4f}, expected at least {options.at_least}\n"
+            f"digit-client: accuracy {result.accuracy:.4f}, expected at least {options.min_accuracy}\n"
         )
         return 3
     return 0
 
 
-def _name(prediction: Prediction) -> str:
-    return f"{prediction.model}/{prediction.version}"
+def _read(data: Path, labels: Path | None, count: int | None) -> ImageData:
+    if labels:
+        return read_pair(data, labels, count=count)
+    if not data.is_dir():
+        return read(data, count=count)
+    parts = read_parts(data)
+    found = parts.test or parts.train
+    return replace(found, images=found.images[:count], digits=found.digits[:count])  # type: ignore[index]  # labelled
 
 
 def _record(result: Result) -> dict[str, Any]:
@@ -131,18 +132,19 @@ def _record(result: Result) -> dict[str, Any]:
     }
 
 
-def _report(result: Result) -> str:
+def _report(result: Result, *, tabs: bool) -> None:
     low, high = result.interval
     recall = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
-    counts = f"{result.correct:,} of {result.images:,}; 95 % interval {low:.2%} to {high:.2%}"
-    lines = [
-        f"model       {result.model}",
-        f"accuracy    {result.accuracy:.2%}  ({counts})",
-        f"throughput  {result.images / result.seconds:,.0f} images/s",
-        "",
-        "true \\ predicted " + "".join(f"{digit:>6}" for digit in range(_DIGITS)) + "   right",
-    ]
-    for digit, row in enumerate(result.confusion):
-        cells = "".join(f"{count or '.':>6}" for count in row)
-        lines.append(f"{digit:>16} {cells}  {recall[digit]:6.1%}")
-    return "\n".join(lines) + "\n"
+    if not tabs:
+        counts = f"{result.correct:,} of {result.images:,}; 95 % interval {low:.2%} to {high:.2%}"
+        sys.stdout.write(
+            f"model       {result.model}\naccuracy    {result.accuracy:.2%}  ({counts})\n"
+            f"throughput  {result.images / result.seconds:,.0f} images/s\n\n"
+        )
+        sys.stdout.flush()
+    names = ("true \\ predicted", *map(str, range(_DIGITS)), "recall")
+    rows = (
+        (str(digit), *(str(count or ".") for count in row), f"{recall[digit]:.1%}")
+        for digit, row in enumerate(result.confusion)
+    )
+    print_rows(names, rows, tabs=tabs, right=names)

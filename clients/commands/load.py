@@ -1,79 +1,94 @@
-"""`digit-client load`: how fast is a server, honestly measured."""
+"""`digit-client load`: latency and throughput under load."""
 
-# What measures needs the `load` extra and is imported when a command runs: help and shell completion,
-# which look at every command, work without.
+# What measures is imported when a command runs: help and shell completion, which look at every command, are
+# quicker without.
 # ruff: noqa: PLC0415
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from clients.commands.server_options import ServerOptions
-from clients.load.plan import Arrivals, Plan
+from clients.commands.options import ServerOptions
+from clients.errors import InputError
+from clients.load.workload import Arrivals, Workload
 
 _POSITIVE = Parameter(validator=validators.Number(gt=0))
 _COUNT = Parameter(validator=validators.Number(gte=1))
 
-app = App(name="load", help="Put load on a server: how fast is it, honestly measured?")
+app = App(
+    name="load",
+    help_format="plaintext",
+    help_epilogue="""Examples:
+  digit-client load --rate 500 --seconds 30
+  digit-client load --in-flight 1:64 --plot load.png""",
+)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """Hold the load, and where its result goes."""
+    """The load, and the files of its result."""
 
     rate: Annotated[float | None, _POSITIVE] = None
     """Open loop: this many calls a second, whatever the server does. Without it, a closed loop."""
     end_rate: Annotated[float | None, _POSITIVE] = None
-    """Let the rate grow or fall to this in a straight line."""
+    """Change the rate to this in a straight line."""
     arrivals: Arrivals = "poisson"
-    """How calls of an open loop are spaced: as strangers come, or evenly."""
-    in_flight: Annotated[int, _COUNT] = 64
-    """Closed loop: how many calls travel at any time."""
+    """Spacing of the calls of an open loop."""
+    in_flight: str = "64"
+    """Closed loop: calls in flight at any time; 1:64 runs 1, 2, 4 ... 64, one after the other."""
     images_per_call: Annotated[int, _COUNT] = 1
-    """How many images each call carries."""
+    """Images in each call."""
     seconds: Annotated[float, _POSITIVE] = 10.0
-    """How long to run."""
+    """Length of a run."""
     warmup_seconds: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 1.0
     """Do not count calls that were due in the first seconds."""
     connections: Annotated[int, _COUNT] = 1
-    """How many connections to share the calls out to."""
+    """Connections that share the calls."""
     processes: Annotated[int, _COUNT] = 1
-    """How many processes to make the load with."""
-    stream: bool = False
-    """Put all requests of a connection on one bidirectional stream."""
+    """Processes that make the load."""
     model: str = ""
-    """Ask this model; by default the server chooses."""
+    """Ask this model instead of the server's default."""
     find_capacity: bool = False
     """Search for the highest rate that keeps p99 within --p99-ms without a failure."""
     p99_ms: Annotated[float, _POSITIVE] = 50.0
-    """What p99 must stay within, for --find-capacity."""
+    """Objective of --find-capacity."""
     json: Path | None = None
     """Write the result here, for `digit-client load compare` and for programs."""
-    csv: Path | None = None
-    """Write what each second looked like here."""
     plot: Path | None = None
-    """Draw latency by percentile here, as SVG."""
+    """Draw latency by percentile, or over throughput for a sweep (.png, .svg, .pdf)."""
 
-    def plan(self, server: ServerOptions) -> Plan:
-        """Build the plan that these options describe."""
-        # A retry would hide a failure, and its latency would be the client's doing.
-        connection = server.connection(attempts=1)
-        return Plan(
-            connection=connection,
+    def sweep(self) -> tuple[int, int]:
+        """Read the first and the last number of calls in flight."""
+        first, _, last = self.in_flight.partition(":")
+        try:
+            bounds = int(first), int(last or first)
+        except ValueError:
+            bounds = (0, 0)
+        if not 1 <= bounds[0] <= bounds[1]:
+            raise InputError(
+                f"--in-flight is {self.in_flight!r}, expected a number or FIRST:LAST such as 1:64"
+            )
+        return bounds
+
+    def workload(self, server: ServerOptions) -> Workload:
+        """Make the workload that these options describe."""
+        return Workload(
+            # A retry would hide a failure, and add the client's own delay to its latency.
+            connection=server.connection(attempts=1),
             images_per_call=self.images_per_call,
             rate=self.rate,
             end_rate=self.end_rate,
             arrivals=self.arrivals,
-            in_flight=self.in_flight,
+            in_flight=self.sweep()[1],
             seconds=self.seconds,
             warmup_seconds=self.warmup_seconds,
             connections=self.connections,
             processes=self.processes,
-            stream=self.stream,
             model=self.model,
         )
 
@@ -83,62 +98,101 @@ _LOAD, _SERVER = LoadOptions(), ServerOptions()
 
 @app.default
 def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> int:
-    """Put load on a server and tell how it bore it; exit code 1 where calls failed.
+    """Put load on a server; exit code 1 if calls failed.
 
     In an open loop latency counts from when a call was due, not from when it could be sent: a server
-    that stalls is charged for all who would have waited (no coordinated omission).
+    that stalls is charged for all calls that would have waited (no coordinated omission).
     """
-    from clients.commands import load_report as report
+    workload = options.workload(server)
+    plot = _plot() if options.plot else None  # before the run: Matplotlib may be missing
+    server.client().close()
+    from clients.load import report
     from clients.load.run import run
 
-    plan = options.plan(server)
     if options.find_capacity:
-        return _capacity(plan, options)
-    live = report.LiveLine() if sys.stderr.isatty() else None
-    result = run(plan, live.show if live else None)
-    if live:
-        live.clear()
-    sys.stdout.write(report.in_full(result))
-    report.save(result, json_file=options.json, csv_file=options.csv, plot_file=options.plot)
+        return _capacity(workload, options, plot)
+    first, last = options.sweep()
+    if first < last and workload.rate is None:
+        return _sweep(workload, options, plot)
+    watching = sys.stderr.isatty()
+    result = run(workload, report.live if watching else None)
+    if watching:
+        sys.stderr.write("\r\x1b[K")
+    report.print_result(result)
+    if options.json:
+        report.save(options.json, result.record())
+    if options.plot and plot:
+        plot.plot_percentiles(options.plot, workload.in_words(), [("latency", result.tally.latency)])
     return 1 if result.tally.failed else 0
 
 
-@app.command
-def compare(before: Path, after: Path, *, plot: Path | None = None) -> int:
-    """Set two results of --json side by side.
+@app.command(
+    help_epilogue="""Examples:
+  digit-client load compare before.json after.json
+  digit-client load compare before.json after.json --plot both.png"""
+)
+def compare(
+    before: Path, after: Path, /, *, plot: Annotated[Path | None, Parameter(help="Draw both here.")] = None
+) -> int:
+    """Print two results of --json side by side, and draw both with --plot."""
+    from clients.load import report
 
-    Parameters
-    ----------
-    before
-        Result of the first run.
-    after
-        Result of the second run.
-    plot
-        Draw both into this SVG.
-
-    """
-    from clients.commands.load_comparison import compare_results
-
-    sys.stdout.write(compare_results(before, after, plot))
+    drawing = _plot() if plot else None
+    runs = report.compare(before, after)
+    if plot and drawing:
+        drawing.plot_percentiles(plot, "Latency by percentile", runs)
     return 0
 
 
-def _capacity(plan: Plan, options: LoadOptions) -> int:
-    from clients.commands import load_report as report
-    from clients.load.capacity import Trial, find_capacity
+def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
+    from clients.load import report
     from clients.load.run import run
+    from clients.load.search import find_capacity
 
-    sys.stdout.write(report.TRIALS.head())
-
-    def show(trial: Trial) -> None:
-        sys.stdout.write(report.of_trial(trial))
-        sys.stdout.flush()
-
-    best = find_capacity(plan, options.p99_ms, run, show)
-    if best is None:
+    report.print_line(report.TRIALS, report.TRIALS)
+    found = find_capacity(
+        workload, options.p99_ms, run, lambda trial: report.print_line(report.trial_row(trial), report.TRIALS)
+    )
+    if found.best is None and not found.limit:
         sys.stdout.write(f"\nNo rate keeps p99 within {options.p99_ms:g} ms.\n")
         return 1
-    rates = f"{best.rate:,.0f} calls/s ({best.rate * plan.images_per_call:,.0f} images/s)"
+    if found.best:
+        result = found.best.result
+        if options.json:
+            report.save(options.json, result.record())
+        if options.plot and plot:
+            plot.plot_percentiles(
+                options.plot, result.workload.in_words(), [("latency", result.tally.latency)]
+            )
+    if found.limit:
+        sys.stdout.write(f"\nThe generator is the limit: {found.limit}; use more --processes.\n")
+        return 1
+    rate = found.best.rate if found.best else 0.0
+    rates = f"{rate:,.0f} calls/s ({rate * workload.images_per_call:,.0f} images/s)"
     sys.stdout.write(f"\ncapacity    {rates} with p99 within {options.p99_ms:g} ms\n")
-    report.save(best.result, json_file=options.json, csv_file=options.csv, plot_file=options.plot)
     return 0
+
+
+def _sweep(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
+    from clients.load import report
+    from clients.load.run import run
+    from clients.load.search import sweep
+
+    report.print_line(report.SWEEP, report.SWEEP)
+    results = []
+    for result in sweep(workload, *options.sweep(), run):
+        report.print_line(report.sweep_row(result), report.SWEEP)
+        results.append(result)
+    report.print_limits(results)
+    if options.json:
+        report.save(options.json, [result.record() for result in results])
+    if options.plot and plot:
+        images = "1 image" if workload.images_per_call == 1 else f"{workload.images_per_call} images"
+        plot.plot_sweep(options.plot, f"Closed loop, {images} a call", results)
+    return 1 if any(result.tally.failed for result in results) else 0
+
+
+def _plot() -> ModuleType:
+    from clients.load import plot
+
+    return plot

@@ -1,84 +1,168 @@
 """`digit-client predict`: pictures in, digits out."""
 
+import json
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 from cyclopts import CycloptsError, Parameter, validators
 
-from clients.client import Client
-from clients.commands.answers import Detail, Output, Printer
-from clients.commands.model_options import ModelOptions
-from clients.commands.progress import watched
-from clients.commands.server_options import ServerOptions
-from clients.commands.sources import STDIN, Reading, answered, expand, first, read_all, read_many
-from clients.idx import read_images
+from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
+from clients.commands.output import beside, draw, watched
+from clients.commands.sources import STDIN, Item, Reading, answered, expand, read_all
+from clients.wire import Prediction
+
+_BAR = 24  # characters for a probability of 1
+SURE = 0.8  # confidence below this is shown as doubt
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Hold what to read and how to print the answers."""
+    """What to read and how to print the answers."""
 
-    idx: Path | None = None
-    """Read images from this IDX file, plain or gzip, whatever its name."""
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
     several: bool = False
-    """Find every digit in each picture, as in a zip code, and read them from left to right."""
+    """Read every digit in each picture, as a number."""
     raw: bool = False
     """Do not look for the digit: scale each whole picture to 28x28, white on black."""
-    output: Annotated[Output, Parameter(name=["--output", "-o"])] = "table"
-    """How to print the answers; json is one object a line, plain is digits only."""
+    output: Annotated[Output, OUTPUT] = "table"
+    """Format of the answers; json is one object a line."""
     show: bool = False
-    """Draw what the network saw beside each answer."""
+    """Draw the 28x28 image beside each answer."""
     explain: bool = False
-    """Also show the probability of every digit, and what was done to the picture."""
-
-    @property
-    def detail(self) -> Detail:
-        """How much to tell about each image."""
-        if self.explain:
-            return "probabilities"
-        return "picture" if self.show else "answer"
+    """Also show all ten probabilities and how the image was prepared."""
 
 
 _PREDICT, _MODEL, _SERVER = PredictOptions(), ModelOptions(), ServerOptions()
 
 
 def predict(
-    *files: Annotated[str, Parameter(allow_leading_hyphen=True, help="What to read.")],  # "-" is stdin
+    *files: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="Files, folders, patterns; - is stdin.")
+    ],
     options: PredictOptions = _PREDICT,
     model: ModelOptions = _MODEL,
     server: ServerOptions = _SERVER,
 ) -> int:
-    """Predict the digits in FILES: pictures, folders of them, patterns, - for stdin; IDX, NPY, NPZ, TSV.
-
-    What cannot be read is reported at the end, the rest is answered, and the exit code is 1.
-    """
+    """Predict the digits in FILES; unreadable ones are reported, the rest is answered."""
     for file in files:
-        if file.startswith("-") and file != STDIN:
-            raise CycloptsError(msg=f"unknown option: {file}")
-    if bool(files) == bool(options.idx):
-        raise CycloptsError(msg="give either files or --idx with an IDX file")
+        if file.startswith("-") and file != STDIN and not Path(file).exists():
+            raise CycloptsError(msg=f"unknown option or file: {file}")
+    if not files:
+        raise CycloptsError(msg="no files given, expected pictures or files of images")
+    names = expand(files)
+    reading = Reading(raw=options.raw, several=options.several, count=options.count)
     problems: list[str] = []
-    if options.idx:
-        items = read_many(options.idx, read_images(options.idx, count=options.count))
-        name_width, total = len(f"{options.idx}[59999]"), options.count
-    else:
-        names = expand(files)
-        items = read_all(names, Reading(raw=options.raw, several=options.several), problems)
-        name_width, total = max(map(len, names)), None
-    printer = Printer(sys.stdout, options.output, options.detail, name_width=name_width)
-    question = model.question(probabilities=options.explain)
+    printer = _Printer(sys.stdout, options, max(map(len, names)))
+    items = read_all(names, reading, problems, printer.notes)
     try:
-        with Client(server.connection()) as client:
-            answers = answered(client, first(items, options.count), question)
-            for item, prediction in watched(answers, total, printing=True):
-                printer.print(item, prediction)
-        printer.end()
+        first = list(islice(items, 1))  # a file that cannot be read needs no server
+        if first:
+            with server.client() as client:
+                asked = model.options(probabilities=options.explain or options.output == "table")
+                answers = answered(client, islice(chain(first, items), options.count), asked)
+                printer.print(watched(answers, options.count, printing=True))
     finally:
-        for problem in problems:
-            sys.stderr.write(f"digit-client: {problem}\n")
+        for note in chain(printer.notes, problems):
+            sys.stderr.write(f"digit-client: {note}\n")
     return 1 if problems else 0
+
+
+def doubt(prediction: Prediction) -> str:
+    """Name the two likeliest digits of an answer that is not sure; empty if it is."""
+    shares = prediction.probabilities
+    if not shares or prediction.confidence >= SURE:
+        return ""
+    one, two = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:2]
+    return f"not sure: {one} ({shares[one]:.0%}) or {two} ({shares[two]:.0%})".replace("%", " %")
+
+
+class _Printer:
+    """Print answers one by one as they come; `notes` are for the end."""
+
+    def __init__(self, out: TextIO, options: PredictOptions, width: int) -> None:
+        self._out, self._options, self._width = out, options, max(4, width)
+        self._colour = out.isatty() and "NO_COLOR" not in os.environ
+        self.notes: list[str] = []
+
+    def print(self, answers: Iterator[tuple[Item, Prediction]]) -> None:
+        """Print all of them in the chosen format."""
+        if self._options.output == "json":
+            for item, answer in answers:
+                record = json.dumps(self._record(item, answer), ensure_ascii=False)
+                self._out.write(record + "\n")
+                self._note(item)
+        elif self._options.output == "tsv":
+            self._out.write("file\tdigit\tconfidence\tmodel\n")
+            for item, answer in answers:
+                cells = (item.name, str(answer.digit), f"{answer.confidence:.4f}", _model(answer))
+                self._out.write("\t".join(cells) + "\n")
+                self._note(item)
+        elif self._options.show or self._options.explain:
+            for item, answer in answers:
+                self._out.write("\n".join(self._drawn(item, answer)) + "\n\n")
+                self._note(item)
+        elif self._options.several:
+            for file, digits in groupby(answers, key=lambda pair: pair[0].file):
+                self._out.write(self._number(file, [answer for _, answer in digits]))
+        else:
+            self._out.write(f"{'file':<{self._width}}  digit  confidence  model\n")
+            for item, answer in answers:
+                line = f"{item.name:<{self._width}}  {answer.digit:>5}  {answer.confidence:>10.4f}  {_model(answer)}"
+                self._out.write(f"{line}  {doubt(answer)}".rstrip() + "\n")
+                self._note(item)
+        self._out.flush()
+
+    def _note(self, item: Item) -> None:
+        if item.found > 1:
+            self.notes.append(
+                f"{item.file}: {item.found} digits found, answered is the largest; --several reads all of them"
+            )
+
+    def _number(self, file: str, digits: list[Prediction]) -> str:
+        number = "".join(str(answer.digit) for answer in digits)
+        least = min(digits, key=lambda answer: answer.confidence)
+        place = f", digit {digits.index(least) + 1} {doubt(least)}" if doubt(least) else ""
+        return f"{file:<{self._width}}  {number:<5}  (lowest {least.confidence:.4f}{place})\n"
+
+    def _drawn(self, item: Item, answer: Prediction) -> list[str]:
+        picture = draw(item.image, colour=self._colour)
+        if not self._options.explain:
+            lines = [item.name, "", f"digit       {answer.digit}"]
+            lines += [f"confidence  {answer.confidence:.1%}", f"model       {_model(answer)}", doubt(answer)]
+            return beside(picture, lines)
+        lines = [f"{item.name}  ({_model(answer)})", ""]
+        lines += [
+            self._bar(digit, share, chosen=digit == answer.digit)
+            for digit, share in enumerate(answer.probabilities or ())
+        ]
+        return [*beside(picture, lines), *(f"  - {step}" for step in item.steps)]
+
+    def _bar(self, digit: int, share: float, *, chosen: bool) -> str:
+        eighths = round(share * _BAR * 8)
+        bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+        line = f"{digit} {bar:<{_BAR}} {share:6.1%}"
+        return f"\x1b[1;32m{line}\x1b[0m" if chosen and self._colour else line
+
+    def _record(self, item: Item, answer: Prediction) -> dict[str, Any]:
+        record: dict[str, Any] = {"file": item.file}
+        if item.index is not None:
+            record["index"] = item.index
+        if item.box is not None:
+            record["box"] = item.box
+        record |= {"digit": answer.digit, "confidence": round(answer.confidence, 6)}
+        record |= {"model": answer.model, "version": answer.version}
+        if self._options.explain and answer.probabilities:
+            record["probabilities"] = [round(share, 6) for share in answer.probabilities]
+            record["steps"] = item.steps
+        return record
+
+
+def _model(answer: Prediction) -> str:
+    return f"{answer.model}/{answer.version}"

@@ -1,33 +1,32 @@
-"""Where the command line takes its images from."""
+"""The images that `predict` and `evaluate` ask about."""
 
 import glob
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clients.client import Client
-from clients.datasets import is_dataset, read_images
+from clients.data import is_data_file, read
 from clients.errors import InputError
 from clients.images import explain, find_digits, pixels
-from clients.pictures import MAX_FILE_BYTES
-from clients.prediction import Prediction
-from clients.wire import Question
+from clients.pictures.decode import MAX_FILE_BYTES
+from clients.wire import Options, Prediction
 
 STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Hold one image, uint8 (784,), and where it is from.
+    """One image, uint8 (784,), and its origin.
 
-    `index` is its place where its file holds many; `box` its place in a picture of several
-    (left, top, right, bottom); `steps` say how it was made like MNIST.
+    `index` is its place in a file of many; `box` its place in a picture of several digits
+    (left, top, right, bottom); `steps` say how it was made like MNIST; `found` is the number of digits in the
+    picture.
     """
 
     file: str
@@ -35,6 +34,7 @@ class Item:
     index: int | None = None
     box: tuple[int, int, int, int] | None = None
     steps: tuple[str, ...] = ()
+    found: int = 1
 
     @property
     def name(self) -> str:
@@ -44,16 +44,17 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """Say how to read pictures: `raw` only scales them, `several` finds every digit in each."""
+    """How to read: pictures `raw` only scaled, or with `several` digits each; `count` images of a file of many."""
 
     raw: bool = False
     several: bool = False
+    count: int | None = None
 
 
 def expand(files: Sequence[str]) -> list[str]:
     """Replace folders by the files in them, and patterns that the shell left alone.
 
-    Raises InputError where a folder or a pattern holds nothing.
+    Raises InputError if a folder or a pattern holds nothing.
     """
     expanded: list[str] = []
     for file in files:
@@ -70,28 +71,21 @@ def expand(files: Sequence[str]) -> list[str]:
     return expanded
 
 
-def read_all(files: Sequence[str], reading: Reading, problems: list[str]) -> Iterator[Item]:
-    """Read pictures and files of many images; what cannot be read becomes one line in `problems`."""
+def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
+    """Read pictures and files of many images; each unreadable one adds a line to `problems`."""
     for file in files:
         try:
-            if file != STDIN and is_dataset(Path(file)):
-                yield from read_many(Path(file))
+            if file != STDIN and is_data_file(Path(file)):
+                data = read(Path(file), count=reading.count)
+                notes.extend(data.notes)
+                yield from (Item(file, image, index) for index, image in enumerate(data.images))
             else:
                 yield from _read_picture(file, reading)
         except InputError as error:
             problems.append(str(error))
 
 
-def read_many(path: Path, chunks: Iterable[NDArray[np.uint8]] | None = None) -> Iterator[Item]:
-    """Read the images of one file, or `chunks` of it."""
-    name, index = str(path), 0
-    for images in chunks or read_images(path):
-        for image in images:
-            yield Item(name, image, index)
-            index += 1
-
-
-def answered(client: Client, items: Iterable[Item], question: Question) -> Iterator[tuple[Item, Prediction]]:
+def answered(client: Client, items: Iterable[Item], options: Options) -> Iterator[tuple[Item, Prediction]]:
     """Pair each item with its prediction as answers arrive; memory stays constant."""
     asked: deque[Item] = deque()
 
@@ -100,20 +94,8 @@ def answered(client: Client, items: Iterable[Item], question: Question) -> Itera
             asked.append(item)
             yield item.image
 
-    answers = client.stream(
-        images(),
-        probabilities=question.probabilities,
-        model=question.model,
-        version=question.version,
-        label=question.label,
-    )
-    for prediction in answers:
+    for prediction in client.stream(images(), **options):
         yield asked.popleft(), prediction
-
-
-def first(items: Iterator[Item], count: int | None) -> Iterator[Item]:
-    """Take the first `count` items, or all."""
-    return islice(items, count)
 
 
 def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
@@ -125,4 +107,5 @@ def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
             yield Item(file, digit.image.reshape(-1), index, digit.box, digit.steps)
     else:
         digit = explain(picture)
-        yield Item(file, digit.image.reshape(-1), steps=digit.steps)
+        found = len(find_digits(picture)) if digit.image.shape != digit.box[2:] else 1
+        yield Item(file, digit.image.reshape(-1), steps=digit.steps, found=found)

@@ -1,30 +1,52 @@
-"""`digit-client health`, `models` and `metadata`."""
+"""`digit-client status`, `health`, `models` and `metadata`."""
 
 import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from clients.client import Client
-from clients.commands.server_options import ServerOptions
-from clients.commands.table import Column, Table
-from clients.prediction import ModelInfo
+from clients.commands.options import OUTPUT, Output, ServerOptions
+from clients.commands.output import print_rows
+from clients.errors import ServerError
+from clients.wire import ModelInfo
 
 _SERVER = ServerOptions()
+_WATCH = Parameter(help="Print a line at every change, until Ctrl-C.")
+_COLUMNS = ("model", "version", "state", "labels", "traffic", "accuracy", "recipe", "provider", "created")
+_RIGHT = ("version", "traffic", "accuracy")
 
 
-_WATCH = Parameter(help="Go on, and print a line whenever that changes, until Ctrl-C.")
+def status(*, output: Annotated[Output, OUTPUT] = "table", server: ServerOptions = _SERVER) -> int:
+    """Show the health, models and traffic of a server; exit code 1 unless it is ready."""
+    with server.client() as client:
+        ready, found = client.ready(), client.models()
+        try:
+            default = client.model().name
+        except ServerError:  # several models and no default
+            default = "none"
+        health = {name: _health(client.ready(name)) for name in sorted({model.name for model in found})}
+    if output == "json":
+        record = {"server": server.server, "ready": ready, "default_model": default, "health": health}
+        sys.stdout.write(json.dumps(record | {"models": [asdict(model) for model in found]}) + "\n")
+    else:
+        if output == "table":
+            sys.stdout.write(f"server         {server.server}, {_health(ready)}\ndefault model  {default}\n")
+            sys.stdout.writelines(f"{name:<13}  {state}\n" for name, state in health.items())
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        print_rows(_COLUMNS, map(_row, found), tabs=output == "tsv", right=_RIGHT)
+    return 0 if ready else 1
 
 
 def health(
     service: str = "", /, *, watch: Annotated[bool, _WATCH] = False, server: ServerOptions = _SERVER
 ) -> int:
-    """Ask whether the server, or one SERVICE or model of it, is ready; exit code 1 where it is not."""
+    """Ask whether the server, or one SERVICE or model of it, is ready; exit code 1 if it is not."""
     what = f"{service} at {server.server}" if service else server.server
-    with Client(server.connection()) as client:
+    with server.client() as client:
         if watch:
             for state in client.watch(service):
                 time = datetime.now(UTC).isoformat(timespec="seconds")
@@ -36,8 +58,8 @@ def health(
 
 
 def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
-    """Tell all about the version of MODEL that serves; by default the server's default model."""
-    with Client(server.connection()) as client:
+    """Show all about the version of MODEL that serves; by default the server's default model."""
+    with server.client() as client:
         found = client.model(model)
     for name, value in asdict(found).items():
         if value:
@@ -46,37 +68,24 @@ def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
     return 0
 
 
-def models(
-    *,
-    output: Annotated[Literal["table", "json", "tsv"], Parameter(name=["--output", "-o"])] = "table",
-    server: ServerOptions = _SERVER,
-) -> int:
+def models(*, output: Annotated[Output, OUTPUT] = "table", server: ServerOptions = _SERVER) -> int:
     """List every version of every model that the server knows; json is one object a line."""
-    with Client(server.connection()) as client:
+    with server.client() as client:
         found = client.models()
     if output == "json":
-        for model in found:
-            sys.stdout.write(json.dumps(asdict(model)) + "\n")
-        return 0
-    rows = [_row(model) for model in found]
-    names = ("model", "version", "state", "labels", "share", "accuracy", "recipe", "provider", "created")
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    right = {"version", "share", "accuracy"}
-    table = Table(
-        [Column(name, width, right=name in right) for name, width in zip(names, widths, strict=True)],
-        tabs=output == "tsv",
-    )
-    sys.stdout.write(table.head())
-    for row in rows:
-        sys.stdout.write(table.row(row))
+        sys.stdout.writelines(json.dumps(asdict(model)) + "\n" for model in found)
+    else:
+        print_rows(_COLUMNS, map(_row, found), tabs=output == "tsv", right=_RIGHT)
     return 0
+
+
+def _health(ready: bool) -> str:
+    return "ready" if ready else "NOT ready"
 
 
 def _row(model: ModelInfo) -> tuple[str, ...]:
     state = f"{model.state}: {model.reason}" if model.reason else model.state
     accuracy = f"{model.accuracy:.2%}" if model.accuracy else "-"
-    share = f"{model.share:.0%}" if model.share else "-"
-    return (
-        model.name, str(model.version), state, ",".join(model.labels) or "-", share, accuracy,
-        model.recipe or "-", model.provider or "-", model.created or "-",
-    )  # fmt: skip
+    traffic = f"{model.share:.0%}" if model.share else "-"
+    cells = (model.name, str(model.version), state, ",".join(model.labels), traffic, accuracy)
+    return tuple(cell or "-" for cell in (*cells, model.recipe, model.provider, model.created))

@@ -1,79 +1,65 @@
-"""Latency by percentile as a picture: SVG, so that it needs no plotting library."""
+"""Plots of latency, by Matplotlib: imported only here, so that runs need no `plot` extra."""
 
 from collections.abc import Sequence
-from html import escape
-from math import ceil, log10
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from hdrh.histogram import HdrHistogram
+from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT = 760, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 50, 50
+from clients.errors import InputError
+from clients.load.run import Result
+
 _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
-_COLOURS = ("#2563eb", "#dc2626", "#059669", "#9333ea")
-_POINTS = 200
 
 
-def latency_plot(title: str, runs: Sequence[tuple[str, HdrHistogram]]) -> str:
+def plot_percentiles(path: Path, title: str, runs: Sequence[tuple[str, HdrHistogram]]) -> None:
     """Draw the latency of each named run over the percentile, which is stretched towards 100 %."""
+    figure, axes = _figure(title)
     most = max(histogram.get_total_count() for _, histogram in runs)
-    nines = min(5.0, log10(max(10, most)))
-    highest = max(histogram.get_value_at_percentile(_percentile(nines)) for _, histogram in runs) / 1e3
-    step = _nice(highest / 5)
-    top = step * ceil(highest / step or 1)
-
-    def x(nine: float) -> float:
-        return _LEFT + nine / nines * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(ms: float) -> float:
-        return _HEIGHT - _BOTTOM - ms / top * (_HEIGHT - _TOP - _BOTTOM)
-
-    parts = [
-        _text(_LEFT, 24, title, font_size=16),
-        _text(_LEFT, _TOP - 8, "latency, ms", font_size=11, fill="#64748b"),
-    ]
-    for n in range(round(top / step) + 1):
-        parts.append(_line(_LEFT, y(n * step), _WIDTH - _RIGHT, y(n * step)))
-        parts.append(_text(_LEFT - 8, y(n * step) + 4, f"{n * step:g}", text_anchor="end"))
-    for percentile in _TICKS:
-        nine = -log10(1 - percentile / 100)
-        if nine <= nines:
-            parts.append(_line(x(nine), _TOP, x(nine), _HEIGHT - _BOTTOM))
-            parts.append(_text(x(nine), _HEIGHT - _BOTTOM + 18, f"{percentile:g} %", text_anchor="middle"))
-    parts.append(
-        _text(_WIDTH / 2, _HEIGHT - 10, "calls answered within", text_anchor="middle", fill="#64748b")
-    )
-    for index, (name, histogram) in enumerate(runs):
-        colour = _COLOURS[index % len(_COLOURS)]
-        places = [n * nines / _POINTS for n in range(_POINTS + 1)]
-        points = " ".join(
-            f"{x(nine):.1f},{y(histogram.get_value_at_percentile(_percentile(nine)) / 1e3):.1f}"
-            for nine in places
-        )
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_text(_LEFT + 12, _TOP + 18 + 16 * index, name, fill=colour))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'font-family="system-ui, sans-serif"><rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
-    )
+    nines = np.linspace(0, min(5.0, np.log10(max(10, most))), 200)
+    for name, histogram in runs:
+        latencies = [histogram.get_value_at_percentile(100 * (1 - 10**-nine)) / 1e3 for nine in nines]
+        axes.plot(nines, latencies, label=name)
+    shown = [tick for tick in _TICKS if -np.log10(1 - tick / 100) <= nines[-1]]
+    axes.set_xticks([-np.log10(1 - tick / 100) for tick in shown], [f"{tick:g} %" for tick in shown])
+    axes.set(xlabel="percentile of calls", ylabel="latency (ms)", ylim=(0, None))
+    if len(runs) > 1:
+        axes.legend()
+    _save(figure, path)
 
 
-def _percentile(nines: float) -> float:
-    return 100 * (1 - 10**-nines)
+def plot_sweep(path: Path, title: str, results: Sequence[Result]) -> None:
+    """Draw latency over throughput, a point for each number of calls in flight."""
+    figure, axes = _figure(title)
+    rates = [result.calls_per_second for result in results]
+    for percentile in (50.0, 99.0):
+        latencies = [result.tally.latency_ms(percentile) for result in results]
+        axes.plot(rates, latencies, marker="o", label=f"p{percentile:g}")
+    for result, rate in zip(results, rates, strict=True):
+        place = (rate, result.tally.latency_ms(99))
+        axes.annotate(str(result.workload.in_flight), place, (0, 6), textcoords="offset points", ha="center")
+    axes.set(xlabel="throughput (calls/s); numbers: calls in flight", ylabel="latency (ms)")
+    axes.set_xlim(0, max(rates) * 1.1)
+    axes.set_ylim(0, None)
+    axes.legend()
+    _save(figure, path)
 
 
-def _nice(step: float) -> float:
-    """Round up to 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** (ceil(log10(step)) - 1 if step > 0 else 0)
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step)
+def _figure(title: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(8, 4.8), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(color="#e2e8f0")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#e2e8f0"/>'
-
-
-def _text(x: float, y: float, text: str, **style: str | int) -> str:
-    look = {"fill": "#0f172a", "font-size": 12} | {
-        name.replace("_", "-"): value for name, value in style.items()
-    }
-    attributes = " ".join(f'{name}="{value}"' for name, value in look.items())
-    return f'<text x="{x:.1f}" y="{y:.1f}" {attributes}>{escape(text)}</text>'
+def _save(figure: Figure, path: Path) -> None:
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    except ValueError as error:  # a suffix that Matplotlib has no format for
+        raise InputError(f"{path}: {error}") from None

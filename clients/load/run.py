@@ -9,18 +9,18 @@ from typing import Any, cast
 
 from clients.client import Client
 from clients.errors import DigitsError
-from clients.load.plan import Plan
-from clients.load.record import Snapshot, Tally
+from clients.load.latency import Snapshot, Tally
 from clients.load.worker import work
+from clients.load.workload import Workload
 
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
-# A generator whose calls leave later than this is no longer the load that was asked for.
-_LATE_MS = 10.0
+_LATE_MS = 10.0  # calls that leave later than this are no longer the load that was asked for
+_BUSY = 0.95  # of a CPU: Python runs one thread at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """Hold what one second looked like; milliseconds."""
+    """One second of a run; milliseconds."""
 
     second: int
     calls: int
@@ -31,12 +31,13 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Hold what a run saw; `seconds` is from the end of the warm-up to the last answer."""
+    """A run; `seconds` is from the end of the warm-up to the last answer, `busy` the CPU share of a process."""
 
-    plan: Plan
+    workload: Workload
     tally: Tally
     seconds: float
-    timeline: tuple[Second, ...]
+    timeline: tuple[Second, ...] = ()
+    busy: float = 0.0
 
     @property
     def calls_per_second(self) -> float:
@@ -46,56 +47,57 @@ class Result:
     @property
     def images_per_second(self) -> float:
         """Answered images a second."""
-        return self.calls_per_second * self.plan.images_per_call
+        return self.calls_per_second * self.workload.images_per_call
 
     @property
-    def late_ms(self) -> float:
-        """How late 99 % of the calls were sent at most: above 10 ms the generator did not keep up."""
-        return float(self.tally.lateness.get_value_at_percentile(99.0)) / 1e3
-
-    @property
-    def kept_up(self) -> bool:
-        """Whether the generator sent calls when they were due."""
-        return self.late_ms <= _LATE_MS and not self.tally.failed["NOT_SENT"]
+    def limit(self) -> str:
+        """Say how the generator limited the run; empty if it did not."""
+        late = self.tally.late_ms(99)
+        if unsent := self.tally.failed["NOT_SENT"]:
+            return f"the generator could not send {unsent:,} calls"
+        if late > _LATE_MS:
+            return f"the generator was {late:.0f} ms late"
+        if self.workload.rate is None and self.busy > _BUSY:
+            return f"the generator used {self.busy:.0%} of a CPU"
+        return ""
 
     def record(self) -> dict[str, Any]:
-        """Make what `--json` writes, and `compare` reads."""
-        plan = asdict(self.plan)
-        plan["address"] = plan.pop("connection")["address"]
+        """Make what `--json` writes and `compare` reads."""
+        tally = self.tally
+        server = {f"p{p:g}": tally.server_ms(p) for p in (50.0, 99.0)}
         return {
-            "plan": plan,
+            "workload": self.workload.record(),
             "seconds": self.seconds,
-            "ok": self.tally.ok,
-            "failed": dict(self.tally.failed),
+            "ok": tally.ok,
+            "failed": dict(tally.failed),
             "calls_per_second": self.calls_per_second,
             "images_per_second": self.images_per_second,
-            "latency_ms": {f"p{p:g}": self.tally.latency_ms(p) for p in PERCENTILES}
-            | {
-                "mean": float(self.tally.latency.get_mean_value()) / 1e3,
-                "max": float(self.tally.latency.get_max_value()) / 1e3,
-            },
-            "sent_late_ms_p99": self.late_ms,
-            "kept_up": self.kept_up,
-            "histogram": self.tally.latency.encode().decode("ascii"),
+            "latency_ms": {f"p{p:g}": tally.latency_ms(p) for p in PERCENTILES}
+            | {"mean": tally.latency.get_mean_value() / 1e3, "max": tally.latency.get_max_value() / 1e3},
+            "server_queue_ms": {name: times[0] for name, times in server.items() if times},
+            "server_compute_ms": {name: times[1] for name, times in server.items() if times},
+            "sent_late_ms_p99": tally.late_ms(99),
+            "limited_by_generator": self.limit,
+            "histogram": tally.latency.encode().decode("ascii"),
             "timeline": [asdict(second) for second in self.timeline],
         }
 
 
-def run(plan: Plan, watch: Callable[[Second, Tally], None] | None = None) -> Result:
-    """Run a plan to its end; `watch` is told of every second.
+def run(workload: Workload, watch: Callable[[Second, Tally], None] | None = None) -> Result:
+    """Run a workload to its end; `watch` receives every second.
 
-    Raises ServerError where the server does not answer a first call.
+    Raises ServerError if the server does not answer a first call.
     """
-    with Client(plan.connection) as client:
-        client.predict(plan.images(), model=plan.model)
+    with Client(workload.connection) as client:
+        client.predict(workload.images(), model=workload.model)
     # gRPC does not survive a fork.
     context = multiprocessing.get_context("spawn")
     pipes: list[Pipe] = []
     processes = []
     try:
-        for number in range(plan.processes):
+        for share in workload.shares():
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(plan.share(number), theirs), daemon=True)
+            process = context.Process(target=work, args=(share, theirs), daemon=True)
             process.start()
             theirs.close()
             pipes.append(ours)
@@ -104,18 +106,17 @@ def run(plan: Plan, watch: Callable[[Second, Tally], None] | None = None) -> Res
             _receive(pipe)
         for pipe in pipes:
             pipe.send("go")
-        return _gather(plan, pipes, watch)
+        return _gather(workload, pipes, watch)
     finally:
         for process in processes:
             process.terminate()
             process.join()
 
 
-def _gather(plan: Plan, pipes: list[Pipe], watch: Callable[[Second, Tally], None] | None) -> Result:
-    total = Tally()
+def _gather(workload: Workload, pipes: list[Pipe], watch: Callable[[Second, Tally], None] | None) -> Result:
+    total, busy, ended_seconds = Tally(), 0.0, workload.seconds
     timeline: list[Second] = []
     pending: list[Snapshot] = []
-    ended_seconds = plan.seconds
     open_pipes = list(pipes)
     while open_pipes:
         for ready in wait(open_pipes):
@@ -123,8 +124,8 @@ def _gather(plan: Plan, pipes: list[Pipe], watch: Callable[[Second, Tally], None
             message = _receive(pipe)
             if isinstance(message, Snapshot):
                 pending.append(message)
-            else:  # the last word: when the last answer came
-                ended_seconds = max(ended_seconds, message)
+            else:  # the last one
+                ended_seconds, busy = max(ended_seconds, message[0]), max(busy, message[1])
                 open_pipes.remove(pipe)
         if pending and len(pending) >= len(open_pipes):
             tally = Tally()
@@ -138,7 +139,7 @@ def _gather(plan: Plan, pipes: list[Pipe], watch: Callable[[Second, Tally], None
             timeline.append(second)
             if watch:
                 watch(second, total)
-    return Result(plan, total, ended_seconds - plan.warmup_seconds, tuple(timeline))
+    return Result(workload, total, ended_seconds - workload.warmup_seconds, tuple(timeline), busy)
 
 
 def _receive(pipe: Pipe) -> Any:

@@ -5,71 +5,77 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
+from typing import Any
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.load.lanes import open_lane, request_bytes
-from clients.load.plan import Plan
-from clients.load.record import Recorder
+from clients.load.latency import Recorder
+from clients.load.workload import Workload
+from clients.wire import Question, serialize
 
 _REPORT_SECONDS = 1.0
 # An open loop does not wait for answers, but nothing is unbounded.
 _MAX_IN_FLIGHT = 10_000
 _MAX_BYTES_IN_FLIGHT = 64 * 2**20
-_HOPELESS_SECONDS = 1.0  # what is not sent so long after the end of the run never will be
+_HOPELESS_SECONDS = 1.0  # after the end of the run: what is not sent by then counts as not sent
 _PAUSE_SECONDS = 0.02
 
 
-def work(plan: Plan, pipe: Pipe) -> None:
-    """Say that we are ready, wait for the word, drive the load.
+# Receives None for a right answer, else a status or what was wrong; and the response, if there is one.
+Landed = Callable[[str | None, Any], None]
 
-    Sends a Snapshot each second, and at the end the seconds until the last answer.
+
+def work(workload: Workload, pipe: Pipe) -> None:
+    """Report ready, wait for the start signal, drive the load.
+
+    Sends a Snapshot each second, and at the end the seconds until the last answer and the share of a CPU used.
     """
-    driver = _Driver(plan)
+    driver = _Driver(workload)
     pipe.send("ready")
     pipe.recv()
     ended = threading.Event()
     reporter = threading.Thread(target=_report, args=(driver.recorder, pipe, ended), daemon=True)
     reporter.start()
-    if plan.rate is None:
+    started, cpu = time.perf_counter(), time.process_time()
+    if workload.rate is None:
         driver.closed_loop()
     else:
         driver.open_loop()
+    busy = (time.process_time() - cpu) / (time.perf_counter() - started)
     seconds = driver.drain()
     ended.set()
     reporter.join()
-    pipe.send(seconds)
+    pipe.send((seconds, busy))
 
 
 def _report(recorder: Recorder, pipe: Pipe, ended: threading.Event) -> None:
-    last = time.perf_counter()
     done = False
     while not done:
         done = ended.wait(_REPORT_SECONDS)
-        now = time.perf_counter()
-        pipe.send(recorder.take(now - last))
-        last = now
+        pipe.send(recorder.take())
 
 
 class _Driver:
-    """Send calls by a plan and write down how they end."""
+    """Send calls by a workload and record how they end."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, workload: Workload) -> None:
         self.recorder = Recorder()
-        self._plan = plan
-        self._lanes = [open_lane(plan) for _ in range(plan.connections)]
-        self._next_lane = itertools.cycle(self._lanes)
+        self._workload = workload
+        self._transports = [_Transport(workload) for _ in range(workload.connections)]
+        self._next = itertools.cycle(self._transports)
         self._flying = 0
-        self._most_flying = max(64, min(_MAX_IN_FLIGHT, _MAX_BYTES_IN_FLIGHT // len(request_bytes(plan))))
+        fitting = _MAX_BYTES_IN_FLIGHT // len(self._transports[0].request)
+        self._most_flying = max(64, min(_MAX_IN_FLIGHT, fitting))
         self._landed = threading.Condition()
         self._start = self._last = time.perf_counter()
 
     def open_loop(self) -> None:
         """Send each call when it is due, whatever became of those before."""
-        due_seconds = self._plan.due_seconds()
+        due_seconds = self._workload.due_seconds()
         self._start = time.perf_counter()
-        hopeless = self._start + self._plan.seconds + _HOPELESS_SECONDS
+        hopeless = self._start + self._workload.seconds + _HOPELESS_SECONDS
         for number, due in enumerate(_one_by_one(due_seconds)):
             now = time.perf_counter()
             if now > hopeless:
@@ -85,23 +91,23 @@ class _Driver:
     def closed_loop(self) -> None:
         """Keep `in_flight` calls travelling."""
         self._start = time.perf_counter()
-        end = self._start + self._plan.seconds
+        end = self._start + self._workload.seconds
 
         def again() -> None:
             now = time.perf_counter()
             if now < end:
                 self._send(now, again)
 
-        for _ in range(self._plan.in_flight):
+        for _ in range(self._workload.in_flight):
             again()
-        time.sleep(self._plan.seconds)
+        time.sleep(self._workload.seconds)
 
     def drain(self) -> float:
-        """Wait for the calls that still travel, no longer than their deadline; seconds since the start."""
+        """Wait for the calls in flight, no longer than their deadline; seconds since the start."""
         with self._landed:
-            self._landed.wait_for(lambda: self._flying == 0, self._plan.connection.timeout_seconds + 1)
-        for lane in self._lanes:
-            lane.close()
+            self._landed.wait_for(lambda: self._flying == 0, self._workload.connection.timeout_seconds + 1)
+        for transport in self._transports:
+            transport.close()
         return self._last - self._start
 
     def _send(self, due: float, then: Callable[[], None] | None = None) -> None:
@@ -109,13 +115,15 @@ class _Driver:
         with self._landed:
             self._flying += 1
 
-        def landed(problem: str | None) -> None:
+        def landed(problem: str | None, response: Any) -> None:
             self._last = now = time.perf_counter()
-            if due - self._start >= self._plan.warmup_seconds:
-                if problem is None:
-                    self.recorder.answered(due, sent, now)
-                else:
+            if due - self._start >= self._workload.warmup_seconds:
+                if problem is not None:
                     self.recorder.failed(problem)
+                elif timing := getattr(response, "timing", None):
+                    self.recorder.answered(due, sent, now, timing.queue_us, timing.compute_us)
+                else:
+                    self.recorder.answered(due, sent, now)
             if then and problem is None:
                 then()
             elif then:  # a server that is gone fails calls as quickly as they are made
@@ -124,7 +132,37 @@ class _Driver:
                 self._flying -= 1
                 self._landed.notify_all()
 
-        next(self._next_lane).send(landed)
+        next(self._next).send(landed)
+
+
+class _Transport:
+    """A connection that sends the workload's request, serialized once: sending costs only gRPC's own work."""
+
+    def __init__(self, workload: Workload) -> None:
+        connection, wire = workload.connection, workload.connection.wire
+        self.request = serialize(wire.request(Question(model=workload.model), workload.images()))
+        self._count, self._expected = wire.count, workload.images_per_call
+        self._timeout_seconds, self._metadata = connection.timeout_seconds, connection.metadata
+        self._channel = connection.open()
+        self._call: Any = self._channel.unary_unary(wire.method, bytes, wire.response.FromString)
+
+    def send(self, landed: Landed) -> None:
+        """Make a call."""
+
+        def ended(call: Any) -> None:
+            code = call.code()
+            if code is grpc.StatusCode.OK:
+                response = call.result()
+                landed(None if self._count(response) == self._expected else "WRONG_ANSWER", response)
+            else:
+                landed(code.name, None)
+
+        call = self._call.future(self.request, timeout=self._timeout_seconds, metadata=self._metadata)
+        call.add_done_callback(ended)
+
+    def close(self) -> None:
+        """Close the connection; requests in flight are given up."""
+        self._channel.close()
 
 
 def _one_by_one(values: NDArray[np.float64]) -> Iterator[float]:

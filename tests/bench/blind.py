@@ -3,28 +3,23 @@
 `python -m tests.bench.blind` takes digit-server's flags.
 """
 
-import sys
-
-import numpy as np
+from typing import Any
 
 from server import cli
-from server.batch_metrics import BatchMetrics
-from server.call_log import CallLog
-from server.history import History
-from server.metrics import Metrics
-from tests.bench.unobserved import nothing
+from server.observability.batch_metrics import BatchMetrics
+from server.observability.history import History
+from server.observability.metrics import Metrics
+from server.rpc.access_log import AccessLog
 
 
-def main() -> int:
-    """Take out what observes, and serve."""
-    BatchMetrics.batch = nothing  # type: ignore[method-assign]
-    Metrics.finished = nothing  # type: ignore[method-assign]
-    Metrics.sample = nothing  # type: ignore[method-assign]
-    CallLog.wants = nothing  # type: ignore[method-assign]
-    History.record = nothing  # type: ignore[method-assign]
-    np.count_nonzero = lambda _: 0  # type: ignore[assignment]  # of the ink
-    return cli.main()
+def nothing(*_: Any, **__: Any) -> None:
+    """Do nothing."""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    BatchMetrics.batch = nothing  # type: ignore[method-assign]
+    Metrics.finished = nothing  # type: ignore[method-assign]
+    Metrics.tick = nothing  # type: ignore[method-assign]
+    AccessLog.wants = nothing  # type: ignore[method-assign]
+    History.record = nothing  # type: ignore[method-assign]
+    cli.run()

@@ -1,4 +1,4 @@
-"""What the exporter's work is worth: `make bench-export`.
+"""What the exporter's work is worth: `python -m tests.bench.export`.
 
 The networks of the shipped recipes with random weights, exported by tf2onnx alone, with our graph passes,
 in 8 bits by `onnxruntime.quantization`, with and without the first convolution, and in 8 bits by us. One

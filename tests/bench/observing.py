@@ -1,6 +1,6 @@
 """What observing costs: the server as it is against one without metrics, log of calls and history.
 
-`make bench-observing`.
+`python -m tests.bench.observing`.
 
 Both run all the time on one core; the load goes to one and then to the other, so that a machine whose speed
 drifts does not decide. What counts is CPU time a call: on a busy core throughput is made of it. Medians and the

@@ -37,12 +37,6 @@ class Load:
     answer_bytes: int = 0  # of all calls; a gRPC call that fails has none
 
 
-class UnobservedServer(RunningServer):
-    """Our server without metrics, timing, counting and validation."""
-
-    module = "tests.bench.unobserved"
-
-
 class BlindServer(RunningServer):
     """Our server with nothing that observes."""
 
@@ -76,12 +70,10 @@ def server(
 
 
 @contextmanager
-def echo() -> Iterator[int]:
-    """Run the bare grpc.aio server on the server's core; yield its port."""
+def echo(module: str = "tests.bench.echo") -> Iterator[int]:
+    """Run a bare server on the server's core, that on grpc.aio by default; yield its port."""
     with pinned(SERVER_CORE):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.echo"], stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield int(process.stdout.readline())

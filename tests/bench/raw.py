@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from server.session import Runtime, Session
+from server.model.session import Runtime, Session
 
 
 def main(model: Path, batch_images: int, seconds: float) -> None:
     """Run batches of noise, as the server would, with nothing around them."""
-    session = Session.open(model, model.read_bytes(), Runtime(), trial=True)
+    session = Session.open(model, model.read_bytes(), Runtime())
     images = np.random.default_rng(0).integers(0, 256, (batch_images, 784), np.uint8)
     for _ in range(10):
         session.run(images)

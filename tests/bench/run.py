@@ -1,4 +1,4 @@
-"""Our server against ONNX Runtime alone and a bare grpc.aio echo, on one core: `make bench`.
+"""Our server against ONNX Runtime alone and bare echoes on grpc.aio and the completion queue, on one core: `make bench`.
 
 Ratios are of the float graph; the 8-bit graph, which the server takes by itself, has rows of its own.
 
@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from server.metrics import CODES
+from server.observability.table import CODES
 from server.settings import SHIPPED_REPOSITORY
 from tests.bench import processes as bench
 from tests.process import RunningServer
@@ -69,13 +69,20 @@ def one_round(version: Path) -> Figures:
             port, 1, inflight=1, calls=2000
         ).p50_ms
         figures["echo, streaming, messages/s"] = streamed = bench.stream(port, 20_000)
+    with bench.echo("tests.bench.cq_echo") as port:
+        what = "completion queue echo"
+        for inflight, calls in ((64, 30_000), (1, 3000)):
+            load = bench.closed_loop(port, 1, inflight=inflight, calls=calls)
+            figures[f"{what}, 1 image, {inflight} in flight, calls/s"] = load.calls_per_second
+        figures[f"{what}, 1 image, 1 in flight, p50 ms"] = load.p50_ms
+        figures[f"{what}, streaming, messages/s"] = bench.stream(port, 20_000)
     with bench.server(*FLOAT) as running:
         figures["start to ready, s"] = running.start_seconds
         figures |= ours(running, best, echo, streamed)
         check(running)
-    figures |= integers(version)
-    with bench.server(*FLOAT, kind=bench.UnobservedServer) as bare:
-        figures["without metrics and validation, 1 image, 64 in flight, calls/s"] = bench.closed_loop(
+    figures |= integers(version, echo)
+    with bench.server(*FLOAT, kind=bench.BlindServer) as bare:
+        figures["without metrics, 1 image, 64 in flight, calls/s"] = bench.closed_loop(
             bare.grpc_port, 1, inflight=64, calls=10_000
         ).calls_per_second
     return figures
@@ -92,7 +99,7 @@ def raw(model: Path, suffix: str) -> tuple[Figures, float]:
     return figures, best
 
 
-def integers(version: Path) -> Figures:
+def integers(version: Path, echo: float) -> Figures:
     """Measure the 8-bit graph, which the server takes by itself."""
     figures, best = raw(version / "model.int8.onnx", INTEGERS)
     with bench.server() as running:
@@ -102,9 +109,14 @@ def integers(version: Path) -> Figures:
             figures[f"{what}, images/s"] = load.calls_per_second * images
         figures[f"streaming{INTEGERS}, images/s"] = bench.stream(running.grpc_port, 20_000)
         check(running)
-    figures[f"ratio: 64 images, 8 in flight{INTEGERS}, of raw"] = (
-        figures[f"64 images, 8 in flight{INTEGERS}, images/s"] / best
+    for images in (64, 256):
+        figures[f"ratio: {images} images, 8 in flight{INTEGERS}, of raw"] = (
+            figures[f"{images} images, 8 in flight{INTEGERS}, images/s"] / best
+        )
+    figures[f"ratio: 1 image, 64 in flight{INTEGERS}, of the echo"] = (
+        figures[f"1 image, 64 in flight{INTEGERS}, images/s"] / echo
     )
+    figures[f"ratio: streaming{INTEGERS}, of raw"] = figures[f"streaming{INTEGERS}, images/s"] / best
     return figures
 
 

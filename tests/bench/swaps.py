@@ -1,4 +1,4 @@
-"""What callers notice of fifty swaps: `make bench-swaps`.
+"""What callers notice of fifty swaps: `python -m tests.bench.swaps`.
 
 One image a call, a fixed number in flight, for as long as fifty new versions of the shipped model take to
 arrive one after the other; the same without a swap before and after, for comparison. The server may use

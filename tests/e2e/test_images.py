@@ -163,13 +163,14 @@ def test_server_image_is_small_and_holds_what_its_bill_of_materials_says(engine:
     facts = inspect(engine)
     assert facts["Size"] < 400e6
     assert facts["Config"]["User"] == "65532:65532"
-    assert {"org.opencontainers.image.revision", "org.opencontainers.image.version"} <= set(
-        facts["Config"]["Labels"]
-    )
+    labels = facts["Config"]["Labels"]
+    assert {"org.opencontainers.image.revision", "org.opencontainers.image.version"} <= set(labels)
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     program = (
         "import json; from importlib.metadata import distributions as d;"
         "bill = json.load(open('/opt/digits/sbom.cdx.json'));"
-        "print(json.dumps([sorted(c['purl'] for c in bill['components']),"
+        "ours, = [c for c in bill['components'] if c['name'] == 'digit-serving'];"
+        "print(json.dumps([ours['licenses'], sorted(c['purl'] for c in bill['components']),"
         'sorted(f\'pkg:pypi/{x.metadata["Name"].lower().replace("_", "-")}@{x.version}\''
         " for x in d(path=['/opt/digits/lib/python%d.%d/site-packages' % __import__('sys').version_info[:2]]))]))"
     )
@@ -184,7 +185,10 @@ def test_server_image_is_small_and_holds_what_its_bill_of_materials_says(engine:
         "-c",
         program,
     ]
-    billed, installed = json.loads(subprocess.run([engine, *words], check=True, capture_output=True).stdout)
+    licences, billed, installed = json.loads(
+        subprocess.run([engine, *words], check=True, capture_output=True).stdout
+    )
+    assert licences == [{"expression": "Apache-2.0"}]
     assert billed == installed
     assert not any("tensorflow" in purl for purl in billed)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clients import Client
-from clients.idx import read_images, read_labels
-from tests.e2e.conftest import Trained
+from clients.data import read, read_labels
+from tests.conftest import Trained
 from tests.process import running
 
 
@@ -30,7 +30,7 @@ def test_a_published_run_is_served_as_keras_predicts_it(trained: Trained) -> Non
 
 @pytest.mark.mnist
 def test_shipped_model_is_right_on_98_5_percent_of_mnist_through_the_server(mnist_dir: Path) -> None:
-    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    images = read(mnist_dir / "t10k-images-idx3-ubyte.gz").images
     digits = read_labels(mnist_dir / "t10k-labels-idx1-ubyte.gz")
     with running() as server, Client(server.address) as client:
         predicted = np.array([each.digit for each in client.predict(images)])

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Trained
+from tests.conftest import Trained
 from tests.process import RunningServer, running
 
 BIN = Path(sys.executable).parent
@@ -20,8 +20,8 @@ def shell(*command: object) -> str:
 
 
 def wait_for(server: RunningServer, labels: dict[str, int]) -> None:
-    while server.event("versions serve")["labels"] != labels:
-        pass
+    events = iter(lambda: server.event("versions serve"), None)
+    assert next(event for event in events if event["labels"] == labels)
 
 
 def models(server: RunningServer) -> dict[int, dict[str, Any]]:
@@ -48,8 +48,8 @@ def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
         assert answering(server) == {1}  # nobody else notices
 
         shell("digit-trainer", "promote", *there, "--version", 2, "--label", "canary", "--share", 0.25)
-        while models(server)[2]["share"] != 0.25:
-            pass
+        wait_for(server, {"stable": 1, "canary": 2})
+        assert models(server)[2]["share"] == 0.25
         assert answering(server) == {1, 2}
         assert models(server)[2]["labels"] == ["canary"]
         assert models(server)[1]["share"] == 0.75

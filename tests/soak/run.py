@@ -17,8 +17,8 @@ import grpc
 import psutil
 
 from clients.connection import Connection
-from clients.load.plan import Plan
 from clients.load.run import run
+from clients.load.workload import Workload
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.bench.processes import CORES, closed_loop, offered, pinned, random_images
 from tests.process import RunningServer, running
@@ -120,7 +120,7 @@ def steady(server: RunningServer, rate: float) -> bool:
     killer = Killer(server)
     killer.start()
     result = run(
-        Plan(
+        Workload(
             connection=Connection(address=server.address),
             rate=rate,
             seconds=MINUTES * 60,

@@ -25,7 +25,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
-from server.manifest import Golden, Manifest
+from server.model.manifest import Golden, VersionFiles
 from server.settings import SHIPPED_REPOSITORY
 from tests.bench import processes as bench
 from tests.bench.peers import wires
@@ -87,7 +87,7 @@ CONTENDERS = (
 def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
     """Measure `rounds` times, print a table, write JSON."""
     version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
-    golden = Manifest.read(version / "manifest.json").graphs[0].golden
+    golden = VersionFiles.read(version, version.parent.parent).manifest.golden
     titles = {contender: titled(contender) for contender in CONTENDERS}
     measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
     for number in range(1, rounds + 1):
@@ -145,14 +145,14 @@ def verify(wire: wires.Wire, port: int, golden: Golden) -> None:
     give_up = time.monotonic() + START_SECONDS
     while True:
         try:
-            digits = wire.ask(port, golden.images.tobytes())
+            digits = wire.ask(port, golden.images)
             break
         except (OSError, grpc.RpcError) as error:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"no answer within {START_SECONDS} s: {error}") from error
             time.sleep(0.2)  # the peers have no event in common that says they are ready
-    if digits != golden.digits.tolist():
-        raise RuntimeError(f"answered {digits}, expected {golden.digits.tolist()}")
+    if digits != golden.digits:
+        raise RuntimeError(f"answered {digits}, expected {golden.digits}")
 
 
 def measure(wire: wires.Wire, port: int) -> Figures:

@@ -12,7 +12,7 @@ import numpy as np
 
 from protos import inference_pb2 as oip
 from protos.digits.v1 import prediction_pb2
-from server.manifest import IMAGE_BYTES
+from server.settings import IMAGE_BYTES
 from tests.bench import processes as bench
 
 CALL_SECONDS = 5

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clients.idx import read_images, read_labels
+from clients.data import read, read_labels
 from tests.process import RunningServer, running
 
 
@@ -19,10 +19,9 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def test_images(mnist_dir: Path) -> NDArray[np.uint8]:
     """MNIST's 10,000 test images, uint8 (n, 28, 28)."""
-    parts = list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz"))
-    return np.concatenate(parts).reshape(-1, 28, 28)
+    return read(mnist_dir / "t10k-images-idx3-ubyte.gz").images.reshape(-1, 28, 28)
 
 
 @pytest.fixture(scope="session")
-def test_digits(mnist_dir: Path) -> NDArray[np.uint8]:
+def test_digits(mnist_dir: Path) -> NDArray[np.int64]:
     return read_labels(mnist_dir / "t10k-labels-idx1-ubyte.gz")

@@ -1,6 +1,7 @@
-"""The examples do what they say."""
+"""The Python examples of docs/clients.md do what they say."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.process import RunningServer
+
+DOCS = Path(__file__).parents[3] / "docs" / "clients.md"
+PICTURES, NUMBER, STREAM, ASYNCIO, CAREFUL = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -31,36 +35,37 @@ def code(one: str) -> str:
 
 
 def example(
-    name: str, *arguments: str, server: str, stdin: bytes = b""
+    text: str, *arguments: str, server: str, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", f"clients.examples.{name}", *arguments]
-    environment = os.environ | {"DIGITS_SERVER": server}
+    text = text.replace("localhost:8500", server).replace("Client()", f"Client({server!r})")
+    command = [sys.executable, "-W", "error", "-c", text, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(DOCS.parents[1])}
     return subprocess.run(command, input=stdin, capture_output=True, check=False, env=environment)
 
 
 def test_pictures(server: RunningServer, one: str) -> None:
-    assert example("pictures", one, one, server=server.address).stdout.decode().count(f"{one}: 1 (") == 2
+    assert example(PICTURES, one, one, server=server.address).stdout.decode().count(f"{one}: 1 (") == 2
 
 
-def test_zip_code(server: RunningServer, code: str) -> None:
-    assert example("zip_code", code, server=server.address).stdout == b"111\n"
+def test_number(server: RunningServer, code: str) -> None:
+    assert example(NUMBER, code, server=server.address).stdout == b"111\n"
 
 
-def test_endless(server: RunningServer) -> None:
+def test_endless_stream(server: RunningServer) -> None:
     image = np.zeros((28, 28), np.uint8)
     image[4:24, 13:16] = 255
-    ended = example("endless", server=server.address, stdin=image.tobytes() * 700)
+    ended = example(STREAM, server=server.address, stdin=image.tobytes() * 700)
     assert ended.stdout == b"1\n" * 700
 
 
-def test_many_tasks(server: RunningServer) -> None:
-    out = example("many_tasks", server=server.address).stdout.decode()
+def test_asyncio(server: RunningServer) -> None:
+    out = example(ASYNCIO, server=server.address).stdout.decode()
     assert out.startswith("1000 answers, up to ")
     assert int(out.split()[4]) > 1
 
 
 def test_careful(server: RunningServer, one: str) -> None:
-    assert example("careful", one, server=server.address).stdout == b"1\n"
-    gone = example("careful", one, server="127.0.0.1:1")
+    assert example(CAREFUL, one, server=server.address).stdout == b"1\n"
+    gone = example(CAREFUL, one, server="127.0.0.1:1")
     assert gone.returncode == 1
     assert gone.stderr.startswith(b"no digit: no server answers at 127.0.0.1:1")

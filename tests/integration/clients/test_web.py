@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("starlette", reason="NOT RUN: the `web` extra is not installed")
-
 from clients.cli import main
 from clients.testing import FakeServer
+from protos.digits.v1 import prediction_pb2
 from tests.integration.clients.web_process import serving_page
 
 
@@ -61,10 +60,37 @@ def test_page_needs_nothing_from_elsewhere_and_allows_nothing_else(page: str) ->
 def test_picture_is_answered_with_all_that_the_page_shows(page: str) -> None:
     status, answer = ask(page + "predict?model=fast", drawing())
     assert status == 200
-    assert (answer["digit"], answer["confidence"], answer["model"]) == (0, 0.75, "fast")
-    assert len(answer["probabilities"]) == 10
-    assert len(answer["image"]) == 784
-    assert answer["steps"][0] == "dark ink on light background"
+    assert (answer["number"], answer["model"]) == ("0", "fast")
+    (digit,) = answer["digits"]
+    assert (digit["digit"], digit["confidence"], digit["box"]) == (0, 0.75, [90, 40, 110, 160])
+    assert len(digit["probabilities"]) == 10
+    assert len(digit["image"]) == 784
+    assert digit["steps"][0] == "dark ink on light background"
+
+
+def test_strokes_are_answered_as_they_are(page: str, fake: FakeServer) -> None:
+    images = bytes([7, *bytes(783), 2, *bytes(783)])
+    status, answer = ask(page + "strokes", images)
+    assert (status, answer["number"]) == (200, "72")
+    assert fake.requests[-1].images == images
+
+
+def test_models_name_the_default(page: str, fake: FakeServer) -> None:
+    serving = prediction_pb2.Model.STATE_SERVING
+    fake.models = [prediction_pb2.Model(name=name, version=1, state=serving) for name in ("digits", "fast")]
+    status, answer = ask(page + "models")
+    assert (status, answer["models"], answer["default"]) == (200, ["digits", "fast"], "digits")
+
+
+def test_page_for_other_machines_shows_its_address_as_a_qr_code() -> None:
+    command = [sys.executable, "-m", "clients.cli", "web", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104 - the point
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        process.terminate()
+    assert lines[0].startswith("Draw at http://127.0.0.1:")
+    assert "On your phone: http://" in lines[1]
+    assert set("".join(lines[2:])) & set("█▀▄")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +104,13 @@ def test_picture_is_answered_with_all_that_the_page_shows(page: str) -> None:
 def test_what_is_no_picture_is_refused_in_words(page: str, body: bytes, status: int, complaint: str) -> None:
     assert ask(page + "predict", body)[0] == status
     assert complaint in ask(page + "predict", body)[1]["error"]
+
+
+def test_strokes_of_half_an_image_are_refused(page: str) -> None:
+    assert ask(page + "strokes", bytes(800)) == (
+        422,
+        {"error": "strokes have 800 bytes, expected a multiple of 784"},
+    )
 
 
 def test_server_that_is_gone_is_told_to_the_page() -> None:

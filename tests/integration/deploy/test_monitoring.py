@@ -4,14 +4,13 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 import yaml
 
+from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
 from tests.integration.deploy.prometheus import MONITORING, Prometheus, scraping
 from tests.process import RunningServer, running
@@ -40,9 +39,10 @@ class Watched:
         for server in self._servers:
             for n in range(1, 41):
                 server.predict(self._images[: 784 * n])
-            for refused in (self._images * 2, b"not an image"):
-                with suppress(grpc.RpcError):
-                    server.predict(refused)
+            # Together more than the queue holds; the last is no image.
+            requests = [PredictRequest(images=images) for images in [self._images] * 30 + [b"not an image"]]
+            for call in [server.stub.Predict.future(request) for request in requests]:
+                call.exception()
 
     def eventually(self, query: str) -> list[float]:
         """Return what a query finds, as soon as it finds something."""
@@ -63,7 +63,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Itera
     (repository / "digits" / "labels.json").write_text(
         json.dumps({"stable": 1, "canary": {"version": 2, "share": 0.3}})
     )
-    options = ("--model-repository", repository, "--max-queue-images", 64)
+    options = ("--model-repository", repository, "--max-queue-images", 64, "--max-request-images", 64)
     with (
         running(*options, "--workers", 2) as several,
         running(*options) as one,

@@ -5,25 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.idx import read_images
-from server.model import Model
-from server.session import Runtime
+from clients.data import read
+from server.model.manifest import VersionFiles
+from server.model.model import Model
+from server.model.session import Runtime
 from server.settings import SHIPPED_REPOSITORY
-from server.tuning import Tuning
 
 # What reordered additions of float32 may change of a probability.
 FLOAT_NOISE = 1e-5
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("integers", [False, True])
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, integers: bool) -> None:
+def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, int8: bool) -> None:
     folder = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
-    model = Model.load(
-        folder, root=SHIPPED_REPOSITORY, runtime=Runtime(integers=integers), tuning=Tuning(1, 256, 0)
-    )
-    images = np.concatenate(list(read_images(mnist_dir / "t10k-images-idx3-ubyte.gz")))
+    files = VersionFiles.read(folder, SHIPPED_REPOSITORY)
+    model = Model.load(files, runtime=Runtime(int8=int8), max_batch_images=256)
+    images = read(mnist_dir / "t10k-images-idx3-ubyte.gz").images
     alone = np.concatenate(
         [model.predict(images[start : start + 100]) for start in range(0, len(images), 100)]
     )

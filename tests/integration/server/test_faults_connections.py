@@ -2,14 +2,16 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from h2.events import ConnectionTerminated, PingAckReceived
 
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
+from tests.impatient_server import ImpatientServer
 from tests.load import DIGIT, IMAGE, load, retrying_callers
 from tests.process import WAIT_SECONDS, RunningServer, running
 from tests.wire import Peer, framed
@@ -20,7 +22,7 @@ SMALL = framed(PredictRequest(images=IMAGE.tobytes(), include_probabilities=True
 @pytest.fixture
 def server(tmp_path: Path, publish: Publish) -> Iterator[RunningServer]:
     publish(tmp_path)
-    with running("--model-repository", tmp_path, "--keepalive-seconds", 0.5) as server:
+    with running("--model-repository", tmp_path, kind=ImpatientServer) as server:
         assert answers(server)
         yield server
 
@@ -81,6 +83,23 @@ def test_slow_readers_hold_up_nobody(server: RunningServer) -> None:
     while process.num_fds() > files:
         pass
     assert process.memory_info().rss < before + 50e6
+
+
+def test_client_that_pings_a_few_times_a_second_keeps_its_connection(server: RunningServer) -> None:
+    # gRPC's own limit is a ping every five minutes; the third that comes sooner ends the connection.
+    with Peer(server.grpc_port) as peer:
+        peer.socket.settimeout(0.2)  # the pause between two pings
+        acknowledged = 0
+        for number in range(10):
+            peer.http.ping(number.to_bytes(8, "big"))
+            peer.flush()
+            with suppress(TimeoutError):
+                while content := peer.socket.recv(65536):
+                    events = peer.http.receive_data(content)
+                    peer.flush()
+                    assert not [event for event in events if isinstance(event, ConnectionTerminated)]
+                    acknowledged += sum(isinstance(event, PingAckReceived) for event in events)
+        assert acknowledged == 10
 
 
 def test_connections_are_renewed_at_no_cost_for_a_retrying_client(tmp_path: Path, publish: Publish) -> None:

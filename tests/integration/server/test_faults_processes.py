@@ -102,7 +102,7 @@ def test_second_signal_ends_every_process_at_once(tmp_path: Path, publish: Publi
 def test_hangup_at_the_very_start_ends_nothing(tmp_path: Path, publish: Publish, workers: int) -> None:
     publish(tmp_path)
     process = ServerProcess("--model-repository", tmp_path, "--workers", workers)
-    while not ignores(process.process.pid, signal.SIGHUP):  # before the command line is even read
+    while not holds(process.process.pid, signal.SIGHUP):  # before anything is loaded
         pass
     process.process.send_signal(signal.SIGHUP)
     process.event("ready")
@@ -110,9 +110,9 @@ def test_hangup_at_the_very_start_ends_nothing(tmp_path: Path, publish: Publish,
     assert process.wait() == 0
 
 
-def ignores(pid: int, signum: signal.Signals) -> bool:
+def holds(pid: int, signum: signal.Signals) -> bool:
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return bool(int(status["SigIgn"], 16) >> (signum - 1) & 1)
+    return bool(int(status["SigBlk"], 16) >> (signum - 1) & 1)
 
 
 def test_stopped_process_goes_on_where_it_was(server: RunningServer) -> None:

@@ -16,13 +16,13 @@ import pytest
 from protos import inference_pb2
 from protos.digits.v1 import prediction_pb2 as pb
 from protos.digits.v1 import prediction_pb2_grpc
-from server.metrics import CODES
+from server.observability.table import CODES
 from tests.conftest import Publish, linear_answers
 from tests.process import WAIT_SECONDS, RunningServer, running
 
 IMAGES = np.random.default_rng(3).integers(0, 2, (600, 784), np.uint8) * 255
 PREDICTION, INFERENCE = "digits.v1.PredictionService", "inference.GRPCInferenceService"
-QUEUE_IMAGES = 500
+REQUEST_IMAGES = 500
 
 
 class Caller:
@@ -106,7 +106,7 @@ def traffic(caller: Caller) -> None:
     for _ in range(2):
         caller.predict(1, "INVALID_ARGUMENT", cut=1)
         caller.predict(1, "NOT_FOUND", model="cats")
-        caller.predict(QUEUE_IMAGES + 1, "RESOURCE_EXHAUSTED")
+        caller.predict(REQUEST_IMAGES + 1, "INVALID_ARGUMENT")
     caller.predict(1, "NOT_FOUND", version=99)
     caller.predict(1, "INVALID_ARGUMENT", version=1, label="stable")
 
@@ -138,8 +138,7 @@ def check_calls(server: RunningServer, caller: Caller) -> None:
             assert server.metric(f"{name}_count", method=method) == calls
             assert server.metric(f"{name}_bucket", method=method, le="+Inf") == calls
     assert server.metric("digits_requests_total") == sum(caller.ended.values())
-    refused = caller.ended.get((PREDICTION, "Predict", "RESOURCE_EXHAUSTED"), 0)
-    assert server.metric("digits_rejected_total", reason="queue_full") == refused
+    assert server.metric("digits_rejected_total") == 0
     for method in ("Predict", "ModelInfer"):
         stages = server.metric("digits_request_stage_seconds_total", method=method)
         assert stages == pytest.approx(server.metric("digits_request_duration_seconds_sum", method=method))
@@ -172,7 +171,7 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
     tmp_path: Path, publish: Publish, workers: int
 ) -> None:
     publish(tmp_path)
-    options = ("--workers", workers, "--max-queue-images", QUEUE_IMAGES, "--repository-poll-seconds", 0)
+    options = ("--workers", workers, "--max-request-images", REQUEST_IMAGES, "--repository-poll-seconds", 0)
     with running("--model-repository", tmp_path, *options) as server, ExitStack() as stack:
         caller = Caller(server, stack)
         traffic(caller)

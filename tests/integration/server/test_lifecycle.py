@@ -106,7 +106,8 @@ def test_taken_grpc_port_is_named(repository: Path) -> None:
     code, message = failed_start("--model-repository", repository, "--grpc-port", server.grpc_port)
     assert code == 1
     assert message == (
-        f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound, is another server using it?"
+        f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound: Address already in use; "
+        "is another server using it?"
     )
     server.process.terminate()
     server.wait()
@@ -119,7 +120,10 @@ def test_taken_metrics_port_is_named(repository: Path) -> None:
         port = taken.getsockname()[1]
         code, message = failed_start("--model-repository", repository, "--metrics-port", port)
     assert code == 1
-    assert message == f"metrics port {port} on 127.0.0.1 cannot be bound: Address already in use"
+    assert (
+        message
+        == f"metrics port {port} on 127.0.0.1 cannot be bound: Address already in use; is another server using it?"
+    )
 
 
 def test_missing_repository_is_named(tmp_path: Path) -> None:
@@ -129,10 +133,14 @@ def test_missing_repository_is_named(tmp_path: Path) -> None:
 
 
 def test_repository_without_the_default_model_says_what_it_has(tmp_path: Path, publish: Publish) -> None:
-    publish(tmp_path, model="letters")
+    for model in ("letters", "shapes"):
+        publish(tmp_path, model=model)
     code, message = failed_start("--model-repository", tmp_path)
     assert code == 1
-    assert message == f"model repository {tmp_path} has no model 'digits', it has letters"
+    assert message == (
+        f"model repository {tmp_path} has no model 'digits'; available: letters, shapes; "
+        "the setting default_model names the one for requests that name none"
+    )
 
 
 def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 IMAGE = bytes(784)
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -61,8 +61,8 @@ def test_slow_calls_of_one_second_share_a_few_lines(repository: Path) -> None:
         assert 10 <= len(lines) < 200
 
 
-def test_sample_of_the_calls_is_logged(repository: Path) -> None:
-    with running("--model-repository", repository, "--access-log-sample", 1) as server:
+def test_every_call_is_logged_at_debug(repository: Path) -> None:
+    with running("--model-repository", repository, "--log-level", "debug") as server:
         ask(server)
         check(server.event("call"))
         with pytest.raises(grpc.RpcError):
@@ -80,13 +80,6 @@ def test_no_call_is_logged_by_default(repository: Path) -> None:
         assert not [line for line in server.lines if TRACE_ID in line]
 
 
-def test_share_of_the_sample_is_checked() -> None:
-    command = [sys.executable, "-m", "server.cli", "--access-log-sample", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("digit-server: Invalid value")
-
-
 def test_sigusr2_logs_every_call_until_it_is_sent_again(server: RunningServer) -> None:
     server.process.send_signal(signal.SIGUSR2)
     while not any('"call"' in line for line in server.lines):
@@ -99,7 +92,7 @@ def test_sigusr2_logs_every_call_until_it_is_sent_again(server: RunningServer) -
         server.get("/livez")
 
 
-def test_sigusr1_logs_threads_tasks_and_queues(server: RunningServer) -> None:
+def test_sigusr1_logs_threads_and_queues(server: RunningServer) -> None:
     processes = 1 if server.metric("digits_workers") == 1 else 3
     server.process.send_signal(signal.SIGUSR1)
     for _ in range(max(processes - 1, 1)):
@@ -107,30 +100,38 @@ def test_sigusr1_logs_threads_tasks_and_queues(server: RunningServer) -> None:
         assert (queue["name"], queue["queued_images"], queue["oldest_seconds"]) == ("digits/1", 0, 0.0)
     stacks = [line for line in server.lines if '"event": "thread"' in line and '"MainThread"' in line]
     assert len(stacks) == processes
-    assert all("run_until_complete" in line for line in stacks)
-    tasks = [line for line in server.lines if '"event": "tasks"' in line]
-    assert len(tasks) == processes
-    assert any("Batcher._run" in line for line in tasks)
+    assert len([line for line in stacks if "rpc/server.py" in line]) == max(processes - 1, 1)
     assert server.predict(IMAGE).digits  # and it goes on
 
 
-def test_threads_are_logged_though_the_event_loop_is_stuck() -> None:
+def test_threads_are_logged_though_the_main_thread_is_stuck() -> None:
     program = """
-from server import signals; signals.hold()
-import asyncio, os, signal, threading
-from server import diagnosis, log
-async def stuck():
-    loop, done = asyncio.get_running_loop(), threading.Event()
-    def diagnose():
-        diagnosis.write(loop, {})
-        done.set()
-    signals.answer_signals({signal.SIGUSR1: diagnose})
+import os, signal, threading
+from server.observability import logs
+from server.process import signals
+signals.block()
+logs.configure("console", "info")
+done = threading.Event()
+signals.Signals().diagnosed = done.set
+def stuck():
     os.kill(os.getpid(), signal.SIGUSR1)
     done.wait()
-log.configure("console", "info")
-asyncio.run(stuck())
+stuck()
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT_SECONDS, check=True
     )
     assert "in stuck\n" in done.stderr
+
+
+def test_person_reads_where_the_server_is_and_what_it_serves(repository: Path) -> None:
+    process = ServerProcess("--model-repository", repository, env={"DIGITS_LOG_FORMAT": "console"})
+    while not any("model " in line for line in process.lines):
+        assert process.process.poll() is None
+    grpc_line, status, model = process.lines[-3:]
+    assert grpc_line.split()[0] == "gRPC"
+    assert "127.0.0.1:" in grpc_line
+    assert status.split()[1].startswith("http://127.0.0.1:")
+    assert model.split(maxsplit=1)[1] == "digits/1: accuracy 50.00%, float32 on cpu, the default"
+    process.process.terminate()
+    assert process.wait() == 0

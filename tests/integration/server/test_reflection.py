@@ -1,14 +1,18 @@
 """A client that has nothing but the server's address: all it knows of the services is what they tell."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.conftest import Publish, linear_answers
@@ -60,7 +64,22 @@ def test_every_service_is_listed(client: ReflectionClient) -> None:
         "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
+        "grpc.reflection.v1.ServerReflection",
     }
+
+
+def test_both_versions_of_reflection_describe_themselves_and_each_other(server: RunningServer) -> None:
+    for asked in ("v1alpha", "v1"):
+        method = f"/grpc.reflection.{asked}.ServerReflection/ServerReflectionInfo"
+        for about in ("v1alpha", "v1"):
+            # The messages of the two are the same on the wire.
+            request = reflection_pb2.ServerReflectionRequest(
+                file_containing_symbol=f"grpc.reflection.{about}.ServerReflectionRequest"
+            )
+            call = server.channel.stream_stream(method)(iter([request.SerializeToString()]))
+            response = reflection_pb2.ServerReflectionResponse.FromString(next(call))
+            (content,) = response.file_descriptor_response.file_descriptor_proto
+            assert FileDescriptorProto.FromString(content).package == f"grpc.reflection.{about}"
 
 
 def test_predict_can_be_called_by_what_reflection_tells(client: ReflectionClient) -> None:
@@ -92,3 +111,20 @@ def test_metadata_tells_the_provenance_of_the_version(client: ReflectionClient) 
     assert (properties["accuracy"], properties["provider"], properties["version"]) == ("0.5", "cpu", "1")
     assert properties["labels"] == "best,stable"
     assert (properties["recipe"], properties["created"]) == ("linear", "2026-01-02T03:04:05Z")
+
+
+def test_open_stream_does_not_hold_up_the_stop(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    server = RunningServer("--model-repository", tmp_path, "--grace-seconds", 600)
+    requests: SimpleQueue[reflection_pb2.ServerReflectionRequest] = SimpleQueue()
+    requests.put(reflection_pb2.ServerReflectionRequest(list_services=""))
+    stream = reflection_pb2_grpc.ServerReflectionStub(server.channel).ServerReflectionInfo(
+        iter(requests.get, None)
+    )
+    assert next(stream).list_services_response.service
+    server.process.terminate()
+    assert server.wait() == 0  # in WAIT_SECONDS, which is less than the grace
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    requests.put(None)

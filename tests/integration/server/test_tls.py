@@ -72,7 +72,7 @@ def test_clients_that_trust_the_authority_get_answers(
     with Client(connection(server, Tls(ca=ca_file))) as client:
         assert len(client.predict([IMAGE])) == 1
     address = f"localhost:{server.grpc_port}"
-    assert digit_client(["health", "--server", address, "--tls-ca", str(ca_file)]) == 0
+    assert digit_client(["health", "--server", address, "--tls-ca-file", str(ca_file)]) == 0
     capsys.readouterr()
     assert digit_client(["health", "--server", address]) == 1
 
@@ -213,7 +213,9 @@ def test_taken_health_port_is_named(repository: Path, workers: int) -> None:
         port = taken.getsockname()[1]
         assert failed_start(
             "--model-repository", repository, "--health-port", port, "--workers", workers
-        ) == (f"health port {port} on 127.0.0.1 cannot be bound, is another server using it?")
+        ) == (
+            f"health port {port} on 127.0.0.1 cannot be bound: Address already in use; is another server using it?"
+        )
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])  # noqa: S104 - the point

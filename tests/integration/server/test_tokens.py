@@ -77,7 +77,7 @@ def test_health_needs_no_token(server: RunningServer) -> None:
 
 def test_no_token_is_logged(repository: Path, tokens: Path, token: str) -> None:
     wrong = "not-a-token-of-ours"
-    arguments = ("--token-file", tokens, "--access-log-sample", 1, "--log-level", "debug")
+    arguments = ("--token-file", tokens, "--log-level", "debug")
     with running("--model-repository", repository, *arguments) as server:
         assert answer(server, token) == "OK"
         assert answer(server, wrong) != "OK"

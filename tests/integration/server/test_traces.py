@@ -101,8 +101,6 @@ def test_collector_that_is_away_costs_no_call_and_holds_up_no_stop(tmp_path: Pat
 
 
 def test_opentelemetry_is_not_imported_unless_asked_for() -> None:
-    program = (
-        "import sys, server.serve, server.supervisor; print([m for m in sys.modules if 'telemetry' in m])"
-    )
+    program = "import sys, server.process.app, server.process.supervisor; print([m for m in sys.modules if 'telemetry' in m])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

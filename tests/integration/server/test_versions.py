@@ -21,7 +21,8 @@ from onnx import TensorProto, helper
 
 from protos.digits.v1 import prediction_pb2 as pb
 from tests.conftest import Publish, linear_graph
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.graphs import TROUBLE, slow_graph
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 IMAGE = np.random.default_rng(7).integers(0, 256, 784, np.uint8).tobytes()
 
@@ -100,7 +101,7 @@ def test_new_version_is_found_by_polling_and_the_old_one_released(repository: Pa
         assert server.states() == {2: "STATE_SERVING", 1: "STATE_AVAILABLE"}
         assert failure(lambda: server.predict(IMAGE, version=1)) == (
             "NOT_FOUND",
-            "model 'digits' serves version 2, not 1",
+            "version 1 of model 'digits' does not serve; available: 2",
         )
 
 
@@ -236,7 +237,7 @@ def test_labels_name_versions_move_and_go(repository: Path, arrive: Arrive) -> N
         assert server.predict(IMAGE).version == 2
         assert failure(lambda: server.predict(IMAGE, label="canary")) == (
             "NOT_FOUND",
-            "model 'digits' has no label 'canary', it has stable",
+            "model 'digits' has no label 'canary'; available: stable",
         )
 
 
@@ -349,7 +350,9 @@ def test_repository_may_vanish_and_come_back(repository: Path, arrive: Arrive, t
             f"model repository {repository} cannot be read: No such file or directory"
         )
         repository.mkdir()  # where a volume was unmounted, its mount point stays
-        assert server.event("repository problem")["problem"] == f"model repository {repository} has no models"
+        assert server.event("repository problem")["problem"].startswith(
+            f"model repository {repository} has no models, "
+        )
         assert server.predict(IMAGE).version == 1
         assert server.get("/readyz")[0] == 200
         repository.rmdir()
@@ -465,7 +468,7 @@ def test_bad_versions_are_each_refused_by_name_and_disturb_nothing(
             10: "manifest.json is outside the version's folder",
             11: "golden image 0 is predicted as ",
             12: "model.onnx cannot be loaded: ",
-            14: "model.onnx cannot be run: the answer is a tensor of [1, 1], expected [1, 10]",
+            14: "model.onnx cannot be run on 4 images: the answer is a tensor of [4, 4], expected [4, 10]",
         }
         assert reasons.keys() == expected.keys()
         for version, start in expected.items():
@@ -477,10 +480,76 @@ def test_bad_versions_are_each_refused_by_name_and_disturb_nothing(
         assert psutil.Process(server.process.pid).memory_info().rss < 500e6
 
 
-def test_bad_policy_is_a_usage_error() -> None:
-    from server.cli import main  # noqa: PLC0415 - the command itself, in this process
+def endless(publish: Publish, repository: Path, **changes: Any) -> Path:
+    """Publish a version whose verification never ends."""
+    golden = {
+        "images": base64.b64encode(TROUBLE).decode(),
+        "digits": [1],
+        "probabilities": [[0.1] * 10],
+        "tolerance": 1e-3,
+    }
+    return publish(repository, graph=slow_graph(10**10), golden=golden, **changes)
 
-    assert main(["--version-policy", "newest"]) == 2
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_version_whose_load_hangs_holds_up_no_other_model_and_no_stop(
+    repository: Path, arrive: Arrive, publish: Publish, workers: int
+) -> None:
+    arrive(1)
+    arrive(1, model="letters")
+    with watching(repository, "--workers", workers, "--grace-seconds", 1) as server:
+        endless(publish, repository, model="letters", version=2)
+        arrive(2)
+        server.look()
+        server.serves(2)
+        shutil.rmtree(repository / "digits" / "2")  # a rollback
+        server.look()
+        server.serves(1)
+        assert server.predict(IMAGE).version == server.predict(IMAGE, model="letters").version == 1
+        server.process.terminate()
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_a_start_whose_load_hangs(
+    repository: Path, arrive: Arrive, publish: Publish, workers: int
+) -> None:
+    endless(publish, repository)
+    arrive(1, model="letters")
+    server = ServerProcess("--model-repository", repository, "--workers", workers)
+    assert server.event("version loaded")["model"] == "letters"
+    server.process.terminate()
+    assert server.wait() == -signal.SIGTERM
+
+
+def test_repository_that_is_none_names_the_next_step(repository: Path, arrive: Arrive) -> None:
+    version = arrive(1)
+    for given, message in (
+        (
+            repository / "digits",
+            "is the folder of one model, with version 1; the repository is the folder above it",
+        ),
+        (
+            version / "model.onnx",
+            "is a file, expected folders MODEL/VERSION with manifest.json and model.onnx",
+        ),
+    ):
+        server = ServerProcess("--model-repository", given)
+        assert server.wait() == 1
+        assert message in server.lines[-1]
+
+
+def test_only_model_of_another_name_answers_requests_that_name_none(repository: Path, arrive: Arrive) -> None:
+    arrive(1, model="letters")
+    with watching(repository) as server:
+        assert server.predict(IMAGE).model == "letters"
+
+
+def test_bad_policy_ends_the_start_with_one_line() -> None:
+    for workers in (1, 2):
+        server = ServerProcess("--version-policy", "newest", "--workers", workers)
+        assert server.wait() == 1
+        assert server.lines[-1].startswith("digit-server: 'newest' is no version policy, expected latest:N, ")
 
 
 SWAPS = 50

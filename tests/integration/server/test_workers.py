@@ -76,8 +76,6 @@ def test_worker_that_replaces_another_disturbs_nobody_and_is_its_equal(server: R
     os.kill(victim.pid, signal.SIGKILL)
     server.event("worker died")
     server.event("worker ready")
-    measured = [line for line in server.lines if '"model measured"' in line]
-    assert len(measured) == 2  # by the first two; the third takes it over
     assert {worker.nice() for worker in server.workers} == {os.nice(0)}  # it gave way only to start
 
 
@@ -113,7 +111,8 @@ def test_port_of_other_workers_is_taken(server: RunningServer, tmp_path: Path) -
     process = ServerProcess("--model-repository", tmp_path, "--workers", 2, "--grpc-port", server.grpc_port)
     assert process.wait() == 1
     assert process.lines[-1] == (
-        f"digit-server: gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound, is another server using it?"
+        f"digit-server: gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound: "
+        "Address already in use; is another server using it?"
     )
 
 

@@ -1,6 +1,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import numpy as np
@@ -72,6 +73,58 @@ def test_stream_reads_ahead_no_more_than_the_calls_in_flight(client: Client, dig
     answers = client.stream(endless())
     assert [next(answers).digit for _ in range(30)] == [n % 10 for n in range(30)]
     assert taken <= 30 + 2 * 4
+
+
+def test_stream_answers_what_has_come_while_its_source_is_slow(client: Client, digit_images: Digits) -> None:
+    answered = threading.Event()
+
+    def slow() -> Iterator[NDArray[np.uint8]]:
+        yield digit_images(1)
+        answered.wait()  # one image is far from a full call
+        yield digit_images(2)[1]
+
+    digits = []
+    for answer in client.stream(slow()):
+        digits.append(answer.digit)
+        answered.set()
+    assert digits == [0, 1]
+
+
+def test_stream_answers_what_came_before_its_source_failed(client: Client, digit_images: Digits) -> None:
+    def failing() -> Iterator[NDArray[np.uint8]]:
+        yield digit_images(3)
+        raise RuntimeError("the camera is gone")
+
+    digits: list[int] = []
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        digits.extend(answer.digit for answer in client.stream(failing()))
+    assert digits == [0, 1, 2]
+
+
+def test_one_image_is_one_prediction(client: Client, digit_images: Digits) -> None:
+    assert client.predict_one(digit_images(6)[5]).digit == 5
+    with pytest.raises(InputError, match="2 images, expected one"):
+        client.predict_one(digit_images(2))
+
+
+@pytest.mark.parametrize("thing", [None, 5, 2.5, object(), [None]])
+def test_what_is_no_image_is_an_input_error(client: Client, thing: Any) -> None:
+    with pytest.raises(InputError):
+        client.predict(thing)
+
+
+def test_timeout_and_token_are_arguments_too(fake: FakeServer, digit_images: Digits) -> None:
+    with Client(fake.address, timeout=5, token="s3cret") as client:  # noqa: S106 - no secret
+        client.predict(digit_images(1))
+    assert fake.metadata[0]["authorization"] == "Bearer s3cret"
+
+
+def test_failed_call_of_many_ends_the_prediction(
+    client: Client, fake: FakeServer, digit_images: Digits
+) -> None:
+    fake.failures.append((grpc.StatusCode.NOT_FOUND, "model 'x' is not known"))
+    with pytest.raises(ServerError, match="model 'x'"):
+        client.predict(digit_images(400))
 
 
 def test_busy_server_is_asked_again(client: Client, fake: FakeServer, digit_images: Digits) -> None:
@@ -189,6 +242,18 @@ def test_ready_is_what_the_health_service_says(client: Client, fake: FakeServer)
     assert client.ready()
     fake.set_ready("digits", ready=False)
     assert not client.ready("digits")
+
+
+def test_connect_fails_at_once_without_a_server_and_waits_if_told_to() -> None:
+    with FakeServer() as first, Client(first.address) as client:
+        client.connect()
+        first.set_ready("", ready=False)
+        with pytest.raises(ServerError, match=r"not ready within 0\.2 s"):
+            client.connect(0.2)
+        threading.Timer(0.1, lambda: first.set_ready("", ready=True)).start()
+        client.connect(30)
+    with Client("127.0.0.1:1") as client, pytest.raises(ServerError, match="--wait 30 waits"):
+        client.connect()
 
 
 def test_watch_tells_when_the_server_goes_and_comes_back() -> None:

@@ -37,12 +37,12 @@ def test_report_is_for_a_person(fake: FakeServer, capsys: Captured, data: Path) 
     assert main(["evaluate", str(data.parent), "-s", fake.address]) == 0
     out = capsys.readouterr().out
     assert "accuracy    96.00%  (96 of 100; 95 % interval 90.16% to 98.43%)" in out
-    assert "76.9%" in out  # of the thirteen sevens
+    assert "76.9%" in out  # recall of the thirteen sevens
 
 
 @pytest.mark.parametrize(("gate", "code"), [("0.96", 0), ("0.97", 3)])
 def test_gate_is_an_exit_code(fake: FakeServer, data: Path, gate: str, code: int) -> None:
-    assert main(["evaluate", str(data), "-s", fake.address, "--at-least", gate]) == code
+    assert main(["evaluate", str(data), "-s", fake.address, "--min-accuracy", gate]) == code
 
 
 def test_count_asks_about_the_first_images(fake: FakeServer, capsys: Captured, data: Path) -> None:
@@ -61,7 +61,7 @@ def test_table_and_one_hot_labels_are_read(
 
 
 @pytest.mark.parametrize(
-    ("counts", "complaint"), [((3, 4), "holds 3 images"), ((4, 3), "holds more images than")]
+    ("counts", "complaint"), [((3, 4), "3 images and 4 labels"), ((4, 3), "4 images and 3 labels")]
 )
 def test_images_and_labels_must_be_as_many(
     fake: FakeServer, capsys: Captured, data: Path, counts: tuple[int, int], complaint: str
@@ -73,4 +73,16 @@ def test_images_and_labels_must_be_as_many(
 
 def test_folder_without_labelled_images_is_named(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
     assert main(["evaluate", str(tmp_path), "-s", fake.address]) == 1
-    assert f"{tmp_path}: no labelled images in it" in capsys.readouterr().err
+    assert f"{tmp_path}: no data set in this folder" in capsys.readouterr().err
+
+
+def test_single_labelled_file_is_evaluated(
+    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits
+) -> None:
+    table = np.column_stack([np.arange(20) % 10, digit_images(20)])
+    np.savetxt(tmp_path / "labelled.csv", table, "%d", delimiter=",")
+    assert main(["evaluate", str(tmp_path / "labelled.csv"), "-s", fake.address, "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["correct"] == 20
+    np.savetxt(tmp_path / "images.csv", digit_images(20), "%d", delimiter=",")
+    assert main(["evaluate", str(tmp_path / "images.csv"), "-s", fake.address]) == 1
+    assert "images without labels" in capsys.readouterr().err

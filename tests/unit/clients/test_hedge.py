@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clients import AsyncClient, Client, Connection
-from clients.hedge import HedgeBudget
+from clients import AsyncClient, Client, Connection, ServerError
 from clients.testing import FakeServer, first_pixel
 from protos.digits.v1 import prediction_pb2
 
@@ -52,9 +51,16 @@ def test_quick_answer_is_not_hedged(fake: FakeServer, digit_images: Digits) -> N
     assert len(fake.requests) == 1
 
 
-def test_budget_is_a_burst_of_ten_and_then_one_in_ten() -> None:
-    budget = HedgeBudget()
-    assert [budget.take() for _ in range(11)] == [True] * 10 + [False]
-    for _ in range(11):
-        budget.called()
-    assert [budget.take(), budget.take()] == [True, False]
+def test_hedges_have_a_budget(fake: FakeServer, digit_images: Digits) -> None:
+    release = threading.Event()
+
+    def hang(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        release.wait()
+        return first_pixel(request)
+
+    fake.answer = hang
+    connection = Connection(address=fake.address, timeout_seconds=1, hedge_seconds=0.01)
+    with Client(connection, images_per_call=1, calls_in_flight=40) as client, pytest.raises(ServerError):
+        client.predict(digit_images(40))
+    release.set()
+    assert len(fake.requests) <= 40 + 10 + 4  # a burst of ten, and one for every ten calls

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clients import InputError, pictures
+from clients import InputError
+from clients.pictures import decode
 
 INK = np.zeros((40, 30), bool)
 INK[5:35, 12:18] = True
@@ -19,7 +20,7 @@ GREY = np.where(INK, 10, 240).astype(np.uint8)
 def read(picture: Image.Image, kind: str = "PNG", **options: object) -> np.ndarray:
     file = io.BytesIO()
     picture.save(file, kind, **options)
-    return pictures.read_bytes(file.getvalue(), "x")
+    return decode.read_bytes(file.getvalue(), "x")
 
 
 @pytest.mark.parametrize(
@@ -60,10 +61,31 @@ def test_picture_that_the_camera_marked_as_turned_is_turned_back() -> None:
     np.testing.assert_array_equal(shades, np.rot90(GREY, -1))
 
 
-def test_animation_is_refused() -> None:
-    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
-    with pytest.raises(InputError, match="x: 2 frames or pages, expected a single picture"):
-        read(frames[0], "GIF", save_all=True, append_images=frames[1:])
+def test_first_of_several_pages_is_taken_unless_another_is_asked_for() -> None:
+    file = io.BytesIO()
+    first, second = Image.fromarray(GREY), Image.fromarray(255 - GREY)
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    data = file.getvalue()
+    assert decode.count_pages(data) == 2
+    np.testing.assert_array_equal(decode.read_bytes(data, "x"), GREY)
+    np.testing.assert_array_equal(decode.read_bytes(data, "x", page=2), 255 - GREY)
+    with pytest.raises(InputError, match="x: no page 3, the file has 2"):
+        decode.read_bytes(data, "x", page=3)
+
+
+def test_jpeg_without_its_last_bytes_is_read() -> None:
+    file = io.BytesIO()
+    Image.fromarray(GREY.repeat(10, 0).repeat(10, 1)).save(file, "JPEG")
+    assert decode.read_bytes(file.getvalue()[:-100], "x").shape[1] == 300
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"\0\0\0\x18ftypheic", "a HEIC photograph"), (b"%PDF-1.4", "a PDF"), (b"<svg x", "an SVG")],
+)
+def test_other_documents_are_called_what_they_are(data: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        decode.read_bytes(data, "x")
 
 
 @pytest.mark.parametrize("side", [9_000, 30_000])
@@ -73,7 +95,7 @@ def test_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     body = b"IDAT" + zlib.compress(bytes(100))  # where the rest would be
     data += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     with pytest.raises(InputError, match=f"x: a picture of {side**2:,} pixels, expected at most 64 million"):
-        pictures.read_bytes(data, "x")
+        decode.read_bytes(data, "x")
 
 
 def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -81,4 +103,4 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**30)  # sparse: takes no room
     with pytest.raises(InputError, match=r"huge\.png: 1,024 MiB, expected a picture of at most 64 MiB"):
-        pictures.read_file(path)
+        decode.read_file(path)

@@ -89,6 +89,18 @@ def variants() -> list[Variant]:
     return found
 
 
+def checked() -> list[Variant]:
+    """List the variants that stand for the others: the base, the overlays, and all components at once."""
+    found = [variant for variant in variants() if not variant.components]
+    for instead in (set(), set(INSTEAD)):
+        left_out = {INSTEAD[name] for name in instead} | (set(INSTEAD) - instead)
+        chosen = [
+            name for name in COMPONENTS if name not in left_out and not NEEDS.get(name, set()) & left_out
+        ]
+        found.append(Variant(DEPLOY / "base", tuple(sorted(chosen, key=_place))))
+    return found
+
+
 def _place(component: str) -> tuple[bool, int]:
     """Kustomize applies components in order: what others need comes first, what copies a Deployment last."""
     return component == "canary", len(NEEDS.get(component, ()))

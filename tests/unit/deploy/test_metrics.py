@@ -2,7 +2,7 @@
 
 import re
 
-from server.metrics import Metrics, worker_metrics
+from server.observability.table import TABLE
 from tests.unit.deploy.manifests import DEPLOY, Variant
 
 SUFFIXES = {
@@ -11,11 +11,7 @@ SUFFIXES = {
     "histogram": ("_bucket", "_sum", "_count"),
     "summary": ("_sum", "_count"),
 }
-REGISTRY = Metrics().registry
-worker_metrics(REGISTRY)
-METRICS = {
-    f"{family.name}{suffix}" for family in REGISTRY.collect() for suffix in SUFFIXES.get(family.type, ())
-}
+METRICS = {f"{metric.name}{suffix}" for metric in TABLE for suffix in SUFFIXES[metric.kind]}
 
 
 def metrics_in(text: str) -> set[str]:

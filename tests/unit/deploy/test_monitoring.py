@@ -65,7 +65,7 @@ def test_every_alert_says_what_it_is_and_has_a_paragraph_in_the_runbook(alert: s
     (paragraph,) = re.findall(rf"^## {alert}\n\n(.+?)(?=\n## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL)
     assert paragraph.startswith(f"*{rule['labels']['severity'].capitalize()}.*")
     assert "*First look:*" in paragraph
-    assert "*Do:*" in paragraph
+    assert "*Action:*" in paragraph
 
 
 def test_the_runbook_sends_nobody_to_a_panel_that_is_not_there() -> None:
@@ -90,4 +90,4 @@ def test_kubernetes_gets_the_same_rules(variant: Variant) -> None:
         rule["metadata"]["name"].removeprefix("digits-"): rule["spec"]
         for rule in variant.of_kind("PrometheusRule")
     }
-    assert found in ({}, RULES), "run `make monitoring`"
+    assert found in ({}, RULES), "run `make manifests`"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from server.cli import app as server_app
-from server.endpoint import LOOP_ANSWER_SECONDS
-from server.serve import MOST_HOLD_SECONDS
+from server.process.app import ANSWER_SECONDS
+from server.rpc.data_plane import MOST_HOLD_SECONDS
 from server.settings import Settings
 from tests.unit.deploy.manifests import DEPLOY, ROOT, Resource, Variant
 from trainer.cli import app as trainer_app
@@ -50,7 +50,7 @@ def test_every_setting_exists_and_has_a_value_that_it_may_have(
             own = {each["name"]: each["value"] for each in server.get("env", [])}
             environment = variant.settings() | own
             assert set(environment) <= set(SETTINGS)
-            parsed(environment, monkeypatch, *server.get("args", []))
+            parsed(environment, monkeypatch, *server.get("args", [])).check()
 
 
 def test_every_trainer_command_line_exists(variant: Variant) -> None:
@@ -119,7 +119,7 @@ def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
 
 
 def test_liveness_asks_what_the_server_answers(variant: Variant) -> None:
-    pages = re.findall(r'case "(/\w+)"', (ROOT / "server" / "endpoint.py").read_text())
+    pages = re.findall(r'case "(/\w+)"', (ROOT / "server" / "observability" / "http.py").read_text())
     for kind, pod in variant.pods():
         if kind == "Deployment":
             probe = container(pod, "server")["livenessProbe"]
@@ -128,7 +128,7 @@ def test_liveness_asks_what_the_server_answers(variant: Variant) -> None:
             else:
                 assert probe["httpGet"]["path"] in pages
                 assert probe["httpGet"]["port"] == "metrics"
-                assert probe["timeoutSeconds"] > LOOP_ANSWER_SECONDS
+                assert probe["timeoutSeconds"] > ANSWER_SECONDS
 
 
 def test_exit_codes_that_end_a_job_are_those_the_trainer_documents(variant: Variant) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.log import configure
+from server.observability.logs import configure
 
 
 @pytest.fixture(autouse=True)

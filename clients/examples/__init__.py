@@ -1,1 +1,0 @@
-"""Ten lines each, to copy from. The tests run them."""

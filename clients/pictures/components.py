@@ -1,0 +1,96 @@
+"""Connected components of a mask, by runs and union-find: no image library needed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Run = tuple[int, int, int]  # row, first column, column after the last
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Hold one component, or several taken together; rows and columns end after the last pixel."""
+
+    runs: tuple[Run, ...]
+    top: int
+    bottom: int
+    left: int
+    right: int
+    area: int
+
+    @classmethod
+    def of(cls, runs: list[Run]) -> Self:
+        """Measure a component of one run or more."""
+        rows, starts, ends = zip(*runs, strict=True)
+        return cls(
+            runs=tuple(runs),
+            top=min(rows),
+            bottom=max(rows) + 1,
+            left=min(starts),
+            right=max(ends),
+            area=sum(ends) - sum(starts),
+        )
+
+    @property
+    def height(self) -> int:
+        """Rows from top to bottom."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns from left to right."""
+        return self.right - self.left
+
+    def border_share(self, shape: tuple[int, ...]) -> float:
+        """Say how much of the box's outline lies on the border of a picture of `shape`, 0 to about 1."""
+        last_row, width = shape[0] - 1, shape[1]
+        on_border = sum(
+            (end - start) if row in {0, last_row} else (start == 0) + (end == width)
+            for row, start, end in self.runs
+        )
+        return on_border / (2 * (self.height + self.width))
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Paint the component alone; bool (height, width)."""
+        mask = np.zeros((self.height, self.width), np.bool_)
+        for row, start, end in self.runs:
+            mask[row - self.top, start - self.left : end - self.left] = True
+        return mask
+
+
+def join(components: Iterable[Component]) -> Component:
+    """Take components together as one."""
+    return Component.of([run for component in components for run in component.runs])
+
+
+def find_components(mask: NDArray[np.bool_]) -> list[Component]:
+    """Find the 8-connected components of `mask` (height, width), the largest first."""
+    runs: list[Run] = []
+    parents: list[int] = []
+    above: list[int] = []
+    for row, line in enumerate(mask):
+        edges = np.flatnonzero(np.diff(line, prepend=False, append=False)).tolist()
+        here = []
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            index = len(runs)
+            runs.append((row, start, end))
+            parents.append(index)
+            here.append(index)
+            for other in above:
+                if runs[other][1] <= end and start <= runs[other][2]:  # they touch, corners included
+                    parents[_root(parents, other)] = _root(parents, index)
+        above = here
+    groups: dict[int, list[Run]] = {}
+    for index, run in enumerate(runs):
+        groups.setdefault(_root(parents, index), []).append(run)
+    return sorted(map(Component.of, groups.values()), key=lambda component: -component.area)
+
+
+def _root(parents: list[int], index: int) -> int:
+    while parents[index] != index:
+        parents[index] = parents[parents[index]]
+        index = parents[index]
+    return index

@@ -1,0 +1,153 @@
+"""From a picture of digits to what MNIST looks like.
+
+MNIST's images were made so: the digit, white on black, was scaled with anti-aliasing to fit a 20x20
+box and put into a 28x28 field with its centre of mass in the middle.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from clients.errors import InputError
+from clients.pictures.components import Component, join
+from clients.pictures.foreground import Foreground, find_foreground, spread
+
+_SIDE, _BOX = 28, 20
+_WORKING_SIDE = 512  # larger pictures are reduced to it first
+_HALF = 127
+_BLANK = 10  # of 255: less contrast in a 28x28 picture is no ink
+_THIN, _WANTED = 1.6, 2.4  # widths of a stroke in the 20x20 box, pixels; MNIST's are 2 to 4
+_SPECK = 0.04  # of the digit's area: smaller components are dirt
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDigit:
+    """Hold one digit of a picture, made like MNIST.
+
+    `image` is uint8 (28, 28); `box` is left, top, right, bottom in pixels of the picture;
+    `steps` says what was done to get here.
+    """
+
+    image: NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    steps: tuple[str, ...]
+
+
+def find_digit(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+    """Find the one digit in a grey picture (height, width) and make it like MNIST.
+
+    A 28x28 picture is taken to be like MNIST already; black on white is turned around.
+    Raises InputError where nothing is drawn.
+    """
+    if grey.shape == (_SIDE, _SIDE):
+        return _as_it_is(grey, name)
+    foreground, scale = separated(grey, name)
+    return framed(foreground, _main(foreground), scale)
+
+
+def _as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+    if np.ptp(grey) < _BLANK:
+        raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    light_paper = np.median(edge) > _HALF
+    steps = ("28x28 taken as it is", *(["turned white on black"] if light_paper else []))
+    return FoundDigit(255 - grey if light_paper else grey, (0, 0, _SIDE, _SIDE), steps)
+
+
+def separated(grey: NDArray[np.uint8], name: str) -> tuple[Foreground, float]:
+    """Separate the foreground of a picture reduced to a size that is quick to work on; also by which factor.
+
+    Strokes that vanish when a large picture is reduced are widened first. Raises InputError if nothing is drawn.
+    """
+    working, scale = _reduced(grey)
+    try:
+        return find_foreground(working, name), scale
+    except InputError:
+        if scale == 1:
+            raise
+    reach = 2 * round(1 / scale) + 1
+    for widen in (
+        ImageFilter.MinFilter(reach),
+        ImageFilter.MaxFilter(reach),
+    ):  # dark strokes, then light ones
+        with contextlib.suppress(InputError):
+            return find_foreground(_reduced(np.asarray(Image.fromarray(grey).filter(widen)))[0], name), scale
+    raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
+
+
+def _reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Reduce a large picture to a size that is quick to work on; also by which factor."""
+    scale = min(1.0, _WORKING_SIDE / max(grey.shape))
+    if scale == 1:
+        return grey, scale
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)), scale
+
+
+def _main(foreground: Foreground) -> Component:
+    """Take the likeliest component for the digit, with the parts that belong to it: the bar of a 5."""
+    main = foreground.components[0]
+    reach = 0.25 * max(main.height, main.width)
+    parts = [
+        component
+        for component in foreground.components[1:]
+        if _SPECK * main.area < component.area < main.area
+        and _gap(component, main) < reach
+        and not component.border_share(foreground.amount.shape)
+    ]
+    return join([main, *parts])
+
+
+def _gap(one: Component, other: Component) -> float:
+    across = max(one.left, other.left) - min(one.right, other.right)
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    return max(across, down, 0)
+
+
+def framed(foreground: Foreground, component: Component, scale: float) -> FoundDigit:
+    """Cut a component out, scale it into the 20x20 box and centre its mass."""
+    mask = component.mask()
+    amount = foreground.amount[component.top : component.bottom, component.left : component.right]
+    # The mask ends where a stroke is half transparent; the rest of its edge is close by.
+    digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
+    fit = _BOX / max(digit.shape)
+    steps = [f"{'dark ink on light' if foreground.dark else 'light ink on dark'} background"]
+    stroke = _stroke_width(mask) * fit
+    if stroke < _THIN:
+        grow = round((_WANTED - stroke) / fit / 2)
+        digit = spread(np.pad(digit, grow), grow)
+        fit = _BOX / max(digit.shape)
+        steps.append(f"strokes of {stroke:.1f} pixels thickened to {_WANTED}")
+    size = (max(1, round(digit.shape[1] * fit)), max(1, round(digit.shape[0] * fit)))
+    small = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    box = tuple(
+        round(value / scale) for value in (component.left, component.top, component.right, component.bottom)
+    )
+    steps.append(
+        f"{box[2] - box[0]}x{box[3] - box[1]} pixels at {box[0]},{box[1]} scaled to {size[0]}x{size[1]}"
+    )
+    image = _centred(np.rint(small * 255).astype(np.uint8))
+    return FoundDigit(image, (box[0], box[1], box[2], box[3]), tuple(steps))
+
+
+def _stroke_width(mask: NDArray[np.bool_]) -> float:
+    """Estimate the mean width of the strokes: a long stroke's area is half its outline times width."""
+    padded = np.pad(mask, 1)
+    steps = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
+    # pi/4 makes up for slanted outlines, which are counted as stairs.
+    return float(2 * np.count_nonzero(mask) / (steps * np.pi / 4))
+
+
+def _centred(digit: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = digit.shape
+    mass = digit.astype(np.float64) / max(1, int(digit.sum()))
+    row = float(mass.sum(axis=1) @ np.arange(height))
+    column = float(mass.sum(axis=0) @ np.arange(width))
+    top = min(max(round((_SIDE - 1) / 2 - row), 0), _SIDE - height)
+    left = min(max(round((_SIDE - 1) / 2 - column), 0), _SIDE - width)
+    field = np.zeros((_SIDE, _SIDE), np.uint8)
+    field[top : top + height, left : left + width] = digit
+    return field

@@ -1,0 +1,130 @@
+"""Several digits in one picture: a zip code, a row of a form, a page of them."""
+
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.pictures.components import Component, join
+from clients.pictures.normalize import FoundDigit, framed, separated
+
+_FRAME = 0.2  # of a box's outline on the picture's border: no digit
+_SHORT = 0.4  # of the usual height: a dot, a comma, part of something
+_LINE = 0.2  # of its height: how far below its line a digit may have its middle
+_HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
+_OVERLAP = 0.5  # of the narrower one's width: parts of one digit
+_WIDE = 1.15  # of its own and the usual height: digits that touch
+_STRAY = 0.4  # of a digit's width: how far from an equal share a cut may be
+_INDIFFERENT, _SLANT = 0.05, 0.1  # costs beside 1 for ink: off the middle, and a step to the side
+_USUAL_WIDTH = 0.75  # of the height, where they touch
+
+
+def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
+    """Find the digits in a grey picture (height, width), in reading order.
+
+    Digits that touch are cut apart where the bridge is thinnest. Raises InputError where nothing is
+    drawn.
+    """
+    foreground, scale = separated(grey, name)
+    components = [
+        component
+        for component in foreground.components
+        if component.border_share(foreground.amount.shape) < _FRAME
+    ] or [foreground.components[0]]
+    usual = _usual_height(
+        [component for component in components if not _is_hairline(component)] or components
+    )
+    # Between the boxes of a form; an upright 1 is as thin, but no taller than its neighbours.
+    components = [
+        component
+        for component in components
+        if not (_is_hairline(component) and component.height > _DIVIDER * usual)
+    ]
+    pieces: list[Component] = []
+    for component in sorted(components, key=lambda component: -component.height):
+        home = next((n for n, piece in enumerate(pieces) if _belongs(component, piece, usual)), None)
+        if home is not None:
+            pieces[home] = join([pieces[home], component])
+        elif component.height > _SHORT * usual:
+            pieces.append(component)
+    digits = [digit for line in _lines(pieces) for piece in line for digit in _cut_apart(piece, usual)]
+    return [framed(foreground, digit, scale) for digit in digits]
+
+
+def _usual_height(components: list[Component]) -> float:
+    tallest = max(component.height for component in components)
+    return median(component.height for component in components if component.height > _SHORT * tallest)
+
+
+def _is_hairline(component: Component) -> bool:
+    return component.width < _HAIR * component.height
+
+
+def _belongs(part: Component, digit: Component, usual: float) -> bool:
+    """Say whether a component is a part of a digit: above, below or inside of it, and close."""
+    across = min(part.right, digit.right) - max(part.left, digit.left)
+    apart = max(part.top, digit.top) - min(part.bottom, digit.bottom)
+    height = max(part.bottom, digit.bottom) - min(part.top, digit.top)
+    return across > _OVERLAP * min(part.width, digit.width) and apart < 0.25 * usual and height < 1.4 * usual
+
+
+def _lines(pieces: list[Component]) -> list[list[Component]]:
+    """Put pieces into lines from top to bottom, each from left to right."""
+    lines: list[list[Component]] = []
+    for piece in sorted(pieces, key=lambda piece: piece.top + piece.bottom):
+        middle = (piece.top + piece.bottom) / 2
+        if lines and middle < max(other.bottom for other in lines[-1]) + _LINE * piece.height:
+            lines[-1].append(piece)
+        else:
+            lines.append([piece])
+    return [sorted(line, key=lambda piece: piece.left + piece.right) for line in lines]
+
+
+def _cut_apart(piece: Component, usual: float) -> list[Component]:
+    """Cut digits that touch apart along the seams that cross the least ink."""
+    height = max(piece.height, usual)
+    if piece.width <= _WIDE * height:
+        return [piece]
+    count = max(2, round(piece.width / (_USUAL_WIDTH * height)))
+    share = piece.width / count
+    mask = piece.mask()
+    seams = [np.zeros(piece.height, np.int64)]
+    for n in range(1, count):
+        start, end = int((n - _STRAY) * share), int((n + _STRAY) * share)
+        seams.append(start + _seam(mask[:, start:end]))
+    seams.append(np.full(piece.height, piece.width))
+    return [part for left, right in pairwise(seams) if (part := _between(piece, left, right))]
+
+
+def _seam(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Find the column of each row on the path from top to bottom that crosses the least ink."""
+    height, width = mask.shape
+    middle = np.abs(np.arange(width) - width / 2) / width
+    costs = mask + _INDIFFERENT * middle
+    steps = np.zeros((height, width), np.int64)
+    total = costs[0]
+    for row in range(1, height):
+        sides = np.pad(total + _SLANT, 1, constant_values=np.inf)
+        choices = np.stack([sides[:-2], total, sides[2:]])
+        steps[row] = choices.argmin(axis=0) - 1
+        total = choices.min(axis=0) + costs[row]
+    seam = np.empty(height, np.int64)
+    seam[-1] = total.argmin()
+    for row in range(height - 1, 0, -1):
+        seam[row - 1] = seam[row] + steps[row, seam[row]]
+    return seam
+
+
+def _between(piece: Component, left: NDArray[np.int64], right: NDArray[np.int64]) -> Component | None:
+    """Take the part of a piece between two seams, columns from its left side in each row."""
+    clipped = (
+        (
+            row,
+            max(start, piece.left + int(left[row - piece.top])),
+            min(end, piece.left + int(right[row - piece.top])),
+        )
+        for row, start, end in piece.runs
+    )
+    runs = [run for run in clipped if run[1] < run[2]]
+    return Component.of(runs) if runs else None

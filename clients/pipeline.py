@@ -1,0 +1,162 @@
+"""Many images as several calls in flight, answered in order."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.calls import Answers
+from clients.wire import Prediction
+
+
+class Pipeline:
+    """Send images as they come: at once while fewer than `calls_in_flight` calls travel, else in larger calls.
+
+    There is no timer: images from a slow source travel alone, those from a fast one gather to `images_per_call`.
+    `deliver` receives each call's future in the order of the images, and None at the end.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[NDArray[np.uint8]], Answers],
+        deliver: Callable[[Answers | None], object],
+        *,
+        images_per_call: int,
+        calls_in_flight: int,
+    ) -> None:
+        self._send, self._deliver = send, deliver
+        self._images_per_call, self._calls_in_flight = images_per_call, calls_in_flight
+        self._pending: list[NDArray[np.uint8]] = []
+        self._flying: set[Answers] = set()
+        self._ending = self._ended = False
+        self._lock = threading.RLock()  # a call that fails at once lands while it is sent
+
+    def put(self, images: NDArray[np.uint8]) -> None:
+        """Add images, uint8 (k, 784)."""
+        with self._lock:
+            if not self._ending:
+                self._pending.append(images)
+                self._fly()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Take no more images; an `error` of their source follows the last answer."""
+        with self._lock:
+            if self._ending:
+                return
+            self._ending, self._error = True, error
+            self._fly()
+
+    def cancel(self) -> None:
+        """Give up all that was not answered."""
+        with self._lock:
+            self._ending = self._ended = True
+            self._pending.clear()
+            flying = list(self._flying)
+        for call in flying:
+            call.cancel()
+
+    def _fly(self) -> None:
+        while self._pending and len(self._flying) < self._calls_in_flight:
+            images = self._take()
+            try:
+                call = self._send(images)
+            except Exception as error:  # noqa: BLE001 - a closed channel; the caller must learn of it
+                call = _failed(error)
+            self._flying.add(call)
+            self._deliver(call)
+            call.add_done_callback(self._land)
+        if self._ending and not self._pending and not self._ended:
+            self._ended = True
+            self._deliver(_failed(self._error) if self._error else None)
+
+    def _take(self) -> NDArray[np.uint8]:
+        taken, room = [], self._images_per_call
+        while self._pending and room:
+            part = self._pending.pop(0)
+            if len(part) > room:
+                self._pending.insert(0, part[room:])
+            taken.append(part[:room])
+            room -= len(taken[-1])
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def _land(self, call: Answers) -> None:
+        with self._lock:
+            self._flying.discard(call)
+            if call.cancelled() or call.exception():  # nobody reads past the first failure
+                self._pending.clear()
+                self._ending = self._ended = True
+            self._fly()
+
+
+class Window:
+    """Bound the images that were taken from a source and not yet given to the caller."""
+
+    def __init__(self, images: int) -> None:
+        self._free, self._closed = images, False
+        self._changed = threading.Condition()
+
+    def take(self, images: int) -> bool:
+        """Wait for room; False once closed. An array larger than the window passes alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free > 0 or self._closed)
+            self._free -= images
+            return not self._closed
+
+    def give(self, images: int) -> None:
+        """Make room again."""
+        with self._changed:
+            self._free += images
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let a waiting reader go."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def pump(
+    source: Iterable[NDArray[np.uint8]],
+    send: Callable[[NDArray[np.uint8]], Answers],
+    *,
+    images_per_call: int,
+    calls_in_flight: int,
+) -> Iterator[Prediction]:
+    """Answer the images of `source`, which a thread reads ahead by at most the images that may travel."""
+    answers: SimpleQueue[Answers | None] = SimpleQueue()
+    pipeline = Pipeline(send, answers.put, images_per_call=images_per_call, calls_in_flight=calls_in_flight)
+    window = Window(images_per_call * calls_in_flight)
+
+    def read() -> None:
+        try:
+            images = iter(source)
+            # Room first, so that no more is taken from the source than the window holds.
+            while window.take(1):
+                part = next(images, None)
+                if part is None:
+                    break
+                if len(part) != 1:
+                    window.give(1 - len(part))
+                pipeline.put(part)
+            pipeline.end()
+        except BaseException as error:  # noqa: BLE001 - raised where the answers are read
+            pipeline.end(error)
+
+    threading.Thread(target=read, daemon=True, name="digits-stream").start()
+    try:
+        while (call := answers.get()) is not None:
+            predictions = call.result()
+            yield from predictions
+            window.give(len(predictions))
+    finally:
+        window.close()
+        pipeline.cancel()
+
+
+def _failed(error: BaseException) -> Answers:
+    call: Answers = Future()
+    call.set_exception(error)
+    return call

@@ -1,0 +1,1 @@
+"""Concurrent callers, grouped into batches for one model."""

@@ -1,0 +1,125 @@
+"""One batch: the images of several calls go through the model together, and each call gets its own rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from server.batching.call_queue import Answer, QueuedCall, TracedPart
+from server.errors import ModelFailedError
+from server.observability.batch_metrics import BatchMetrics
+from server.settings import IMAGE_BYTES
+
+log = structlog.get_logger()
+
+
+class Predictor(Protocol):
+    """The part of a model that batches need."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return probabilities (n, 10) of images (n, 784)."""
+
+
+@dataclass(slots=True)
+class Part:
+    """A call's images that go into one batch: all of them, unless the call is split."""
+
+    call: QueuedCall
+    start: int
+    count: int
+
+    def images(self) -> bytes | memoryview:
+        """Return count x 784 bytes, without a copy."""
+        if self.count == self.call.count:
+            return self.call.images
+        content = memoryview(self.call.images)
+        return content[self.start * IMAGE_BYTES : (self.start + self.count) * IMAGE_BYTES]
+
+
+class _Run(NamedTuple):
+    images: NDArray[np.uint8]  # (n, 784)
+    probabilities: NDArray[np.float32]  # (n, 10)
+    started: float
+    seconds: float
+
+
+def run_batch(
+    model: Predictor, metrics: BatchMetrics, parts: list[Part], reason: str, clock: Callable[[], float]
+) -> None:
+    """Run the model on `parts`, and answer the calls that are complete.
+
+    If the model raises, each call runs again alone: only the call that fails shall fail.
+    """
+    try:
+        run = _predict(model, parts, clock)
+    except Exception:
+        log.exception("model failed on a batch", calls=len(parts))
+    else:
+        _answer(metrics, parts, run, reason)
+        return
+    for part in parts:
+        try:
+            run = _predict(model, [part], clock)
+        except Exception:
+            log.exception("model failed on a call", images=part.call.count)
+            _fail(metrics, part.call, clock())
+        else:
+            _answer(metrics, [part], run, "retry")
+
+
+def _predict(model: Predictor, parts: list[Part], clock: Callable[[], float]) -> _Run:
+    started = clock()
+    content = parts[0].images() if len(parts) == 1 else b"".join([part.images() for part in parts])
+    images = np.frombuffer(content, np.uint8).reshape(-1, IMAGE_BYTES)
+    probabilities = model.predict(images)
+    return _Run(images, probabilities, started, clock() - started)
+
+
+def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) -> None:
+    probabilities = run.probabilities
+    best = probabilities.argmax(axis=1)
+    highest = probabilities[np.arange(len(best)), best]  # a third of what max() takes
+    digits: list[int] = best.tolist()
+    confidences: list[float] = highest.tolist()
+    # A graph may answer NaN, which argmax() takes for the largest value of its row.
+    broken = np.isnan(highest) if np.isnan(highest.sum()) else None
+    queue_seconds = []
+    traced: list[TracedPart] = []
+    images, start = len(digits), 0
+    for part in parts:
+        call, stop = part.call, start + part.count
+        rows, block = slice(start, stop), (probabilities, start, stop)
+        start = stop
+        if call.trace is not None:
+            traced.append(TracedPart(call.trace, call.arrived, part.start == 0))
+        if broken is not None and broken[rows].any():
+            log.error("model answered NaN", images=call.count)
+            _fail(metrics, call, run.started + run.seconds)
+            continue
+        answer = call.answer
+        if answer is None:
+            waited = run.started - call.arrived
+            queue_seconds.append(waited)
+            answer = Answer(digits[rows], confidences[rows], [block], waited, run.seconds, images)
+            call.answer = answer
+        else:
+            answer.digits += digits[rows]
+            answer.confidences += confidences[rows]
+            answer.blocks.append(block)
+            answer.compute_seconds += run.seconds
+            answer.batch_images = images
+        if part.start + part.count == call.count:
+            call.finish(answer)
+    if broken is not None:
+        best, highest = best[~broken], highest[~broken]
+    metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
+    if traced:
+        traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
+
+
+def _fail(metrics: BatchMetrics, call: QueuedCall, now: float) -> None:
+    metrics.failed(now - call.arrived)
+    call.finish(ModelFailedError("the model failed on this call's images"))

@@ -1,0 +1,145 @@
+"""The calls that wait for a model, and the order in which they get it."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.errors import ServingError
+
+# Under overload, a call with less time left than this is not worth a place at the head of the queue.
+IMPATIENT_SECONDS = 1.0
+
+
+class Trace(Protocol):
+    """The trace of one call."""
+
+    @property
+    def trace_id(self) -> str:
+        """Hexadecimal."""
+
+    def batch(
+        self, parts: "Sequence[TracedPart]", started: float, seconds: float, images: int, reason: str
+    ) -> None:
+        """Record one run of the model for all traced calls in it; times are of the monotonic clock."""
+
+    def end(self, code: str, model: str, version: int) -> None:
+        """End the trace of a call, which was answered with a status, by a version if that is known."""
+
+
+class TracedPart(NamedTuple):
+    """A traced call's part in a batch."""
+
+    trace: Trace
+    arrived: float
+    first: bool  # of the call's parts
+
+
+@dataclass(slots=True)
+class Answer:
+    """The result of one call: n digits and confidences, probabilities (n, 10), and where its time went."""
+
+    digits: list[int]
+    confidences: list[float]
+    blocks: list[
+        tuple[NDArray[np.float32], int, int]
+    ]  # rows of probabilities from one index to another, in order
+    queue_seconds: float
+    compute_seconds: float
+    batch_images: int
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probabilities (n, 10)."""
+        return np.concatenate([rows[start:stop] for rows, start, stop in self.blocks])
+
+
+Reply = Callable[[Answer | ServingError], None]
+
+
+@dataclass(slots=True, eq=False)
+class QueuedCall:
+    """A call in the queue; times are of the monotonic clock."""
+
+    images: bytes | memoryview
+    count: int
+    arrived: float
+    deadline: float
+    reply: Reply
+    trace: Trace | None = None
+    cancelled: bool = False
+    answered: bool = False
+    taken: int = 0  # images that are in a batch, or were
+    answer: Answer | None = None  # of the images so far
+
+    def finish(self, outcome: Answer | ServingError) -> None:
+        """Hand the caller its answer or its error, once."""
+        if not self.answered:
+            self.answered = True
+            self.reply(outcome)
+
+
+class CallQueue:
+    """Calls in order of arrival, counted in images.
+
+    First come, first served, while that serves everyone in time. Under overload it would serve everyone late, so the
+    newest call goes first, unless the oldest is patient: a call without a deadline never starves.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._calls: deque[QueuedCall] = deque()
+        self._begun: QueuedCall | None = None  # a split call goes on before any other begins
+
+    def __len__(self) -> int:
+        return len(self._calls) + (self._begun is not None)
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest call arrived; infinity where there is none. Other threads may ask."""
+        first = self._begun
+        try:
+            return first.arrived if first is not None else self._calls[0].arrived
+        except IndexError:
+            return math.inf
+
+    def add(self, call: QueuedCall) -> None:
+        """Queue a call."""
+        self._calls.append(call)
+        self.images += call.count
+
+    def discard(self, call: QueuedCall) -> None:
+        """Forget what is left of a call that was taken from its end of the queue."""
+        self.images -= call.count - call.taken
+
+    def take(self, call: QueuedCall, room: int) -> int:
+        """Take up to `room` images of a call that `next` returned, and return the first; the rest comes next."""
+        start = call.taken
+        call.taken = min(start + room, call.count)
+        self.images -= call.taken - start
+        if call.taken < call.count:
+            self._begun = call
+        return start
+
+    def next(self, now: float, *, newest: bool) -> QueuedCall | None:
+        """Remove and return the next call; with `newest`, the newest unless the oldest is patient."""
+        call = self._begun
+        if call is not None:
+            self._begun = None
+            return call
+        if not self._calls:
+            return None
+        if newest and self._calls[0].deadline < now + IMPATIENT_SECONDS:
+            return self._calls.pop()
+        return self._calls.popleft()
+
+    def dead(self, limit: float) -> QueuedCall | None:
+        """Remove and return the oldest call if it is cancelled, or its deadline is `limit` or before."""
+        calls = self._calls
+        if calls and (calls[0].cancelled or calls[0].deadline <= limit):
+            return calls.popleft()
+        return None

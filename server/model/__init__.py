@@ -1,0 +1,1 @@
+"""One version of a model: its files, its graph in ONNX Runtime, its verification."""

@@ -1,0 +1,59 @@
+"""How many images go into one run of a graph, and how many share a batch: constants, the same on every worker.
+
+A batch holds up everything else of the data plane for as long as it takes, and is computed in runs that the caches
+hold. Measured on one core of a server CPU with AVX-VNNI, images a second by images in a run:
+
+    graph               1       8      16      32      64     256
+    digits float    20,700  23,000  21,300  21,200  20,800  19,400
+    digits 8-bit    26,900  39,700  41,200  40,500  40,900  40,200
+    fast float      55,700 111,000 120,800 125,200 126,700 119,300
+    fast 8-bit      60,500 147,400 167,700 178,500 178,700 170,700
+    accurate float   4,230   4,470   4,310   4,360   4,300   4,190
+    accurate 8-bit  10,600  12,200  12,100  12,300  11,800  10,700
+"""
+
+from typing import Literal, NamedTuple
+
+from server import machine
+
+Precision = Literal["float32", "int8"]
+
+
+class Sizes(NamedTuple):
+    """The most images in one run of the graph, and in one batch."""
+
+    run_images: int
+    batch_images: int
+
+
+# A batch takes at most 30 ms with the largest of the shipped graphs.
+CPU_SIZES: dict[str, Sizes] = {"float32": Sizes(8, 128), "int8": Sizes(16, 256)}
+# OpenVINO computes on the CPU's cores too, but splits a run among them.
+OPENVINO_SIZES = Sizes(64, 256)
+# A GPU only begins to be busy where a CPU's caches overflow; a copy to it costs as much as hundreds of images.
+GPU_SIZES = Sizes(1024, 1024)
+
+
+def sizes(provider: str, precision: str, max_batch_images: int) -> Sizes:
+    """Return the sizes for a graph on a provider; `max_batch_images` caps them, 0 does not."""
+    chosen = {"cpu": CPU_SIZES[precision], "openvino": OPENVINO_SIZES}.get(provider, GPU_SIZES)
+    cap = max_batch_images or chosen.batch_images
+    return Sizes(min(chosen.run_images, cap), cap)
+
+
+def padded(images: int, run_images: int) -> int:
+    """Return the size of the run that computes `images`: the next power of two, or the largest run.
+
+    Where a provider prepares itself for each size (kernels, memory, engines), few sizes are all warm.
+    """
+    return min(1 << (images - 1).bit_length(), run_images)
+
+
+def warm_sizes(run_images: int) -> list[int]:
+    """Return the sizes to run before a version serves, smallest first."""
+    return sorted({padded(1 << exponent, run_images) for exponent in range(run_images.bit_length() + 1)})
+
+
+def prefers_int8(provider: str, precision: Literal["auto", "float32"]) -> bool:
+    """Tell whether to serve the 8-bit graph of a version that has one: on a CPU with instructions for it."""
+    return precision == "auto" and provider == "cpu" and machine.has_int8_instructions()

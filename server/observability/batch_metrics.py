@@ -1,0 +1,126 @@
+"""What the batches of one version record: kept in a queue, and moved into the series a few times a second."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.observability.series import Store
+from server.observability.table import (
+    BATCH_IMAGES,
+    BATCHES,
+    COMPUTE_DURATION,
+    CONFIDENCE,
+    DROPPED,
+    FAILED,
+    INK,
+    PREDICTIONS,
+    QUEUE_DURATION,
+    REJECTED,
+)
+from server.settings import IMAGE_BYTES
+
+DIGITS = 10
+
+
+class Batch(NamedTuple):
+    """One run of the model on n images."""
+
+    digits: NDArray[np.int64]  # (n,)
+    confidences: NDArray[np.float32]  # (n,)
+    ink_pixels: int  # that are not background, of all n images
+    compute_seconds: float
+    release_reason: str
+    queue_seconds: Sequence[float]  # of each call that began in it
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Totals of one version since it was loaded, as Triton's clients ask for them."""
+
+    calls: int = 0  # that were answered
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0  # of each call, that of the batch that it began in
+    failed_calls: int = 0
+    failed_seconds: float = 0.0
+    batches: dict[int, tuple[int, float]] = field(default_factory=dict)  # by images: count and seconds
+    last_time: float = 0.0  # of the last batch, Unix
+
+    def add(self, batch: Batch) -> None:
+        """Count one run of the model."""
+        calls = len(batch.queue_seconds)
+        self.calls += calls
+        self.queue_seconds += sum(batch.queue_seconds)
+        self.compute_seconds += calls * batch.compute_seconds
+        count, seconds = self.batches.get(len(batch.digits), (0, 0.0))
+        self.batches[len(batch.digits)] = count + 1, seconds + batch.compute_seconds
+
+
+class BatchMetrics:
+    """The metrics of one version's batches. Any thread may call any method."""
+
+    def __init__(self, store: Store, model: str, version: str) -> None:
+        self._store = store
+        self._labels = (model, version)
+        self._batches: deque[Batch] = deque()
+        self.statistics = Statistics()
+        for metric in (QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE):
+            store.observe(metric, *self._labels, values=())
+        store.observe_total(INK, *self._labels, total=0, count=0)
+        store.add(FAILED, *self._labels, amount=0)
+        for digit in range(DIGITS):
+            store.add(PREDICTIONS, *self._labels, str(digit), amount=0)
+
+    def batch(  # noqa: PLR0913, PLR0917 - the facts of a batch
+        self,
+        digits: NDArray[np.int64],
+        confidences: NDArray[np.float32],
+        ink_pixels: int,
+        compute_seconds: float,
+        release_reason: str,
+        queue_seconds: Sequence[float],
+    ) -> None:
+        """Record one run of the model."""
+        self._batches.append(
+            Batch(digits, confidences, ink_pixels, compute_seconds, release_reason, queue_seconds)
+        )
+
+    def failed(self, seconds: float) -> None:
+        """Count a call that the model failed on, `seconds` after its arrival."""
+        self._store.add(FAILED, *self._labels)
+        self.statistics.failed_calls += 1
+        self.statistics.failed_seconds += seconds
+
+    def rejected(self, reason: str) -> None:
+        """Count a call refused by admission."""
+        self._store.add(REJECTED, reason)
+
+    def dropped(self, reason: str) -> None:
+        """Count a call that left the queue without being computed."""
+        self._store.add(DROPPED, reason)
+
+    def flush(self) -> None:
+        """Move what was recorded into the series."""
+        batches = [self._batches.popleft() for _ in range(len(self._batches))]
+        if not batches:
+            return
+        for batch in batches:
+            self.statistics.add(batch)
+        self.statistics.last_time = time.time()
+        store, labels = self._store, self._labels
+        digits = np.concatenate([batch.digits for batch in batches])
+        waits = [seconds for batch in batches for seconds in batch.queue_seconds]
+        store.observe(QUEUE_DURATION, *labels, values=waits)
+        store.observe(COMPUTE_DURATION, *labels, values=[batch.compute_seconds for batch in batches])
+        store.observe(BATCH_IMAGES, *labels, values=[len(batch.digits) for batch in batches])
+        store.observe(CONFIDENCE, *labels, values=np.concatenate([batch.confidences for batch in batches]))
+        ink = sum(batch.ink_pixels for batch in batches) / IMAGE_BYTES
+        store.observe_total(INK, *labels, total=ink, count=len(digits))
+        for digit, count in enumerate(np.bincount(digits, minlength=DIGITS).tolist()):
+            store.add(PREDICTIONS, *labels, str(digit), amount=count)
+        for reason, count in Counter(batch.release_reason for batch in batches).items():
+            store.add(BATCHES, reason, amount=count)

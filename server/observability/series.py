@@ -1,0 +1,217 @@
+"""Time series: where metrics are kept, how those of several processes are joined, how Prometheus sees them.
+
+prometheus_client exposes them. They are kept here because its metric objects cost microseconds for each
+observation, and cannot be sent from a worker to its supervisor.
+"""
+
+import math
+import threading
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Metric as Family
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+Labels = tuple[str, ...]
+RULES: dict[str, Callable[[tuple[float, ...]], float]] = {"max": max, "min": min, "sum": sum}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A row of the table of metrics."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram", "summary"]
+    help: str
+    labels: Labels = ()
+    buckets: tuple[float, ...] = ()  # upper bounds of a histogram; the last bucket, +Inf, is implied
+    joined: Literal["max", "min", "sum"] = "max"  # what the gauges of several workers become
+
+    @property
+    def size(self) -> int:
+        """How many numbers a series has: a histogram's bucket counts and sum, a summary's count and sum."""
+        return {"histogram": len(self.buckets) + 2, "summary": 2}.get(self.kind, 1)
+
+
+class Series(msgspec.Struct, array_like=True):
+    """One series of a metric at one time."""
+
+    labels: Labels
+    numbers: list[float]
+    # A traced call in a bucket, by the bucket's index: trace id, value and Unix time.
+    exemplars: dict[int, tuple[str, float, float]] = {}
+
+
+class Snapshot(msgspec.Struct):
+    """Every series at one time, by the metric's name."""
+
+    metrics: dict[str, list[Series]] = msgspec.field(default_factory=dict)
+
+    def items(self, metric: Metric, **labels: str) -> Iterator[tuple[dict[str, str], list[float]]]:
+        """Yield labels and numbers of the series whose labels include these."""
+        for series in self.metrics.get(metric.name, ()):
+            named = dict(zip(metric.labels, series.labels, strict=True))
+            if labels.items() <= named.items():
+                yield named, series.numbers
+
+    def total(self, metric: Metric, **labels: str) -> float:
+        """Return the sum of those series; of a histogram or a summary, of what was observed."""
+        return sum(numbers[-1] for _, numbers in self.items(metric, **labels))
+
+
+class Store:
+    """The series of one process. Any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._metrics: dict[str, dict[Labels, Series]] = {}
+
+    def _numbers(self, metric: Metric, labels: Labels) -> list[float]:
+        return self._series(metric, labels).numbers
+
+    def _series(self, metric: Metric, labels: Labels) -> Series:
+        of_metric = self._metrics.setdefault(metric.name, {})
+        if (series := of_metric.get(labels)) is None:
+            series = of_metric[labels] = Series(labels, [0.0] * metric.size)
+        return series
+
+    def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
+        """Increase a counter; an amount of 0 shows it before it counts."""
+        with self._lock:
+            self._numbers(metric, labels)[0] += amount
+
+    def set(self, metric: Metric, *labels: str, value: float) -> None:
+        """Set a gauge."""
+        with self._lock:
+            self._numbers(metric, labels)[0] = value
+
+    def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
+        """Let a gauge have these series and no others."""
+        with self._lock:
+            self._metrics[metric.name] = {labels: Series(labels, [value]) for labels, value in values.items()}
+
+    def observe(self, metric: Metric, *labels: str, values: Sequence[float] | NDArray[np.floating]) -> None:
+        """Count each value in its bucket of a histogram; what is not finite is left out."""
+        observed = np.asarray(values, np.float64)
+        observed = observed[np.isfinite(observed)]
+        counts = np.bincount(np.searchsorted(metric.buckets, observed), minlength=len(metric.buckets) + 1)
+        total = float(observed.sum())
+        with self._lock:
+            numbers = self._numbers(metric, labels)
+            for index in np.flatnonzero(counts).tolist():
+                numbers[index] += int(counts[index])
+            numbers[-1] += total
+
+    def observe_total(self, metric: Metric, *labels: str, total: float, count: int) -> None:
+        """Add `count` values with a sum of `total` to a summary."""
+        with self._lock:
+            numbers = self._numbers(metric, labels)
+            numbers[0] += count
+            numbers[1] += total
+
+    def exemplify(self, metric: Metric, *labels: str, value: float, trace_id: str) -> None:
+        """Name the trace of a value in the bucket of a histogram that counts it."""
+        index = bisect_left(metric.buckets, value)
+        with self._lock:
+            self._series(metric, labels).exemplars[index] = (trace_id, value, time.time())
+
+    def remove(self, metric: Metric, matches: Callable[[Labels], bool]) -> None:
+        """Drop the series whose labels match."""
+        with self._lock:
+            of_metric = self._metrics.get(metric.name, {})
+            for labels in [labels for labels in of_metric if matches(labels)]:
+                del of_metric[labels]
+
+    def read(self) -> Snapshot:
+        """Return every series as it is now."""
+        with self._lock:
+            return Snapshot(
+                {
+                    name: [
+                        Series(each.labels, list(each.numbers), dict(each.exemplars))
+                        for each in all_.values()
+                    ]
+                    for name, all_ in self._metrics.items()
+                }
+            )
+
+
+def join(table: Iterable[Metric], snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Return the series of several processes as one: counts add up, gauges follow their rule."""
+    joined = Snapshot()
+    for metric in table:
+        groups: dict[Labels, list[Series]] = defaultdict(list)
+        for snapshot in snapshots:
+            for series in snapshot.metrics.get(metric.name, ()):
+                if len(series.numbers) == metric.size:  # a process of another release has other buckets
+                    groups[series.labels].append(series)
+        rule = RULES[metric.joined if metric.kind == "gauge" else "sum"]
+        joined.metrics[metric.name] = [
+            Series(
+                labels,
+                [rule(numbers) for numbers in zip(*(each.numbers for each in group), strict=True)],
+                {index: found for each in group for index, found in each.exemplars.items()},
+            )
+            for labels, group in groups.items()
+        ]
+    return joined
+
+
+class Exposition(Collector):
+    """The metrics of a table as prometheus_client's registry collects them."""
+
+    def __init__(self, table: Iterable[Metric], read: Callable[[], Snapshot]) -> None:
+        self._table = tuple(table)
+        self._read = read
+
+    def collect(self) -> Iterator[Family]:
+        """Yield each metric with its series."""
+        snapshot = self._read()
+        for metric in self._table:
+            yield _family(metric, snapshot.metrics.get(metric.name, ()))
+
+
+def _family(metric: Metric, all_series: Iterable[Series]) -> Family:
+    if metric.kind == "counter":
+        counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for series in all_series:
+            counter.add_metric(series.labels, series.numbers[0])
+        return counter
+    if metric.kind == "gauge":
+        gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for series in all_series:
+            gauge.add_metric(series.labels, series.numbers[0])
+        return gauge
+    if metric.kind == "summary":
+        summary = SummaryMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for series in all_series:
+            summary.add_metric(series.labels, int(series.numbers[0]), series.numbers[1])
+        return summary
+    histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    bounds = [floatToGoString(bound) for bound in (*metric.buckets, math.inf)]  # type: ignore[no-untyped-call]
+    for series in all_series:
+        below = 0.0
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+        for index, bound in enumerate(bounds):
+            below += series.numbers[index]
+            if found := series.exemplars.get(index):
+                buckets.append((bound, below, Exemplar({"trace_id": found[0]}, *found[1:])))
+            else:
+                buckets.append((bound, below))
+        histogram.add_metric(series.labels, buckets, series.numbers[-1])
+    return histogram

@@ -1,0 +1,156 @@
+"""`/` on the metrics port: what serves and under which load, for a person with a browser and nothing else.
+
+It is drawn from the metrics, so it is the same with one process and with several. It has no script, loads nothing, takes
+no parameters and shows no more than `/metrics` and the log do.
+"""
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from server.observability.history import INTERVAL_SECONDS, MOMENTS, History, Span
+from server.observability.recent_events import RecentEvents
+from server.observability.series import Snapshot
+from server.observability.table import (
+    BUILD_INFO,
+    FAILED,
+    LABEL_INFO,
+    LABEL_SHARE,
+    MODEL_INFO,
+    PREDICTIONS,
+    PROBLEMS,
+    QUEUE_IMAGES,
+    RESTARTS,
+    SERVING_SINCE,
+    WORKERS,
+)
+
+FOLDER = Path(__file__).parent
+REFRESH_SECONDS = 5
+HEIGHT = 44  # of a sparkline, in pixels; its width is the length of the history, but for the first minutes
+LEAST_WIDTH = 36
+STYLE = (FOLDER / "status_page.css").read_text()
+STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+HEADERS = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    (
+        "Content-Security-Policy",
+        f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
+FIGURES: tuple[tuple[str, Callable[[Span], float | None]], ...] = (
+    ("calls a second", Span.calls_per_second),
+    ("images a second", Span.images_per_second),
+    ("images a batch", Span.batch_images),
+    ("p50 latency, ms", lambda span: span.latency_ms(0.5)),
+    ("p99 latency, ms", lambda span: span.latency_ms(0.99)),
+    ("errors a second", Span.errors_per_second),
+)
+
+
+class StatusPage:
+    """The page, and the history that it draws."""
+
+    def __init__(self, read: Callable[[], Snapshot], events: RecentEvents) -> None:
+        self._read = read
+        self._events = events
+        self._started = time.time()
+        self.history = History(read)
+        environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+        environment.filters |= {"when": _when, "duration": _duration}
+        self._template = environment.get_template("status_page.html.j2")
+
+    def render(self, *, ready: bool) -> bytes:
+        """Return the page as HTML."""
+        snapshot = self._read()
+        return self._template.render(
+            style=STYLE,
+            refresh_seconds=REFRESH_SECONDS,
+            height=HEIGHT,
+            ready=ready,
+            now=time.time(),
+            started=self._started,
+            kept=MOMENTS * INTERVAL_SECONDS,
+            release=", ".join(labels["version"] for labels, _ in snapshot.items(BUILD_INFO)),
+            workers=snapshot.total(WORKERS),
+            restarts=snapshot.total(RESTARTS),
+            queued=snapshot.total(QUEUE_IMAGES),
+            problems=snapshot.total(PROBLEMS),
+            cards=[_card(name, self.history.each(figure)) for name, figure in FIGURES],
+            ends=self.history.ends().most_common(),
+            versions=list(_versions(snapshot)),
+            events=self._events.latest(),
+        ).encode()
+
+
+def _card(name: str, values: Sequence[float | None]) -> dict[str, Any]:
+    peak = max((value for value in values if value is not None), default=0.0)
+    return {
+        "name": name,
+        "latest": _figure(values[-1] if values else None),
+        "peak": _figure(peak),
+        "width": max(len(values), LEAST_WIDTH),
+        "path": _line(values, peak),
+    }
+
+
+def _line(values: Sequence[float | None], peak: float) -> str:
+    """Return an SVG path of the values, the newest at the right; it has gaps where there is none."""
+    left = max(LEAST_WIDTH - len(values), 0)
+    points = [
+        (left + x, None if value is None else HEIGHT - 2 - (HEIGHT - 4) * value / (peak or 1))
+        for x, value in enumerate(values)
+    ]
+    runs = (list(run) for there, run in groupby(points, lambda point: point[1] is not None) if there)
+    # A single point is drawn as a line of a step.
+    return "".join(
+        "M" + "L".join(f"{x} {y:.1f}" for x, y in run) + ("h1" if len(run) == 1 else "") for run in runs
+    )
+
+
+def _versions(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+    infos = (labels for labels, _ in snapshot.items(MODEL_INFO))
+    for info in sorted(infos, key=lambda info: (info["model"], -int(info["version"]))):
+        version = {"model": info["model"], "version": info["version"]}
+        shares = {
+            labels["label"]: f" {share:.0%}" for labels, (share,) in snapshot.items(LABEL_SHARE, **version)
+        }
+        names = sorted(labels["label"] for labels, _ in snapshot.items(LABEL_INFO, **version))
+        yield version | {
+            "labels": ", ".join(f"{name}{shares.get(name, '')}" for name in names),
+            "since": snapshot.total(SERVING_SINCE, **version),
+            "images": snapshot.total(PREDICTIONS, **version),
+            "failed": snapshot.total(FAILED, **version),
+            "accuracy": f"{float(info['accuracy']):.2%}",
+            "runs_on": f"{info['provider']}, {info['precision']}",
+            "sha256": info["sha256"][:12],
+        }
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.{0 if value >= 100 or value == 0 else 1 if value >= 10 else 2}f}"  # noqa: PLR2004 - three digits
+
+
+def _when(at: float) -> str:
+    today = time.gmtime(at)[:3] == time.gmtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", time.gmtime(at))
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if days < 1 else f"{days} d {hours % 24} h"

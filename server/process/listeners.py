@@ -1,0 +1,212 @@
+"""Addresses: one reading of them for the ports of gRPC, health and metrics.
+
+Every interface (0.0.0.0 or ::) means IPv4 and IPv6; a name means all of its addresses.
+"""
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
+from typing import NamedTuple
+
+import structlog
+
+from server.errors import StartError
+from server.settings import Settings
+
+EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for  # nosec B104
+HINTS = {
+    errno.EADDRINUSE: "is another server using it?",
+    errno.EACCES: "ports below 1024 need a privilege, take one above",
+    errno.EADDRNOTAVAIL: "the address is none of this machine's, take one of its own or 0.0.0.0",
+    errno.EAFNOSUPPORT: "this machine has no such addresses, take 0.0.0.0",
+}
+# An address of a name that this machine lacks, where it has another.
+MISSING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+# How often to look for a port that is free at every address of a name.
+ATTEMPTS = 20
+BACKLOG = 128
+
+log = structlog.get_logger()
+
+
+class Listener(NamedTuple):
+    """Where a gRPC server listens: gRPC's names of the addresses, and the port (0: any free one)."""
+
+    addresses: tuple[str, ...]
+    port: int
+
+
+class Ports(NamedTuple):
+    """The port of the services, and that of health alone if there is one."""
+
+    grpc: int
+    health: int | None
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What the log line about a start tells of them."""
+        return {"grpc_port": self.grpc} | ({} if self.health is None else {"health_port": self.health})
+
+
+class _Address(NamedTuple):
+    family: socket.AddressFamily
+    host: str
+
+
+def plain(host: str) -> str:
+    """Return a host without the brackets of an IPv6 address."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def written(host: str, port: int) -> str:
+    """Return a host and a port as one text."""
+    return f"[{plain(host)}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host's addresses."""
+    if host.startswith("unix:"):
+        return True
+    if plain(host) in EVERY_INTERFACE:
+        return False
+    try:
+        return all(ip_address(address.host).is_loopback for address in _resolve("gRPC", host))
+    except StartError:
+        return False
+
+
+def warn_of_plaintext(settings: Settings) -> None:
+    """Log a line where callers on other machines can come in and nothing is encrypted."""
+    if settings.tls_cert_file is None and not is_loopback(settings.host):
+        log.warning(
+            "plaintext on a public address",
+            host=settings.host,
+            hint="set tls_cert_file and tls_key_file, or let nobody but your own mesh reach it",
+        )
+
+
+def grpc_listeners(settings: Settings) -> tuple[Listener, Listener | None]:
+    """Return where the services listen, and health alone if it has a port.
+
+    Raises:
+        StartError: an address cannot be bound; the message has the system's reason and what to try.
+
+    """
+    with reserved(settings, shared=False) as listeners:
+        return listeners
+
+
+@contextmanager
+def reserved(settings: Settings, *, shared: bool = True) -> Iterator[tuple[Listener, Listener | None]]:
+    """Yield where to listen; `shared` holds the ports for the workers of this server and no other.
+
+    Raises:
+        StartError: an address cannot be bound.
+
+    """
+    with ExitStack() as stack:
+        if settings.host.startswith("unix:"):
+            grpc = Listener((_free_socket(settings.host),), 0)
+        else:
+            grpc = _reserve(stack, "gRPC", settings.host, settings.grpc_port, shared=shared)
+        health = None
+        if settings.health_port is not None:
+            host = settings.http_host if settings.host.startswith("unix:") else settings.host
+            health = _reserve(stack, "health", host, settings.health_port, shared=shared)
+        yield grpc, health
+
+
+def http_sockets(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets for the metrics port.
+
+    Raises:
+        StartError: an address cannot be bound.
+
+    """
+    sockets, _ = _bind("metrics", host, port)
+    for each in sockets:
+        each.listen(BACKLOG)
+    return sockets
+
+
+def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool) -> Listener:
+    sockets, addresses = _bind(name, host, port)
+    bound: int = sockets[0].getsockname()[1]
+    for each in sockets:
+        each.close()
+    if shared:
+        # Only now: with SO_REUSEPORT from the beginning, another server's workers would share their port with ours.
+        for address in addresses:
+            stack.enter_context(_bound(address, bound, reuse_port=True))
+    elif not port and len(addresses) == 1:
+        bound = 0  # gRPC takes any free one
+    return Listener(tuple(written(address.host, bound) for address in addresses), bound)
+
+
+def _bind(name: str, host: str, port: int) -> tuple[list[socket.socket], list[_Address]]:
+    """Bind a port at each of a host's addresses that this machine has."""
+    addresses = _resolve(name, host)
+    for attempt in range(ATTEMPTS):
+        sockets: list[socket.socket] = []
+        bound: list[_Address] = []
+        try:
+            for address in addresses:
+                try:
+                    number = sockets[0].getsockname()[1] if sockets else port
+                    sockets.append(_bound(address, number))
+                    bound.append(address)
+                except OSError as error:
+                    if error.errno not in MISSING or (address == addresses[-1] and not sockets):
+                        raise
+        except OSError as error:
+            for each in sockets:
+                each.close()
+            if port or error.errno != errno.EADDRINUSE or attempt == ATTEMPTS - 1:
+                hint = HINTS.get(error.errno or 0, "")
+                raise StartError(
+                    f"{name} port {port} on {host} cannot be bound: {error.strerror}" + (hint and f"; {hint}")
+                ) from None
+        else:
+            return sockets, bound
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _bound(address: _Address, port: int, *, reuse_port: bool = False) -> socket.socket:
+    one = socket.socket(address.family)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address.host != "::"))
+        one.bind((address.host, port))
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _resolve(name: str, host: str) -> Sequence[_Address]:
+    """Return the addresses of a host, each once."""
+    bare = plain(host)
+    if bare in EVERY_INTERFACE:
+        if socket.has_dualstack_ipv6():
+            return [_Address(socket.AF_INET6, "::")]
+        return [_Address(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - asked for  # nosec B104
+    try:
+        found = socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise StartError(
+            f"{name} host {host!r} has no address: {error.strerror}; take an IP address or a name that resolves"
+        ) from None
+    return list(dict.fromkeys(_Address(family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _free_socket(address: str) -> str:
+    """Return the address of a Unix socket that nobody listens on; gRPC replaces its file."""
+    with socket.socket(socket.AF_UNIX) as one, suppress(OSError):
+        one.connect(address.removeprefix("unix:").replace("//", "", 1))
+        raise StartError(f"gRPC socket {address} cannot be bound: another server listens on it")
+    return address

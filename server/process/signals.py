@@ -1,0 +1,107 @@
+"""Signals: received by a thread that waits for them, so that they work while the data plane does not."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from server.observability.logs import toggle_debug
+
+if TYPE_CHECKING:
+    from server.observability.metrics import Queue  # numpy starts threads, before `block` is called
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+log = structlog.get_logger()
+
+
+def block() -> None:
+    """Hold all signals that are handled here until the thread receives them.
+
+    To be called before there is a second thread. Workers inherit it, so no signal can reach one too early.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+
+
+def die_of(signum: signal.Signals) -> None:
+    """End the process at once, as the signal would by default."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
+    os.kill(os.getpid(), signum)
+    os._exit(128 + signum)  # process 1 of a container does not die of signals
+
+
+class Signals:
+    """What signals do: SIGTERM and SIGINT end the process at once, unless `stop_gracefully` was called.
+
+    `hangup`, `diagnosed` and `debug_toggled` are called on the thread of signals.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.received = signal.SIGINT  # what made it stop
+        self.hangup: Callable[[], object] = lambda: None
+        self.diagnosed: Callable[[], object] = lambda: None
+        self.debug_toggled: Callable[[], object] = lambda: None
+        self._graceful = False
+        self._on_stop: Callable[[], object] = lambda: None
+        threading.Thread(target=self._receive, name="signals", daemon=True).start()
+
+    def stop_gracefully(self, on_stop: Callable[[], object] = lambda: None) -> None:
+        """Let the first SIGTERM or SIGINT set `stopping` and call `on_stop`; the second ends the process at once."""
+        self._on_stop = on_stop
+        self._graceful = True
+
+    def stop(self, signum: signal.Signals) -> None:
+        """Do what SIGTERM or SIGINT does."""
+        if not self._graceful or self.stopping.is_set():
+            die_of(signum)
+        self.received = signum
+        self.stopping.set()
+        self._on_stop()
+
+    def _receive(self) -> None:
+        while True:
+            signum = signal.Signals(signal.sigwait(HANDLED))
+            try:
+                self._handle(signum)
+            except Exception:
+                log.exception("a signal could not be handled", signal=signum.name)
+
+    def _handle(self, signum: signal.Signals) -> None:
+        match signum:
+            case signal.SIGHUP:
+                self.hangup()
+            case signal.SIGUSR1:
+                log_threads()
+                self.diagnosed()
+            case signal.SIGUSR2:
+                toggle_debug()
+                self.debug_toggled()
+            case _:
+                self.stop(signum)
+
+
+def log_threads() -> None:
+    """Log the stack of each thread; an event each, which other processes' lines do not break up."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for this purpose
+        stack = "".join(traceback.format_stack(frame)).rstrip("\n")
+        log.info("thread", name=names.get(ident, str(ident)), stack=stack)
+
+
+def log_queues(queues: Mapping[str, "Queue"]) -> None:
+    """Log the state of each queue by its name."""
+    for name, queue in queues.items():
+        log.info(
+            "queue",
+            name=name,
+            queued_images=queue.queued_images,
+            inflight_images=queue.inflight_images,
+            oldest_seconds=round(queue.oldest_seconds, 6),
+        )

@@ -1,0 +1,157 @@
+"""Several worker processes that share one port, kept running by a process that serves nothing itself.
+
+The kernel spreads connections over the workers (SO_REUSEPORT). Workers report each second; one that does not answer calls
+any more is killed. A worker that takes another's place must not slow down those that serve: it gives way until it is
+ready.
+"""
+
+import signal
+import threading
+import time
+
+import structlog
+
+from server.errors import StartError
+from server.observability.http import HttpPort, Pages
+from server.observability.recent_events import RecentEvents
+from server.observability.status_page import StatusPage
+from server.process.announcement import announce
+from server.process.listeners import Listener, Ports, http_sockets, reserved
+from server.process.messages import Job
+from server.process.signals import Signals, die_of
+from server.process.worker_metrics import WorkerMetrics
+from server.process.worker_process import WorkerProcess
+from server.rpc.tls import Certificates
+from server.rpc.tokens import Tokens
+from server.settings import Settings
+
+# What a worker may take beyond its drain and grace before it is killed.
+STOP_MARGIN_SECONDS = 5.0
+# Workers stop one after the other, each so long after the one before: its callers come to those that are left, and a
+# call that arrives just as a worker stops is lost. All of them have the second time to begin.
+TURN_SECONDS, TURNS_SECONDS = 0.3, 2.0
+# How long /metrics waits for the workers' numbers of this moment.
+REPORT_WAIT_SECONDS = 0.5
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Runs `count` workers."""
+
+    def __init__(self, settings: Settings, count: int, events: RecentEvents) -> None:
+        self._settings = settings
+        self._events = events
+        self._metrics = WorkerMetrics()
+        self._changed = threading.Condition()  # any worker's state
+        self._count = count
+        self._signals = Signals()
+        self._workers: list[WorkerProcess] = []
+
+    def run(self) -> None:
+        """Run the workers until SIGTERM or SIGINT, and stop them in order.
+
+        Raises:
+            StartError: a port is taken, a file of TLS cannot be used, or a worker cannot start.
+
+        """
+        # One line that says what is wrong is better than one of each worker.
+        Certificates.of(self._settings)
+        if self._settings.token_file is not None:
+            Tokens(self._settings.token_file)
+        started = time.monotonic()
+        signals = self._signals
+        pages = Pages(
+            self._metrics.registry(),
+            StatusPage(self._metrics.read, self._events),
+            live=lambda: all(worker.thread.is_alive() for worker in self._workers),
+            ready=lambda: any(worker.serves for worker in self._workers) and not signals.stopping.is_set(),
+            refresh=self._refresh,
+        )
+        with reserved(self._settings) as listeners:
+            http = HttpPort(http_sockets(self._settings.http_host, self._settings.metrics_port), pages)
+            signals.stop_gracefully(self._wake)
+            self._start(listeners)
+            try:
+                self._wait_until_ready()
+                if signals.stopping.is_set():
+                    self._kill()
+                    die_of(signals.received)
+                self._log_ready(
+                    Ports(listeners[0].port, listeners[1] and listeners[1].port), http.port, started
+                )
+                signals.stopping.wait()
+                log.info("stopping workers", signal=signals.received.name, workers=self._count)
+            finally:
+                self._stop()
+                http.close()
+        log.info("stopped")
+
+    def _start(self, listeners: tuple[Listener, Listener | None]) -> None:
+        turn_seconds = min(TURN_SECONDS, TURNS_SECONDS / self._count)
+        for slot in range(self._count):
+            self._workers.append(
+                WorkerProcess(
+                    Job(self._settings, slot, listeners, slot * turn_seconds),
+                    self._metrics,
+                    self._events,
+                    self._changed,
+                )
+            )
+        signals = self._signals
+        signals.hangup = lambda: self._send(signal.SIGHUP)
+        signals.diagnosed = lambda: self._send(signal.SIGUSR1)
+        signals.debug_toggled = lambda: self._send(signal.SIGUSR2)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait_until_ready(self) -> None:
+        """Wait until every worker is ready, or one fails, or a signal comes."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    all(worker.ready for worker in self._workers)
+                    or any(worker.failure for worker in self._workers)
+                    or self._signals.stopping.is_set()
+                )
+            )
+        for worker in self._workers:
+            if worker.failure:
+                raise StartError(worker.failure)
+
+    def _log_ready(self, ports: Ports, metrics_port: int, started: float) -> None:
+        seconds = round(time.monotonic() - started, 2)
+        log.info("ready", **ports.facts, metrics_port=metrics_port, workers=self._count, seconds=seconds)
+        announce(self._settings, ports, metrics_port, self._metrics.read())
+
+    def _refresh(self) -> None:
+        """Let the workers report, and wait for that for a moment."""
+        with self._changed:
+            due = {worker: worker.reports + 1 for worker in self._workers if worker.ask()}
+            self._changed.wait_for(
+                lambda: all(worker.reports >= reports or not worker.ready for worker, reports in due.items()),
+                REPORT_WAIT_SECONDS,
+            )
+
+    def _send(self, signum: signal.Signals) -> None:
+        for worker in self._workers:
+            worker.send(signum)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.stop(signal.SIGKILL)
+        for worker in self._workers:
+            worker.thread.join()
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.stop(self._signals.received)
+        seconds = self._settings.drain_seconds + self._settings.grace_seconds + STOP_MARGIN_SECONDS
+        end = time.monotonic() + seconds
+        for worker in self._workers:
+            worker.thread.join(max(end - time.monotonic(), 0))
+        if late := sum(worker.thread.is_alive() for worker in self._workers):
+            log.error("workers killed", workers=late, after_seconds=seconds)
+            self._kill()

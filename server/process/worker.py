@@ -1,0 +1,142 @@
+"""One of several processes that serve the same ports; `supervisor` starts it."""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from typing import TYPE_CHECKING, BinaryIO
+
+import structlog
+
+from server.errors import StartError
+from server.machine import give_way
+from server.observability.logs import configure, debug
+from server.observability.recent_events import RecentEvent
+from server.process import messages
+from server.process.messages import REPORT_SECONDS, Event, Job, Report
+from server.process.signals import Signals, block
+
+if TYPE_CHECKING:
+    from server.process.app import App
+
+MAX_EVENTS = 1000
+log = structlog.get_logger()
+
+
+def main(reports_to: int) -> int:
+    """Serve the job on standard input until a signal, or the end of standard input; return the exit code."""
+    block()
+    # A terminal's Ctrl-C is for the supervisor alone. Not a session of its own: a kernel that shares out time by
+    # session (sched_autogroup) would not see that one worker gives way to another.
+    os.setpgrp()
+    signals = Signals()
+    job = messages.read_job(sys.stdin.buffer.readline())
+    reports = Reports(reports_to)
+    configure(job.settings.log_format, job.settings.log_level, reports.event)
+    if job.debug:
+        debug(on=True)
+    threading.Thread(
+        target=follow, args=(sys.stdin.buffer, reports, signals), name="supervisor", daemon=True
+    ).start()
+    if job.beside:
+        _import_apart()
+    try:
+        _serve(job, signals, reports)
+    except StartError as error:
+        print(f"digit-server: worker {job.slot}: {error}", file=sys.stderr)  # noqa: T201 - why it ended
+        return 1
+    except Exception:
+        log.exception("worker failed", worker=job.slot)
+        return 1
+    finally:
+        logging.shutdown()
+    return 0
+
+
+def _import_apart() -> None:
+    """Import at low priority: it is most of a start's work, while other workers answer calls."""
+
+    def run() -> None:
+        give_way()
+        importlib.import_module("server.process.app")
+
+    importing = threading.Thread(target=run)
+    importing.start()
+    importing.join()
+
+
+def _serve(job: Job, signals: Signals, reports: "Reports") -> None:
+    from server.process.app import App  # noqa: PLC0415 - may have to be imported at low priority
+
+    app = App(job.settings, signals, worker=True, beside=job.beside)
+    app.run_shared(job.listeners, lambda _: reports.start(app), job.turn_seconds)
+
+
+def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
+    """Report when the supervisor asks, and stop when it is gone."""
+    while supervisor.readline():
+        reports.ask()
+    if signals.stopping.is_set():
+        os._exit(1)  # nobody waits for the end of this stop any more
+    signals.stop(signal.SIGINT)
+
+
+class Reports:
+    """Writes to the supervisor, on a thread of its own: a supervisor that does not read holds up nothing else."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._queue: Queue[RecentEvent | None] = Queue(MAX_EVENTS)  # None asks for a report
+        self._app: App | None = None
+        self._answered = threading.Event()
+        threading.Thread(target=self._run, name="reports", daemon=True).start()
+
+    def event(self, event: RecentEvent) -> None:
+        """Tell of an event; of none when too many wait."""
+        with suppress(Full):
+            self._queue.put_nowait(event)
+
+    def ask(self) -> None:
+        """Send a report soon."""
+        with suppress(Full):
+            self._queue.put_nowait(None)
+
+    def start(self, app: "App") -> None:
+        """Report each second from now on: this process answers calls."""
+        self._answered.set()
+        self._app = app
+        self.ask()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        with suppress(OSError):  # the supervisor is gone, which is noticed elsewhere
+            while True:
+                try:
+                    event = self._queue.get(timeout=max(due - time.monotonic(), 0))
+                except Empty:
+                    event = None
+                if event is not None:
+                    self._write(Event(event))
+                elif self._app is not None:
+                    self._write(self._report(self._app, own=time.monotonic() >= due))
+                if time.monotonic() >= due:
+                    due = time.monotonic() + REPORT_SECONDS
+
+    def _report(self, app: "App", *, own: bool) -> Report:
+        alive = None
+        if own:  # has the data plane answered since the last one?
+            alive = self._answered.is_set() and app.registry.alive
+            if self._answered.is_set():
+                self._answered.clear()
+                app.plane.call_soon(self._answered.set)
+        return Report(app.metrics.read(), app.ready, alive)
+
+    def _write(self, message: Report | Event) -> None:
+        line = memoryview(messages.encode(message))
+        while line:
+            line = line[os.write(self._pipe, line) :]

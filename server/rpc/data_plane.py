@@ -1,0 +1,195 @@
+"""The data plane: services behind a handler, on ports, on one thread."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from grpc import ServerCredentials
+from grpc_health.v1 import health_pb2
+
+from server.batching.batcher import Batcher
+from server.batching.threaded import ThreadedBatcher
+from server.errors import StartError
+from server.model.model import Model
+from server.observability.metrics import Metrics
+from server.observability.tracing import Tracing
+from server.rpc.access_log import AccessLog
+from server.rpc.connections import channel_arguments
+from server.rpc.handler import Handler
+from server.rpc.health import HEALTH_SERVICE, Health
+from server.rpc.open_inference import INFERENCE_SERVICE, InferenceService
+from server.rpc.prediction import PREDICTION_SERVICE, PredictionService
+from server.rpc.reflection import REFLECTION_NAMES, REFLECTION_SERVICE, Reflection
+from server.rpc.server import Loop, Server
+from server.rpc.tls import Certificates
+from server.rpc.tokens import Tokens
+from server.settings import IMAGE_BYTES, Settings
+from server.versions.registry import Registry
+
+SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
+# The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
+PIXEL_BYTES = 8
+# What a request may weigh beside its images.
+MESSAGE_MARGIN_BYTES = 64 * 1024
+MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
+# gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So answers are
+# held for a moment before the stop, until callers that wait for theirs have no other call on its way.
+HOLD_SECONDS = 0.2
+MOST_HOLD_SECONDS = 0.6
+# Calls that were cancelled at the end of the grace are over in no time.
+CANCEL_SECONDS = 1.0
+
+
+class DataPlane:
+    """Answers calls on the thread that calls `run` and `stop`."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, metrics: Metrics, tracing: Tracing | None = None
+    ) -> None:
+        """Build everything but the ports.
+
+        Raises:
+            StartError: the token file or a file of TLS cannot be used, the limit on open files is too small, or the
+                installed grpcio lacks what the data plane uses.
+
+        """
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._loop = Loop(self._tick)
+        self.health = Health(service.full_name for service in SERVICES)
+        certificates = Certificates.of(settings)
+        self._credentials = None if certificates is None else certificates.credentials()
+        max_message_bytes = settings.max_request_images * IMAGE_BYTES * PIXEL_BYTES + MESSAGE_MARGIN_BYTES
+        max_message_bytes = min(max_message_bytes, MOST_MESSAGE_BYTES)
+        self._arguments = channel_arguments(settings, max_message_bytes)
+        self._handler = self._serving_handler(tracing)
+        self._health_handler = self._handler_of(tracing)
+        self._servers: list[Server] = []
+        registry.on_change = lambda: self._loop.call_soon(self._look)
+
+    def _handler_of(self, tracing: Tracing | None) -> Handler:
+        """Make a handler that answers health."""
+        settings = self._settings
+        handler = Handler(
+            self._metrics,
+            AccessLog(settings.slow_call_seconds),
+            tracing,
+            self._loop.call_soon,
+            max_calls=settings.max_pending_calls,
+            max_inflight_bytes=settings.max_inflight_bytes,
+            tokens=None if settings.token_file is None else Tokens(settings.token_file),
+        )
+        handler.add(HEALTH_SERVICE, self.health, limited=False)
+        return handler
+
+    def _serving_handler(self, tracing: Tracing | None) -> Handler:
+        """Make the handler of every service."""
+        registry, most = self._registry, self._settings.max_request_images
+        handler = self._handler_of(tracing)
+        handler.add(PREDICTION_SERVICE, PredictionService(registry, most))
+        handler.add(
+            INFERENCE_SERVICE, InferenceService(registry, self._metrics, most, lambda: self.health.serving)
+        )
+        names = (*(service.full_name for service in SERVICES), HEALTH_SERVICE.full_name)
+        reflection = Reflection(names, (*(service.file for service in SERVICES), health_pb2.DESCRIPTOR))
+        for name in REFLECTION_NAMES:
+            handler.add(REFLECTION_SERVICE, reflection, limited=False, name=name)
+        return handler
+
+    def batcher(self, model: Model) -> Batcher:
+        """Return a queue in front of a model; where it computes elsewhere, its batches run on a thread of their own."""
+        metrics = self._metrics.loaded(model.name, model.version)
+        kind = partial(Batcher, ready=self._loop.ready) if model.provider == "cpu" else ThreadedBatcher
+        return kind(
+            model,
+            metrics,
+            max_batch_images=model.batch_images,
+            max_queue_images=self._settings.max_queue_images,
+        )
+
+    def listen(
+        self, addresses: Sequence[str], health_addresses: Sequence[str] = (), *, shared: bool = False
+    ) -> tuple[int, int | None]:
+        """Bind gRPC's names of addresses, and begin to take calls, which are answered while `run` runs.
+
+        Return the port of the services, and that of health alone if it has addresses. `shared` lets other processes
+        bind the same ports.
+
+        Raises:
+            StartError: an address cannot be bound.
+
+        """
+        sharing = ("grpc.so_reuseport", int(shared))
+        server = Server(self._loop, self._handler.accept, [*self._arguments, sharing])
+        grpc_port = self._bind(server, "gRPC", addresses, self._credentials)
+        health_port = None
+        if health_addresses:
+            # In plaintext: kubelet's probes cannot do mutual TLS.
+            server = Server(self._loop, self._health_handler.accept, [sharing])
+            health_port = self._bind(server, "health", health_addresses, None)
+        for server in self._servers:
+            server.start()
+        return grpc_port, health_port
+
+    def _bind(
+        self, server: Server, name: str, addresses: Sequence[str], credentials: ServerCredentials | None
+    ) -> int:
+        ports = [server.listen(address, credentials) for address in addresses]
+        for address, port in zip(addresses, ports, strict=True):
+            if not port:
+                raise StartError(f"{name} address {address} cannot be bound, is another server using it?")
+        self._servers.append(server)
+        return ports[0]
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call `function` on the data plane's thread within 0.1 s; may be called on any thread."""
+        self._loop.call_soon(function)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Answer calls until `until()`, which is asked at each event and every 0.1 s."""
+        self._loop.run(until)
+
+    def run_for(self, seconds: float) -> None:
+        """Answer calls for so long."""
+        end = time.monotonic() + seconds
+        self._loop.run(lambda: time.monotonic() >= end)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Take no new calls, finish those in flight within `grace_seconds`, and end the rest."""
+        self._hold()
+        self._registry.refuse()
+        for handler in (self._handler, self._health_handler):
+            handler.close_streams()
+        for batcher in self._registry.batchers.values():
+            batcher.release()
+        for server in self._servers:
+            server.shut_down()
+        self._finish(grace_seconds)
+        for server in self._servers:
+            server.cancel_calls()
+        self._finish(CANCEL_SECONDS)
+        self._metrics.flush()
+
+    def _finish(self, seconds: float) -> None:
+        """Answer calls until all are over, for so long at most."""
+        end = time.monotonic() + seconds
+        self._loop.run(lambda: all(server.stopped for server in self._servers) or time.monotonic() >= end)
+
+    def _hold(self) -> None:
+        """Hold answers until no more calls come, or for a while where callers do not wait for answers."""
+        registry = self._registry
+        for batcher in registry.batchers.values():
+            batcher.hold()
+        for _ in range(round(MOST_HOLD_SECONDS / HOLD_SECONDS)):
+            held = registry.inflight_images
+            self.run_for(HOLD_SECONDS)
+            if registry.inflight_images == held:
+                return
+
+    def _look(self) -> None:
+        """Let health tell of a change in the registry."""
+        self.health.update(self._registry.ready, self._registry.states)
+
+    def _tick(self, late_seconds: float) -> None:
+        self._metrics.tick(late_seconds)

@@ -1,0 +1,241 @@
+"""Tensors of the Open Inference Protocol: images in, probabilities or the most probable digits out."""
+
+import math
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos import inference_pb2 as pb
+from server.errors import InvalidRequestError, cut, quoted
+from server.model.manifest import CLASSES
+from server.model.session import INPUT, OUTPUT
+from server.settings import IMAGE_BYTES
+
+# What follows N in the shape of an input: the graph's own, and what image libraries make.
+IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
+_EXPECTED_SHAPES = ", ".join(str(["N", *shape]).replace("'", "") for shape in IMAGE_SHAPES)
+
+FULL_INK = 255
+# Images whose largest value is no more were scaled: to 0-1, or to 0-2.
+MAX_SCALED = 2
+SCALED = bytes(range(MAX_SCALED + 1))
+# The middle rows, where almost every digit has ink: most batches need no more than a look at them.
+MIDDLE = slice(13 * 28, 15 * 28)
+MICROSECONDS = 1e6
+
+
+class Datatype(NamedTuple):
+    """How values of a datatype travel."""
+
+    raw: str  # numpy's name of them in raw_input_contents
+    contents: str  # the list that holds them otherwise; empty: none does
+    rounded: bool = False  # whether values between two pixels are taken
+
+
+DATATYPES = {
+    "UINT8": Datatype("u1", "uint_contents"),
+    "UINT16": Datatype("<u2", "uint_contents"),
+    "UINT32": Datatype("<u4", "uint_contents"),
+    "UINT64": Datatype("<u8", "uint64_contents"),
+    "INT8": Datatype("i1", "int_contents"),
+    "INT16": Datatype("<i2", "int_contents"),
+    "INT32": Datatype("<i4", "int_contents"),
+    "INT64": Datatype("<i8", "int64_contents"),
+    "FP16": Datatype("<f2", ""),
+    "FP32": Datatype("<f4", "fp32_contents", rounded=True),
+    "FP64": Datatype("<f8", "fp64_contents"),
+}
+
+InputTensor = pb.ModelInferRequest.InferInputTensor
+OutputTensor = pb.ModelInferResponse.InferOutputTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks, checked."""
+
+    images: bytes  # count x 784
+    count: int
+    classes: int  # the k most probable digits of each image; 0: all ten probabilities
+    raw: bool  # whether tensors travel as bytes rather than as lists of numbers
+
+
+def question(request: pb.ModelInferRequest, max_images: int) -> Question:
+    """Read a request.
+
+    Raises:
+        InvalidRequestError: the inputs are not one tensor of at most `max_images` images, or an output is
+            asked for that does not exist.
+
+    """
+    if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
+        names = cut(", ".join(repr(tensor.name) for tensor in request.inputs) or "none")
+        raise InvalidRequestError(f"the request has inputs {names}, expected one, {INPUT!r}")
+    (tensor,) = request.inputs
+    _refuse_shared_memory("input", tensor.name, tensor.parameters)
+    count = _count(tensor.shape, max_images)
+    if request.raw_input_contents:
+        images = _raw(tensor, request.raw_input_contents, count)
+    else:
+        images = _typed(tensor, count)
+    return Question(images, count, _classes(request), raw=bool(request.raw_input_contents))
+
+
+def timeout_seconds(request: pb.ModelInferRequest) -> float:
+    """Return how long the request may take by its parameter `timeout`, in microseconds; without one, for ever.
+
+    Raises:
+        InvalidRequestError: the parameter is no int64 of at least 0.
+
+    """
+    if "timeout" not in request.parameters:
+        return math.inf
+    parameter = request.parameters["timeout"]
+    if parameter.WhichOneof("parameter_choice") != "int64_param" or parameter.int64_param < 0:
+        raise InvalidRequestError("parameter 'timeout' is not an int64 of microseconds, expected 0 or more")
+    return parameter.int64_param / MICROSECONDS or math.inf
+
+
+def answer(asked: Question, probabilities: NDArray[np.float32], response: pb.ModelInferResponse) -> None:
+    """Put probabilities (n, 10) into `response`, in the form that was asked for."""
+    if asked.classes:
+        _answer_classes(asked, probabilities, response)
+        return
+    tensor = response.outputs.add(name=OUTPUT, datatype="FP32", shape=probabilities.shape)
+    if asked.raw:
+        response.raw_output_contents.append(probabilities.astype("<f4", copy=False).tobytes())
+    else:
+        tensor.contents.fp32_contents.extend(probabilities.ravel().tolist())
+
+
+def _count(shape: Sequence[int], max_images: int) -> int:
+    if tuple(shape[1:]) not in IMAGE_SHAPES:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has shape {cut(str(list(shape)))}, expected one of {_EXPECTED_SHAPES}"
+        )
+    if not 1 <= shape[0] <= max_images:
+        raise InvalidRequestError(f"input {INPUT!r} has {shape[0]} images, expected 1 to {max_images}")
+    return shape[0]
+
+
+def _raw(tensor: InputTensor, contents: Sequence[bytes], count: int) -> bytes:
+    if len(contents) != 1:
+        raise InvalidRequestError(f"raw_input_contents has {len(contents)} entries, expected one an input: 1")
+    if tensor.contents.ByteSize():
+        raise InvalidRequestError(f"input {INPUT!r} has contents beside raw_input_contents, expected one")
+    datatype = _datatype(tensor)
+    width = int(datatype.raw[-1])
+    size, expected = len(contents[0]), count * IMAGE_BYTES * width
+    if size != expected:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has {size} bytes, expected {expected}: {tensor.datatype} {list(tensor.shape)}"
+        )
+    if tensor.datatype == "UINT8":
+        _refuse_scaled_bytes(contents[0], count)
+        return contents[0]
+    return _pixels(np.frombuffer(contents[0], datatype.raw), tensor.datatype)
+
+
+def _typed(tensor: InputTensor, count: int) -> bytes:
+    name = _datatype(tensor).contents
+    if not name:
+        raise InvalidRequestError(f"input {INPUT!r} has datatype FP16, expected raw_input_contents with it")
+    numbers = np.array(getattr(tensor.contents, name))
+    if len(numbers) != count * IMAGE_BYTES:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has {len(numbers)} values in {name}, expected {count * IMAGE_BYTES}: "
+            f"{list(tensor.shape)}"
+        )
+    return _pixels(numbers, tensor.datatype)
+
+
+def _pixels(values: NDArray[Any], datatype: str) -> bytes:
+    """Make bytes of values of 0-255; floats of 32 bits are rounded, others must be whole."""
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= FULL_INK):  # nor where one is NaN
+        raise InvalidRequestError(
+            f"input {INPUT!r} has values from {low:g} to {high:g}, expected 0 to {FULL_INK}"
+        )
+    highest = values.reshape(-1, IMAGE_BYTES).max(axis=1)
+    _refuse_scaled(highest)
+    rounded = np.rint(values)
+    if not DATATYPES[datatype].rounded and (between := np.flatnonzero(rounded != values)).size:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has the value {values[between[0]]:g}, expected whole numbers in {datatype}"
+        )
+    pixels: NDArray[np.uint8] = rounded.astype(np.uint8)
+    return pixels.tobytes()
+
+
+def _refuse_scaled_bytes(images: bytes, count: int) -> None:
+    if count == 1:
+        if not images.lstrip(SCALED):
+            _refuse_scaled(np.array([max(images)]))
+        return
+    pixels = np.frombuffer(images, np.uint8).reshape(count, IMAGE_BYTES)
+    if pixels[:, MIDDLE].max(axis=1).min() <= MAX_SCALED:
+        _refuse_scaled(pixels.max(axis=1))
+
+
+def _refuse_scaled(highest: NDArray[Any]) -> None:
+    """Refuse images by their largest values; an image without any ink is one."""
+    scaled = np.flatnonzero((highest > 0) & (highest <= MAX_SCALED))
+    if scaled.size:
+        raise InvalidRequestError(
+            f"image {scaled[0]} of input {INPUT!r} seems to be scaled (its largest value is "
+            f"{highest[scaled[0]]:g}), expected 0 to {FULL_INK}"
+        )
+
+
+def _classes(request: pb.ModelInferRequest) -> int:
+    if not request.outputs:
+        return 0
+    if len(request.outputs) != 1 or request.outputs[0].name != OUTPUT:
+        names = cut(", ".join(repr(tensor.name) for tensor in request.outputs))
+        raise InvalidRequestError(f"the request asks for outputs {names}, expected at most one, {OUTPUT!r}")
+    (tensor,) = request.outputs
+    _refuse_shared_memory("output", tensor.name, tensor.parameters)
+    if "classification" not in tensor.parameters:
+        return 0
+    classes = tensor.parameters["classification"].int64_param
+    if not 1 <= classes <= CLASSES:
+        raise InvalidRequestError(
+            f"output {OUTPUT!r} has classification {classes}, expected int64 1 to {CLASSES}"
+        )
+    return classes
+
+
+def _answer_classes(
+    asked: Question, probabilities: NDArray[np.float32], response: pb.ModelInferResponse
+) -> None:
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, : asked.classes]
+    elements = [
+        f"{row[digit]:f}:{digit}".encode()
+        for row, digits in zip(probabilities, best, strict=True)
+        for digit in digits
+    ]
+    tensor = response.outputs.add(name=OUTPUT, datatype="BYTES", shape=best.shape)
+    if asked.raw:
+        response.raw_output_contents.append(
+            b"".join(len(element).to_bytes(4, "little") + element for element in elements)
+        )
+    else:
+        tensor.contents.bytes_contents.extend(elements)
+
+
+def _datatype(tensor: InputTensor) -> Datatype:
+    if (datatype := DATATYPES.get(tensor.datatype)) is None:
+        raise InvalidRequestError(
+            f"input {INPUT!r} has datatype {quoted(tensor.datatype)}, expected one of {', '.join(DATATYPES)}"
+        )
+    return datatype
+
+
+def _refuse_shared_memory(kind: str, name: str, parameters: Container[str]) -> None:
+    if "shared_memory_region" in parameters:
+        raise InvalidRequestError(
+            f"{kind} {quoted(name)} is in shared memory, expected contents in the message"
+        )

@@ -1,0 +1,99 @@
+"""Bearer tokens: who may call which methods, from a file that holds no token, only what tells one.
+
+Tokens are long random strings, not passwords: nobody can try enough of them to need a slow hash, so a plain
+SHA-256 is right.
+"""
+
+import hashlib
+import hmac
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from server.errors import ForbiddenError, ServingError, StartError, UnauthenticatedError
+from server.rpc.server import Metadata
+
+# How often a call may cause a look at the file.
+LOOK_SECONDS = 1.0
+SCHEME = "bearer "
+LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})(?:\s+(\w+(?:,\w+)*))?")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    digest: bytes
+    methods: frozenset[str]  # empty: all of them
+
+
+class Tokens:
+    """What a file of lines `NAME SHA256 [METHOD,METHOD]` lets in; empty lines and # comments are left out."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file; raises StartError."""
+        self._path = path
+        self._stamp = self._stamped()
+        self._entries = self._read()
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def refusal(self, metadata: Metadata, method: str) -> ServingError | None:
+        """Return why a call with this metadata may not go on; None where its token is good for `method`."""
+        self._look()
+        header = next((value for key, value in metadata if key == "authorization"), "")
+        if not isinstance(header, str) or not header.lower().startswith(SCHEME):
+            return UnauthenticatedError("the call has no token, expected authorization: Bearer TOKEN")
+        digest = hashlib.sha256(header[len(SCHEME) :].encode()).digest()
+        # All of them, however early one matches: the time says nothing of where it stands.
+        found = [entry for entry in self._entries if hmac.compare_digest(entry.digest, digest)]
+        if not found:
+            return UnauthenticatedError("the call's token is not known")
+        if any(not entry.methods or method in entry.methods for entry in found):
+            return None
+        return ForbiddenError(f"the call's token is not good for {method}")
+
+    def _look(self) -> None:
+        """Read the file again if it has changed; what cannot be used is logged, and the old tokens stay."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        try:
+            stamp = self._stamped()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            self._entries = self._read()
+        except StartError as error:
+            log.error("tokens kept", problem=str(error))  # noqa: TRY400 - the message says it all
+        else:
+            log.info("tokens read", tokens=len(self._entries))
+
+    def _stamped(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None  # reading says why
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _read(self) -> list[_Entry]:
+        try:
+            lines = self._path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise StartError(f"token file {self._path} cannot be read: {reason}") from None
+        entries = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            match = LINE.fullmatch(line.strip())
+            if match is None:  # the line may hold a token: it is not shown
+                raise StartError(
+                    f"token file {self._path}, line {number}: expected NAME SHA256 or NAME SHA256 METHOD,METHOD"
+                )
+            methods = match[3].split(",") if match[3] else ()
+            entries.append(_Entry(bytes.fromhex(match[2]), frozenset(methods)))
+        return entries

@@ -1,0 +1,230 @@
+"""Brings the registry in line with the repository, beside the data plane, which it never blocks.
+
+Whatever may hang (a scan of a mount, a load) runs on a daemon thread of its own and sends its result to the
+reconciler's thread, which owns all state and never waits for anything but the next result.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+
+import structlog
+
+from server.batching.batcher import Batcher
+from server.errors import RefusedError, StartError
+from server.machine import return_memory
+from server.model.model import Model
+from server.observability.metrics import Metrics
+from server.settings import DEFAULT_MODEL, Settings
+from server.versions.loader import Loader, StoppingError
+from server.versions.model_versions import Load, ModelVersions
+from server.versions.policy import Policies
+from server.versions.registry import Registry
+from server.versions.repository import ModelFolder, RepositoryError, scan
+from server.versions.served_model import Serving
+
+# A model whose load hangs delays the start by no more, unless it is the default model.
+MAX_OTHERS_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class Reconciler:
+    """Scans the repository every `repository_poll_seconds` and when woken; loads, verifies and swaps versions.
+
+    `make_batcher` is called on the thread of a load; `call_soon` runs a function on the data plane's thread. `beside`
+    says that other processes serve already, which loads must not slow down.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the reconciler connects
+        self,
+        settings: Settings,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        make_batcher: Callable[[Model], Batcher],
+        call_soon: Callable[[Callable[[], None]], None],
+        beside: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._call_soon = call_soon
+        self._loader = Loader(settings, make_batcher)
+        self._loader.beside = beside
+        self._policies = Policies.parse(settings.version_policy)
+        self._versions: dict[str, ModelVersions] = {}
+        self._problems: dict[str, list[str]] = {}
+        self._reported: set[str] = set()
+        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._woken = threading.Event()
+        self._closed = threading.Event()
+        self._failure = ""
+        self._loading: list[str] = []
+        self._default_settled = threading.Event()
+        self._all_settled = threading.Event()
+
+    def start(self) -> None:
+        """Load what should serve, and follow the repository from then on.
+
+        Raises:
+            StartError: the repository cannot be read, no version of the default model may serve, or `close` was called.
+
+        """
+        for name, work in (("reconciler", self._handle_events), ("repository scan", self._scan)):
+            threading.Thread(target=work, name=name, daemon=True).start()
+        self._default_settled.wait()
+        if not self._failure and not self._all_settled.wait(MAX_OTHERS_SECONDS):
+            log.warning("models still loading", models=self._loading)
+        if self._failure or self._closed.is_set():
+            self.close()
+            raise StartError(self._failure or "the server is stopping")
+        self._loader.beside = True
+
+    def wake(self) -> None:
+        """Scan the repository now, and try again what was refused."""
+        self._events.put(self._forget_refusals)
+        self._woken.set()
+
+    def close(self) -> None:
+        """Follow the repository no more; waits for nothing."""
+        self._closed.set()
+        self._loader.stopping = True
+        for event in (self._woken, self._default_settled, self._all_settled):
+            event.set()
+        self._events.put(lambda: None)
+
+    def _scan(self) -> None:
+        while not self._closed.is_set():
+            try:
+                found = scan(self._settings.model_repository)
+            except RepositoryError as error:
+                self._events.put(partial(self._unreadable, str(error)))
+            except Exception as error:
+                log.exception("scan of the repository failed")
+                self._events.put(partial(self._unreadable, f"scan failed: {type(error).__name__}"))
+            else:
+                self._events.put(partial(self._reconcile, found))
+            self._woken.wait(self._settings.repository_poll_seconds or None)
+            self._woken.clear()
+
+    def _handle_events(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._events.get()()  # no name for it: it would keep a model alive until the next one
+            except Exception:
+                log.exception("reconciling failed")
+                self._fail("the versions of the repository cannot be worked out")
+
+    def _forget_refusals(self) -> None:
+        for versions in self._versions.values():
+            versions.forget_refusals()
+
+    def _unreadable(self, problem: str) -> None:
+        self._problems = {"": [problem]}
+        self._report()
+        self._fail(problem)
+
+    def _reconcile(self, found: dict[str, ModelFolder]) -> None:
+        """Bring every model in line with what is on disk."""
+        self._problems = {}
+        if not self._versions and not self._choose_default(found):
+            return
+        self._registry.announce(found)
+        for name in sorted(found.keys() | self._versions.keys()):
+            folder = found.get(name, ModelFolder())
+            if name not in self._versions:
+                self._versions[name] = ModelVersions(name, self._policies.of(name))
+            if folder.readable:
+                self._versions[name].found = folder
+                self._advance(name)
+            else:  # what serves keeps serving
+                self._problems[name] = [f"model {name!r}: {problem}" for problem in folder.problems]
+        self._report()
+        self._check_start()
+
+    def _choose_default(self, found: dict[str, ModelFolder]) -> bool:
+        only = next(iter(found)) if len(found) == 1 else DEFAULT_MODEL
+        default = self._settings.default_model or only
+        if default in found:
+            self._registry.default_model = default
+            return True
+        self._fail(
+            f"model repository {self._settings.model_repository} has no model {default!r}; available: "
+            f"{', '.join(found)}; the setting default_model names the one for requests that name none"
+        )
+        return False
+
+    def _advance(self, name: str) -> None:
+        """Start the load that a model needs next, and put in force what it has."""
+        versions = self._versions[name]
+        if (load := versions.next_load()) is not None:
+            title = f"load {name}/{load.version}"
+            threading.Thread(target=self._load, args=(name, load), name=title, daemon=True).start()
+        served, unused, problems = versions.settle()
+        self._registry.replace(served)
+        for serving in unused:
+            self._release(serving)
+        self._problems[name] = [f"model {name!r}: {problem}" for problem in problems]
+
+    def _load(self, name: str, load: Load) -> None:
+        versions = self._versions[name]
+        try:
+            outcome = partial(versions.loaded, load, self._loader.load(name, load))
+        except StoppingError:
+            return
+        except RefusedError as error:
+            self._metrics.refused()
+            log.warning("version refused", model=name, version=load.version, reason=str(error))
+            outcome = partial(versions.refused, load, str(error))
+        self._events.put(partial(self._end_load, name, outcome))
+
+    def _end_load(self, name: str, end: Callable[[], None]) -> None:
+        end()
+        self._advance(name)
+        self._report()
+        self._check_start()
+
+    def _release(self, serving: Serving) -> None:
+        """Let a version that gets no new calls finish those that it has."""
+        model = serving.model
+        released = partial(self._released, model.name, model.version, model.sha256)
+        self._call_soon(partial(serving.batcher.close, partial(self._events.put, released)))
+
+    def _released(self, name: str, version: int, sha256: str) -> None:
+        if not self._registry.serves(name, version):
+            self._metrics.forget(name, version)
+        return_memory()
+        log.info("version released", model=name, version=version, sha256=sha256)
+
+    def _report(self) -> None:
+        """Log each problem once, for as long as it lasts."""
+        problems = {problem for each in self._problems.values() for problem in each}
+        for problem in sorted(problems - self._reported):
+            log.warning("repository problem", problem=problem)
+        self._reported = problems
+        self._metrics.problems(len(problems))
+
+    def _check_start(self) -> None:
+        """Wake `start` when the default model, and when every model has loaded what it can."""
+        if self._all_settled.is_set():
+            return
+        default = self._registry.default_model
+        if not self._versions[default].pending:
+            if self._registry.serves(default):
+                self._default_settled.set()
+            else:
+                reasons = "; ".join(each.partition(": ")[2] for each in self._problems.get(default, []))
+                root = self._settings.model_repository
+                self._fail(f"no version of model {default!r} in {root} may serve: {reasons}")
+        self._loading = [name for name, versions in self._versions.items() if versions.pending]
+        if not self._loading:
+            return_memory()
+            self._all_settled.set()
+
+    def _fail(self, reason: str) -> None:
+        """End the start; once it is over, what serves keeps serving."""
+        if not self._default_settled.is_set():
+            self._failure = reason
+            self._default_settled.set()

@@ -1,0 +1,150 @@
+"""The models that the server knows, and which version of each serves."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+import structlog
+
+from protos.digits.v1 import prediction_pb2 as pb
+from server.batching.batcher import Batcher
+from server.errors import NotFoundError, UnavailableError, quoted
+from server.observability.metrics import Metrics
+from server.versions.served_model import ServedModel, Serving, listed
+
+# The golden ratio's fraction: steps of it spread evenly over 0-1, without a period to fall in step with.
+EVEN_STEP = 0.6180339887498949
+
+log = structlog.get_logger()
+
+
+class Registry:
+    """An immutable snapshot of the models, swapped by reference: a call goes on with the version that it found.
+
+    The data plane reads; one thread of the control plane writes. `on_change` is called after every change, on the
+    thread that made it.
+    """
+
+    def __init__(self, default_model: str, metrics: Metrics) -> None:
+        self.default_model = default_model
+        self.on_change: Callable[[], None] = lambda: None
+        self._metrics = metrics
+        self._models: Mapping[str, ServedModel] = {}
+        self._positions: dict[str, float] = {}
+        self._state = "starting"
+
+    def models(self) -> Mapping[str, ServedModel]:
+        """Return the models by name."""
+        return MappingProxyType(self._models)
+
+    def announce(self, names: Iterable[str]) -> None:
+        """Add models that do not serve yet."""
+        self._models = {**{name: ServedModel(name) for name in names}, **self._models}
+        self.on_change()
+
+    def replace(self, served: ServedModel) -> None:
+        """Answer the requests of one model with `served` from now on."""
+        before = self._models.get(served.name)
+        self._models = {**self._models, served.name: served}
+        servings = self._servings()
+        self._metrics.watch([serving.batcher for serving in servings])
+        self._metrics.serving({serving.info for serving in servings})
+        self._metrics.labelled(
+            {
+                (each.name, name, str(label.version)): label.share
+                for each in self._models.values()
+                for name, label in each.labels.items()
+            }
+        )
+        if before is None or (list(before.versions), before.labels) != (list(served.versions), served.labels):
+            labels = {name: label.version for name, label in served.labels.items()}
+            log.info("versions serve", model=served.name, versions=list(served.versions), labels=labels)
+        self.on_change()
+
+    def open(self) -> None:
+        """Answer calls from now on."""
+        self._state = "open"
+        self.on_change()
+
+    def refuse(self) -> None:
+        """Answer UNAVAILABLE to new calls from now on; those in flight go on."""
+        self._state = "stopping"
+        self.on_change()
+
+    def find(self, name: str, version: int = 0, label: str = "") -> Serving:
+        """Return the version for one request; empty or 0 leaves the choice to the server.
+
+        Ask for each request, and do not wait between asking and queueing: a version that was swapped out
+        finishes what is in its queue, and is gone. Only the data plane's thread may ask.
+
+        Raises:
+            UnavailableError: no model is loaded yet, or the server is stopping.
+            NotFoundError: no such model, version or label.
+            InvalidRequestError: both version and label are given.
+
+        """
+        served = self.model(name)
+        if version or label:
+            return served.named(version, label)
+        if not served.trials:
+            return served.settled()
+        # One position a model: calls of other models in between would make shares uneven.
+        position = (self._positions.get(served.name, 0.0) + EVEN_STEP) % 1
+        self._positions[served.name] = position
+        return served.choose(position)
+
+    def model(self, name: str) -> ServedModel:
+        """Return the versions of a model; an empty name is the default model's.
+
+        Raises:
+            UnavailableError: no model is loaded yet, or the server is stopping.
+            NotFoundError: no such model.
+
+        """
+        if self._state != "open":
+            raise UnavailableError(f"the server is {self._state}")
+        served = self._models.get(name or self.default_model)
+        if served is None:
+            available = listed(sorted(self._models))
+            raise NotFoundError(f"no model {quoted(name or self.default_model)}; available: {available}")
+        return served
+
+    def serves(self, name: str, version: int = 0) -> bool:
+        """Tell whether a version of a model, or any, serves."""
+        served = self._models.get(name)
+        return served is not None and any(
+            serving.batcher.alive
+            for number, serving in served.versions.items()
+            if not version or number == version
+        )
+
+    def describe(self) -> list[pb.Model]:
+        """Return every version of every model: those that serve, then the rest."""
+        return [message for served in self._models.values() for message in served.describe()]
+
+    @property
+    def states(self) -> dict[str, bool]:
+        """Whether each model that was ever seen serves, by name."""
+        return {name: self._state != "starting" and self.serves(name) for name in self._models}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a call that names no model gets an answer."""
+        return self._state != "starting" and self.serves(self.default_model)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the batcher of every version that serves runs."""
+        return all(serving.batcher.alive for serving in self._servings())
+
+    @property
+    def batchers(self) -> dict[str, Batcher]:
+        """The batcher of every version that serves, by model/version."""
+        return {f"{each.model.name}/{each.model.version}": each.batcher for each in self._servings()}
+
+    @property
+    def inflight_images(self) -> int:
+        """How many images are accepted and not answered yet."""
+        return sum(serving.batcher.inflight_images for serving in self._servings())
+
+    def _servings(self) -> list[Serving]:
+        return [serving for served in self._models.values() for serving in served.versions.values()]

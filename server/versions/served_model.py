@@ -1,0 +1,160 @@
+"""The versions of one model that serve, and which of them a request gets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from protos.digits.v1 import prediction_pb2 as pb
+from server.batching.batcher import Batcher
+from server.errors import InvalidRequestError, NotFoundError, quoted
+from server.model.model import Model
+from server.versions.repository import Label
+
+# The label that unlabelled requests follow where there is one.
+STABLE = "stable"
+# What other servers' clients say for the newest version.
+OTHERS_LATEST = ("latest", "-1")
+# A status message must fit into gRPC's 8 KB of metadata.
+MAX_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A version that serves, and the queue in front of it."""
+
+    model: Model
+    batcher: Batcher
+
+    @property
+    def info(self) -> tuple[str, ...]:
+        """Model, version, sha256, provider, precision and accuracy, as metrics show them."""
+        model = self.model
+        accuracy = f"{model.graph.test_accuracy:.4f}"
+        return model.name, str(model.version), model.sha256, model.provider, model.precision, accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The versions that answer one model's requests; replaced as a whole when anything changes."""
+
+    name: str
+    versions: dict[int, Serving] = field(default_factory=dict)  # newest first
+    labels: dict[str, Label] = field(default_factory=dict)  # each points into `versions`
+    default: Serving | None = None  # None: no version serves
+    # Where a request at a position of 0-1 goes: below the first bound to its version, and so on.
+    trials: tuple[tuple[float, Serving], ...] = ()
+    others: tuple[pb.Model, ...] = ()  # the versions that do not serve
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        versions: Mapping[int, Serving],
+        labels: Mapping[str, Label],
+        others: tuple[pb.Model, ...] = (),
+    ) -> "ServedModel":
+        """Work out the default version, `stable` or else the newest that is not on trial, and the shares."""
+        newest_first = dict(sorted(versions.items(), reverse=True))
+        on_trial = {label.version for label in labels.values() if label.share is not None}
+        candidates = [
+            *(label.version for label_name, label in labels.items() if label_name == STABLE),
+            *(version for version in newest_first if version not in on_trial),
+            *newest_first,
+        ]
+        bound, trials = 0.0, []
+        for label in labels.values():
+            if label.share:
+                bound += label.share
+                trials.append((bound, newest_first[label.version]))
+        default = newest_first[candidates[0]] if candidates else None
+        return cls(name, newest_first, dict(labels), default, tuple(trials), others)
+
+    def choose(self, position: float) -> Serving:
+        """Return the version for a request that names neither version nor label; `position` is 0-1.
+
+        Raises:
+            NotFoundError: no version serves.
+
+        """
+        for bound, serving in self.trials:
+            if position < bound:
+                return serving
+        return self.settled()
+
+    def settled(self) -> Serving:
+        """Return the version for the requests that no version on trial gets.
+
+        Raises:
+            NotFoundError: no version serves.
+
+        """
+        if self.default is None:
+            reasons = [
+                f"version {each.version}: {each.reason}" for each in self.others[:MAX_LISTED] if each.reason
+            ]
+            raise NotFoundError("; ".join([f"no version of model {quoted(self.name)} serves", *reasons]))
+        return self.default
+
+    def named(self, version: int, label: str) -> Serving:
+        """Return the version of that number, or with that label.
+
+        Raises:
+            NotFoundError: it does not serve.
+            InvalidRequestError: both are given.
+
+        """
+        if version and label:
+            raise InvalidRequestError(
+                f"version {version} and label {quoted(label)} are both set, expected one of them"
+            )
+        if label:
+            if label not in self.labels:
+                hint = "; without a version, the server chooses" if label in OTHERS_LATEST else ""
+                raise NotFoundError(
+                    f"model {quoted(self.name)} has no label {quoted(label)}; "
+                    f"available: {listed(sorted(self.labels))}{hint}"
+                )
+            return self.versions[self.labels[label].version]
+        if version not in self.versions:
+            raise NotFoundError(
+                f"version {version} of model {quoted(self.name)} does not serve; available: {listed(self.versions)}"
+            )
+        return self.versions[version]
+
+    def describe(self) -> list[pb.Model]:
+        """Return the wire's description of every version on disk: those that serve, then the rest."""
+        return [*map(self.describe_one, self.versions.values()), *self.others]
+
+    def describe_one(self, serving: Serving) -> pb.Model:
+        """Return the wire's description of one version that serves."""
+        model, manifest = serving.model, serving.model.manifest
+        return pb.Model(
+            name=model.name,
+            version=model.version,
+            state=pb.Model.STATE_SERVING,
+            sha256=model.sha256,
+            accuracy=model.graph.test_accuracy,
+            provider=model.provider,
+            precision=model.precision,
+            recipe=manifest.recipe,
+            created=manifest.created,
+            labels=self.labels_of(serving),
+            share=self._share(serving),
+        )
+
+    def labels_of(self, serving: Serving) -> list[str]:
+        """Return the labels that point at a version."""
+        return sorted(name for name, label in self.labels.items() if self.versions[label.version] is serving)
+
+    def _share(self, serving: Serving) -> float:
+        share, lower = 0.0, 0.0
+        for bound, trial in self.trials:
+            share += (bound - lower) * (trial is serving)
+            lower = bound
+        return share + (1 - lower) * (self.default is serving)
+
+
+def listed(available: Iterable[object]) -> str:
+    """Return names or versions for a message, the first MAX_LISTED of them."""
+    shown = [str(each) for each in islice(available, MAX_LISTED + 1)]
+    return ", ".join(shown[:MAX_LISTED] + ["..."] * (len(shown) > MAX_LISTED)) or "none"

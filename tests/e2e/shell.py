@@ -1,0 +1,86 @@
+"""A person's shell: a copy of the repository, an environment of its own, and programs that go on running."""
+
+import os
+import queue
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COMMAND_SECONDS = 400
+READY_SECONDS = 60
+
+
+class Shell:
+    """Run commands in `folder` with the programs of `venv`; close it to stop what goes on running."""
+
+    def __init__(self, folder: Path, venv: Path) -> None:
+        self._folder = folder
+        own = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+        self._environment = own | {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(venv)}
+        self._running: dict[str, _Background] = {}
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command to its end; return its exit code and all that it printed."""
+        done = subprocess.run(
+            ["bash", "-c", command],  # noqa: S607 - a person's shell
+            cwd=self._folder,
+            env=self._environment,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+        return done.returncode, done.stdout
+
+    def start(self, command: str, ready: str) -> str:
+        """Start a program and return what it prints up to a line that matches `ready`.
+
+        A running program of the same name is stopped first: both would use the same port.
+        """
+        name = command.split(maxsplit=1)[0]
+        if name in self._running:
+            self._running.pop(name).stop()
+        self._running[name] = _Background(command, self._folder, self._environment)
+        return self._running[name].until(ready)
+
+    def close(self) -> None:
+        """Stop everything."""
+        for background in self._running.values():
+            background.stop()
+
+
+class _Background:
+    def __init__(self, command: str, folder: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],  # noqa: S607 - a person's shell
+            cwd=folder,
+            env=environment | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def until(self, pattern: str) -> str:
+        printed = ""
+        while (line := self._lines.get(timeout=READY_SECONDS)) is not None:
+            printed += line
+            if re.search(pattern, line):
+                return printed
+        raise AssertionError(f"it ended without {pattern!r}:\n{printed}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(READY_SECONDS)

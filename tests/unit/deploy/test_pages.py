@@ -1,0 +1,36 @@
+"""README, docs and CONTRIBUTING name what is there."""
+
+import re
+
+import pytest
+
+from tests.unit.deploy.manifests import ROOT
+
+FOLDERS = ("", "docs", "docs/adr", "deploy", "tests/bench")
+PAGES = {str(path.relative_to(ROOT)): path for folder in FOLDERS for path in (ROOT / folder).glob("*.md")}
+MAKEFILE = (ROOT / "Makefile").read_text()
+# `make` and a word, where the page shows it as code.
+MADE = re.compile(r"`make ([a-z-]+)|^(?:\$ )?make ([a-z-]+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[name].read_text()):
+        assert (PAGES[name].parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_make_has_the_targets_that_pages_name(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert {one or other for one, other in MADE.findall(PAGES[name].read_text())} <= targets
+
+
+def test_contributing_sends_people_to_paths_that_exist() -> None:
+    paths = re.findall(
+        r"(?:server|trainer|clients|tests|deploy|docs)/[\w./*]+", PAGES["CONTRIBUTING.md"].read_text()
+    )
+    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_make_help_fits_on_a_screen() -> None:
+    assert len(re.findall(r"^[a-z-]+:.*## ", MAKEFILE, re.MULTILINE)) <= 18

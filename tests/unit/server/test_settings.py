@@ -1,0 +1,44 @@
+"""Settings, alone and together."""
+
+from dataclasses import fields
+
+import pytest
+
+from server.errors import StartError
+from server.settings import Settings
+
+
+def test_there_are_few() -> None:
+    assert len(fields(Settings)) <= 31
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            Settings(max_request_images=1_000_000),
+            "max_request_images 1000000 is more than max_queue_images 16384",
+        ),
+        (Settings(max_inflight_bytes=1000), "a call of max_request_images 4096 has 3211264 bytes"),
+        (Settings(grpc_port=9090), "grpc_port and metrics_port are both 9090"),
+        (Settings(health_port=8500), "grpc_port and health_port are both 8500"),
+        (Settings(host="unix:/run/digits", health_port=9090), "health_port and metrics_port are both 9090"),
+        (Settings(host="unix:/run/digits", workers=2), "cannot be shared by workers"),
+    ],
+)
+def test_contradictions_are_named(settings: Settings, words: str) -> None:
+    with pytest.raises(StartError, match=words):
+        settings.check()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(grpc_port=0, metrics_port=0, health_port=0),
+        Settings(grpc_port=9090, metrics_host="127.0.0.2"),
+        Settings(max_request_images=100_000, max_queue_images=100_000, max_inflight_bytes=10**9),
+    ],
+)
+def test_what_goes_together_starts(settings: Settings) -> None:
+    settings.check()

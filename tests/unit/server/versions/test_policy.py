@@ -1,0 +1,43 @@
+"""Version policies, as they are written and what they choose."""
+
+import pytest
+
+from server.errors import StartError
+from server.versions.policy import Policies
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("latest:1", [9]),
+        ("latest:2", [9, 5]),
+        ("latest:10", [9, 5, 3]),
+        ("all", [9, 5, 3]),
+        ("specific:3,5,7", [5, 3]),
+    ],
+)
+def test_policy_chooses_among_the_versions(text: str, chosen: list[int]) -> None:
+    policy = Policies.parse([text]).of("digits")
+    assert policy.choose([9, 5, 3]) == chosen
+    assert str(policy) == text
+
+
+def test_model_may_have_its_own_policy() -> None:
+    policies = Policies.parse(["latest:2", "letters=all"])
+    assert [str(policies.of(model)) for model in ("digits", "letters")] == ["latest:2", "all"]
+    assert str(Policies.parse(["letters=all"]).of("digits")) == "latest:1"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "latest", "latest:0", "latest:x", "some", "specific:", "specific:1,,2", "=all"]
+)
+def test_anything_else_is_refused_by_name(text: str) -> None:
+    with pytest.raises(
+        StartError, match=f"'{text}' is no version policy, expected latest:N, all or specific:V,V"
+    ):
+        Policies.parse([text])
+
+
+def test_second_policy_of_a_model_is_refused() -> None:
+    with pytest.raises(StartError, match="'digits=latest:2' is the second version policy of digits"):
+        Policies.parse(["digits=all", "digits=latest:2"])
