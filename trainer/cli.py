@@ -27,10 +27,17 @@ _COMMANDS = {
     "rollback": ("publish", "Make a label point where it pointed before."),
 }
 
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  # 50 ms that only --version needs
+
+    return version("digit-serving")
+
+
 app = App(
     name="digit-trainer",
     help="Train a network on labelled images of digits and publish it into a model repository.",
-    version_flags=[],
+    version=_version,
 )
 for name, (module, summary) in _COMMANDS.items():
     app.command(f"trainer.commands.{module}:{name}", name=name, help=summary)
@@ -45,6 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(" ".join(str(error).split()), _USAGE)
     except TrainerError as error:
         return _complain(str(error), error.exit_code)
+    except ImportError as error:
+        # Cyclopts wraps the error of a command's module in its own.
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("trainer"):
+            raise
+        return _complain(f"{missing.name} is not installed; pip install '.[trainer]' brings it", _FAILED)
     except BrokenPipeError:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
