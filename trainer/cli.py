@@ -46,18 +46,12 @@ for name, (module, summary) in _COMMANDS.items():
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 1 bad data, 2 usage, 3 a gate refused."""
     try:
-        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        code = _call(argv)
         sys.stdout.flush()
     except CycloptsError as error:
         return _complain(" ".join(str(error).split()), _USAGE)
     except TrainerError as error:
         return _complain(str(error), error.exit_code)
-    except ImportError as error:
-        # Cyclopts wraps the error of a command's module in its own.
-        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
-        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("trainer"):
-            raise
-        return _complain(f"{missing.name} is not installed; pip install '.[trainer]' brings it", _FAILED)
     except BrokenPipeError:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,6 +61,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return int(code or 0)
+
+
+def _call(argv: list[str] | None) -> int | None:
+    """Run a command. Raises TrainerError naming the extra when a module of it is not installed."""
+    try:
+        code: int | None = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except ImportError as error:
+        # Cyclopts wraps the error of a command's module in its own.
+        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("trainer"):
+            raise
+        raise TrainerError(f"{missing.name} is not installed; pip install '.[trainer]' brings it") from error
+    return code
 
 
 def _complain(message: str, code: int) -> int:

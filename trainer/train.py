@@ -15,7 +15,7 @@ from trainer.progress import Progress, Stage
 from trainer.recipe import Recipe
 from trainer.report.page import STAGES, write_report
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
-from trainer.repository.publish import publish, published_version
+from trainer.repository.publish import publish, published_version, stable_version
 from trainer.run import Checkpoint, Run, fingerprint_of
 
 _STAGES = ("fold", "export", "verify parity", *STAGES)
@@ -130,6 +130,7 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
     table = manifest_table(
         run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy
     )
-    write_report(run, table, dataset, stage=stage)
+    stable = stable_version(job.repository, recipe.name) if job.repository is not None else None
+    write_report(run, table, dataset, stable, stage)
     run.write_manifest(table)
     return parity

@@ -80,6 +80,13 @@ def published_version(run: Run, repository: Path, model: str | None = None) -> P
     return None
 
 
+def stable_version(repository: Path, model: str) -> Path | None:
+    """Return the version folder labelled stable, None where there is none or it came without a report."""
+    folder = repository / model
+    version = folder / str(labels(folder).get(_STABLE))
+    return version if (version / "report" / "metrics.json").is_file() else None
+
+
 def check_destination(repository: Path, model: str) -> Path:
     """Return the folder of a model. Raises UsageError when nothing can be published under it."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", model):

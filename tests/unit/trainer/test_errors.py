@@ -3,9 +3,9 @@ import resource
 from pathlib import Path
 
 import pytest
-from trainer.checkpoint import write_durably
 
 from trainer.errors import writing
+from trainer.run import write_durably
 
 
 def test_full_disk_is_named() -> None:
