@@ -90,12 +90,14 @@ build/uv/.ready:
 packages:  ## Install the Debian packages that tests and benchmarks use (as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  buildah catatonit chromium chromium-driver debootstrap nghttp2-client podman runc >/dev/null
+	  buildah catatonit chromium chromium-driver debootstrap libb64-0d nghttp2-client podman runc >/dev/null
 	# Only its programs: the package starts a Prometheus of its own, on the port of our metrics.
 	command -v promtool >/dev/null || { mkdir -p build/prometheus && cd build/prometheus && \
 	  apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | \
 	  tar --extract --directory /usr/local/bin --strip-components 3 ./usr/bin; }
 	command -v kubectl >/dev/null || deploy/install-kubectl /usr/local/bin/kubectl
+	command -v perf_analyzer >/dev/null || { deploy/install-perf-analyzer /usr/local/lib/perf_analyzer && \
+	  ln -sf ../lib/perf_analyzer/perf_analyzer /usr/local/bin; }
 
 .PHONY: clean
 clean:  ## Remove everything that the other targets made

@@ -88,7 +88,7 @@ class Connection:
 
     @property
     def metadata(self) -> Metadata:
-        """What every call carries beside its message."""
+        """Metadata, deadline and compression of every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def open(self) -> grpc.Channel:

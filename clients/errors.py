@@ -1,4 +1,4 @@
-"""What can go wrong: the input is not images, or the server did not answer."""
+"""Errors: the input is not images, or the server did not answer."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,7 @@
 """Anything that a person calls an image -> uint8 (n, 784), 0 is background and 255 is full ink."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -8,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clients.data.values import PIXELS, SIDE, Rows, images_from
 from clients.errors import InputError
-from clients.pictures.decode import grey, read_bytes, read_file
-from clients.pictures.normalize import FoundDigit, find_digit
-from clients.pictures.segmentation import find_row
+from clients.pictures.decode import grey, load_file, read_bytes
+from clients.pictures.normalize import FoundDigit
+from clients.pictures.segmentation import find_main, find_row
 
-SIDE = 28
-PIXELS = SIDE * SIDE
+SURE = 0.8
+"""Confidence below this is shown as doubt."""
+
+# Share of ink among the pixels of an image: MNIST's test images have 3 to 36 %.
+_LEAST_INK, _MOST_INK = 0.02, 0.40
+_DRAWN = 64  # of 255
 
 ImageLike: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 """A path, the bytes of a picture file, a PIL image, or an array of one or more 28x28 images."""
@@ -28,7 +34,8 @@ def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
     Pictures (files, bytes, PIL images, colour arrays of any size) hold one digit each; it is
     found and made like MNIST, or with `raw` the whole picture is only scaled to 28x28. Other arrays
     are taken as they are, (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1:
-    integers 0-255, floats 0-1 (or 0-255 where one exceeds 1), booleans ink or not.
+    integers 0-255, floats 0-1 (or 0-255 where one exceeds 1), booleans ink or not. Integers that are all 0 and 1
+    are scaled to 0-255 with a warning.
     Raises InputError.
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
@@ -53,7 +60,22 @@ def find_digits(picture: ImageLike) -> list[FoundDigit]:
 
 def explain(picture: ImageLike) -> FoundDigit:
     """Find the one digit in a picture, as `pixels` does, and say what was done to it."""
-    return find_digit(*_grey(picture, ""))
+    return find_main(*_grey(picture, ""))[0]
+
+
+def doubt(image: NDArray[np.uint8], probabilities: Sequence[float]) -> str:
+    """Name the doubt about an answer to one image, uint8 (784,); empty if there is none.
+
+    An image with almost no ink, or ink almost everywhere, is not a digit, however sure the answer. Below a
+    confidence of 80 % the two likeliest digits are named.
+    """
+    ink = float((image > _DRAWN).mean())
+    if not _LEAST_INK <= ink <= _MOST_INK:
+        return "not a digit"
+    one, two = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[:2]
+    if probabilities[one] >= SURE:
+        return ""
+    return f"not sure: {one} ({100 * probabilities[one]:.0f} %) or {two} ({100 * probabilities[two]:.0f} %)"
 
 
 def _pixels(image: ImageLike, name: str, *, raw: bool) -> NDArray[np.uint8]:
@@ -63,7 +85,7 @@ def _pixels(image: ImageLike, name: str, *, raw: bool) -> NDArray[np.uint8]:
     if raw:
         small = Image.fromarray(shades).resize((SIDE, SIDE), Image.Resampling.BOX)
         return np.asarray(small).reshape(1, PIXELS)
-    return find_digit(shades, name).image.reshape(1, PIXELS)
+    return find_main(shades, name)[0].image.reshape(1, PIXELS)
 
 
 def _grey(image: ImageLike, name: str) -> tuple[NDArray[np.uint8], str]:
@@ -80,7 +102,7 @@ def _grey(image: ImageLike, name: str) -> tuple[NDArray[np.uint8], str]:
         case bytes():
             return read_bytes(image, name or "bytes"), name or "bytes"
         case str() | Path():
-            return read_file(Path(image)), str(image)
+            return read_bytes(load_file(Path(image)), str(image)), str(image)
         case _:
             raise InputError(
                 f"{name} is a {type(image).__name__}, expected a path, bytes, a PIL image or an array"
@@ -98,19 +120,7 @@ def from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
             f"{name} has shape {array.shape}, expected ({PIXELS},), ({SIDE}, {SIDE}), (n, {PIXELS}) "
             f"or (n, {SIDE}, {SIDE}) with n of 1 or more"
         )
-    return _bytes_of(array, name).reshape(-1, PIXELS)
-
-
-def _bytes_of(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return np.where(array, np.uint8(255), np.uint8(0))
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{name} has dtype {array.dtype}, expected integers, floats or booleans")
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 255):  # noqa: PLR2004 - the largest uint8; written so that NaN fails
-        raise InputError(f"{name} has values from {low} to {high}, expected 0 to 255")
-    if array.dtype.kind == "f" and high <= 1:
-        array = array * 255
-    return np.asarray(np.rint(array), np.uint8)
+    images, notes = images_from(Rows(array.reshape(-1, PIXELS), name))
+    if notes and array.dtype.kind in "iu":  # floats 0-1 need no word
+        warnings.warn(notes[0], stacklevel=4)
+    return images

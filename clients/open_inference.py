@@ -4,8 +4,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.values import PIXELS
 from clients.errors import InputError, ServerError
-from clients.images import PIXELS
 from clients.wire import DIGITS, DIGITS_WIRE, Prediction, Question, Timing, Wire
 from protos import inference_pb2
 

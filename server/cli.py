@@ -6,9 +6,15 @@ import sys
 from contextlib import suppress
 from importlib.metadata import version
 
-import structlog
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
+
+try:
+    import structlog
+except ModuleNotFoundError:
+    sys.exit(
+        "digit-server: structlog is not installed: pip install '.[server]' brings all that the server needs"
+    )
 
 from server.process.signals import block
 from server.settings import Settings

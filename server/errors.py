@@ -1,4 +1,4 @@
-"""What can go wrong, each with the gRPC status that the caller sees.
+"""Errors, each with the gRPC status that the caller sees.
 
 Messages name the offending item, what it is and what was expected; they are sent to the caller as they
 are. Any other exception is a defect of ours: it is logged, and the caller learns only that it happened.

@@ -88,7 +88,7 @@ class Settings:
     there are several and none is called digits."""
 
     provider: Provider = "auto"
-    """What runs the model; auto is the best that the installed ONNX Runtime has. Set it so that a missing GPU is an error
+    """Execution provider of the model; auto is the best that the installed ONNX Runtime has. Set it so that a missing GPU is an error
     rather than slow."""
 
     provider_options: dict[str, str] = field(default_factory=dict)

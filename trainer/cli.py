@@ -29,7 +29,7 @@ _COMMANDS = {
 
 
 def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415  # 50 ms that only --version needs
+    from importlib.metadata import version  # noqa: PLC0415 - only --version needs it
 
     return version("digit-serving")
 
@@ -37,21 +37,29 @@ def _version() -> str:
 app = App(
     name="digit-trainer",
     help="Train a network on labelled images of digits and publish it into a model repository.",
+    help_epilogue="""Examples:
+  digit-trainer train --data sample --repository repository
+  digit-trainer evaluate repository/digits/1/model.onnx sample""",
     version=_version,
+    help_format="plaintext",
 )
 for name, (module, summary) in _COMMANDS.items():
     app.command(f"trainer.commands.{module}:{name}", name=name, help=summary)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one line for each way to end
     """Run the command line; return the exit code: 0 done, 1 bad data, 2 usage, 3 a gate refused."""
     try:
-        code = _call(argv)
+        code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
         return _complain(" ".join(str(error).split()), _USAGE)
     except TrainerError as error:
         return _complain(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"trainer", "clients"}:
+            raise  # a defect of ours
+        return _complain(f"{error.name} is not installed: pip install '.[trainer]' brings it", _FAILED)
     except BrokenPipeError:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,19 +69,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return int(code or 0)
-
-
-def _call(argv: list[str] | None) -> int | None:
-    """Run a command. Raises TrainerError naming the extra when a module of it is not installed."""
-    try:
-        code: int | None = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
-    except ImportError as error:
-        # Cyclopts wraps the error of a command's module in its own.
-        missing = error if isinstance(error, ModuleNotFoundError) else error.__cause__
-        if not isinstance(missing, ModuleNotFoundError) or str(missing.name).startswith("trainer"):
-            raise
-        raise TrainerError(f"{missing.name} is not installed; pip install '.[trainer]' brings it") from error
-    return code
 
 
 def _complain(message: str, code: int) -> int:

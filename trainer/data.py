@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data import ImageData, Parts, read, read_labels, read_pair, read_parts
+from clients.data import ImageData, Parts, read, read_pair, read_parts
 from clients.errors import InputError
 from trainer.errors import TrainerError
 
@@ -139,12 +139,6 @@ def read_images(path: Path) -> NDArray[np.uint8]:
     """Return the images [n, 784] in a file, labelled or not. Raises TrainerError."""
     with _reading():
         return read(path).images
-
-
-def read_digits(path: Path) -> NDArray[np.int64]:
-    """Return the digits [n] in a file. Raises TrainerError."""
-    with _reading():
-        return read_labels(path)
 
 
 def load_sample() -> Dataset:

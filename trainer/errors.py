@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the trainer, with the exit code it ends a command with."""
+"""Errors of the input or the environment, with the exit code of the command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -18,7 +18,7 @@ Config = dict[str, Any]
 
 
 class SmallData(Struct, frozen=True, forbid_unknown_fields=True):
-    """What changes when there are fewer training images than `below_images`."""
+    """Changes when there are fewer training images than `below_images`."""
 
     below_images: Count
     epochs: Count

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training images came to.
+    """Results of one pass over the training images.
 
     Loss and accuracy are means over the batches as they were learned from, varied images and all; the
     validation figures are those of the averaged network, afterwards.

@@ -23,7 +23,7 @@ _STAGES = ("fold", "export", "verify parity", *STAGES)
 
 @dataclass(frozen=True)
 class Job:
-    """What to train, on what, and where the result goes."""
+    """Recipe, data and destination of a training."""
 
     recipe: Recipe
     data: str
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job; `parity` is None when the run was finished before."""
+    """The result of a job; `parity` is None when the run was finished before."""
 
     accuracy: float
     test_images: int

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
 from clients.commands.output import print_rows, watched
-from clients.data import ImageData, read, read_pair, read_parts
+from clients.data import ImageData, read, read_pair, read_test
 from clients.errors import InputError
 
 _DIGITS = 10
@@ -115,8 +115,7 @@ def _read(data: Path, labels: Path | None, count: int | None) -> ImageData:
         return read_pair(data, labels, count=count)
     if not data.is_dir():
         return read(data, count=count)
-    parts = read_parts(data)
-    found = parts.test or parts.train
+    found = read_test(data)
     return replace(found, images=found.images[:count], digits=found.digits[:count])  # type: ignore[index]  # labelled
 
 

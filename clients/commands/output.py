@@ -1,4 +1,4 @@
-"""What commands print: tables for people and programs, progress bars, 28x28 images."""
+"""Output of commands: tables for people and programs, progress bars, 28x28 images."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence

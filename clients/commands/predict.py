@@ -14,16 +14,16 @@ from cyclopts import CycloptsError, Parameter, validators
 from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
 from clients.commands.output import beside, draw, watched
 from clients.commands.sources import STDIN, Item, Reading, answered, expand, read_all
+from clients.images import doubt
 from clients.wire import Prediction
 
 _BAR = 24  # characters for a probability of 1
-SURE = 0.8  # confidence below this is shown as doubt
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """What to read and how to print the answers."""
+    """Files to read and how to print the answers."""
 
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
@@ -31,6 +31,8 @@ class PredictOptions:
     """Read every digit in each picture, as a number."""
     raw: bool = False
     """Do not look for the digit: scale each whole picture to 28x28, white on black."""
+    page: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """Read this page of TIFF and GIF files, 1 is the first."""
     output: Annotated[Output, OUTPUT] = "table"
     """Format of the answers; json is one object a line."""
     show: bool = False
@@ -57,10 +59,11 @@ def predict(
     if not files:
         raise CycloptsError(msg="no files given, expected pictures or files of images")
     names = expand(files)
-    reading = Reading(raw=options.raw, several=options.several, count=options.count)
+    reading = Reading(raw=options.raw, several=options.several, count=options.count, page=options.page)
     problems: list[str] = []
+    notes: list[str] = []
     printer = _Printer(sys.stdout, options, max(map(len, names)))
-    items = read_all(names, reading, problems, printer.notes)
+    items = read_all(names, reading, problems, notes)
     try:
         first = list(islice(items, 1))  # a file that cannot be read needs no server
         if first:
@@ -69,27 +72,17 @@ def predict(
                 answers = answered(client, islice(chain(first, items), options.count), asked)
                 printer.print(watched(answers, options.count, printing=True))
     finally:
-        for note in chain(printer.notes, problems):
+        for note in chain(notes, problems):
             sys.stderr.write(f"digit-client: {note}\n")
     return 1 if problems else 0
 
 
-def doubt(prediction: Prediction) -> str:
-    """Name the two likeliest digits of an answer that is not sure; empty if it is."""
-    shares = prediction.probabilities
-    if not shares or prediction.confidence >= SURE:
-        return ""
-    one, two = sorted(range(len(shares)), key=shares.__getitem__, reverse=True)[:2]
-    return f"not sure: {one} ({shares[one]:.0%}) or {two} ({shares[two]:.0%})".replace("%", " %")
-
-
 class _Printer:
-    """Print answers one by one as they come; `notes` are for the end."""
+    """Print answers one by one as they come."""
 
     def __init__(self, out: TextIO, options: PredictOptions, width: int) -> None:
         self._out, self._options, self._width = out, options, max(4, width)
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
-        self.notes: list[str] = []
 
     def print(self, answers: Iterator[tuple[Item, Prediction]]) -> None:
         """Print all of them in the chosen format."""
@@ -97,45 +90,40 @@ class _Printer:
             for item, answer in answers:
                 record = json.dumps(self._record(item, answer), ensure_ascii=False)
                 self._out.write(record + "\n")
-                self._note(item)
         elif self._options.output == "tsv":
             self._out.write("file\tdigit\tconfidence\tmodel\n")
             for item, answer in answers:
                 cells = (item.name, str(answer.digit), f"{answer.confidence:.4f}", _model(answer))
                 self._out.write("\t".join(cells) + "\n")
-                self._note(item)
         elif self._options.show or self._options.explain:
             for item, answer in answers:
                 self._out.write("\n".join(self._drawn(item, answer)) + "\n\n")
-                self._note(item)
         elif self._options.several:
             for file, digits in groupby(answers, key=lambda pair: pair[0].file):
-                self._out.write(self._number(file, [answer for _, answer in digits]))
+                self._out.write(self._number(file, list(digits)))
         else:
             self._out.write(f"{'file':<{self._width}}  digit  confidence  model\n")
             for item, answer in answers:
                 line = f"{item.name:<{self._width}}  {answer.digit:>5}  {answer.confidence:>10.4f}  {_model(answer)}"
-                self._out.write(f"{line}  {doubt(answer)}".rstrip() + "\n")
-                self._note(item)
+                self._out.write(f"{line}  {_doubt(item, answer)}".rstrip() + "\n")
         self._out.flush()
 
-    def _note(self, item: Item) -> None:
-        if item.found > 1:
-            self.notes.append(
-                f"{item.file}: {item.found} digits found, answered is the largest; --several reads all of them"
-            )
-
-    def _number(self, file: str, digits: list[Prediction]) -> str:
-        number = "".join(str(answer.digit) for answer in digits)
-        least = min(digits, key=lambda answer: answer.confidence)
-        place = f", digit {digits.index(least) + 1} {doubt(least)}" if doubt(least) else ""
+    def _number(self, file: str, digits: list[tuple[Item, Prediction]]) -> str:
+        number = "".join(str(answer.digit) for _, answer in digits)
+        item, least = min(digits, key=lambda pair: pair[1].confidence)
+        words = _doubt(item, least)
+        place = f", digit {(item.index or 0) + 1} {words}" if words else ""
         return f"{file:<{self._width}}  {number:<5}  (lowest {least.confidence:.4f}{place})\n"
 
     def _drawn(self, item: Item, answer: Prediction) -> list[str]:
         picture = draw(item.image, colour=self._colour)
         if not self._options.explain:
             lines = [item.name, "", f"digit       {answer.digit}"]
-            lines += [f"confidence  {answer.confidence:.1%}", f"model       {_model(answer)}", doubt(answer)]
+            lines += [
+                f"confidence  {answer.confidence:.1%}",
+                f"model       {_model(answer)}",
+                _doubt(item, answer),
+            ]
             return beside(picture, lines)
         lines = [f"{item.name}  ({_model(answer)})", ""]
         lines += [
@@ -166,3 +154,7 @@ class _Printer:
 
 def _model(answer: Prediction) -> str:
     return f"{answer.model}/{answer.version}"
+
+
+def _doubt(item: Item, answer: Prediction) -> str:
+    return doubt(item.image, answer.probabilities) if answer.probabilities else ""

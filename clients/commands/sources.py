@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from clients.client import Client
 from clients.data import is_data_file, read
 from clients.errors import InputError
-from clients.images import explain, find_digits, pixels
-from clients.pictures.decode import MAX_FILE_BYTES
+from clients.images import pixels
+from clients.pictures.decode import MAX_FILE_BYTES, count_pages, load_file, read_bytes
+from clients.pictures.segmentation import find_main, find_row
 from clients.wire import Options, Prediction
 
 STDIN = "-"
@@ -25,8 +27,7 @@ class Item:
     """One image, uint8 (784,), and its origin.
 
     `index` is its place in a file of many; `box` its place in a picture of several digits
-    (left, top, right, bottom); `steps` say how it was made like MNIST; `found` is the number of digits in the
-    picture.
+    (left, top, right, bottom); `steps` say how it was made like MNIST.
     """
 
     file: str
@@ -34,7 +35,6 @@ class Item:
     index: int | None = None
     box: tuple[int, int, int, int] | None = None
     steps: tuple[str, ...] = ()
-    found: int = 1
 
     @property
     def name(self) -> str:
@@ -44,11 +44,15 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How to read: pictures `raw` only scaled, or with `several` digits each; `count` images of a file of many."""
+    """How to read: pictures `raw` only scaled, or with `several` digits each; `count` images of a file of many.
+
+    `page` is the picture of a TIFF or GIF file; None is the first, with a note if there are more.
+    """
 
     raw: bool = False
     several: bool = False
     count: int | None = None
+    page: int | None = None
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -72,7 +76,7 @@ def expand(files: Sequence[str]) -> list[str]:
 
 
 def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
-    """Read pictures and files of many images; each unreadable one adds a line to `problems`."""
+    """Read pictures and files of many images; unreadable ones add lines to `problems`, doubtful ones to `notes`."""
     for file in files:
         try:
             if file != STDIN and is_data_file(Path(file)):
@@ -80,7 +84,7 @@ def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes:
                 notes.extend(data.notes)
                 yield from (Item(file, image, index) for index, image in enumerate(data.images))
             else:
-                yield from _read_picture(file, reading)
+                yield from _read_picture(file, reading, notes)
         except InputError as error:
             problems.append(str(error))
 
@@ -98,14 +102,21 @@ def answered(client: Client, items: Iterable[Item], options: Options) -> Iterato
         yield asked.popleft(), prediction
 
 
-def _read_picture(file: str, reading: Reading) -> Iterator[Item]:
-    picture = sys.stdin.buffer.read(MAX_FILE_BYTES) if file == STDIN else Path(file)
+def _read_picture(file: str, reading: Reading, notes: list[str]) -> Iterator[Item]:
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES) if file == STDIN else load_file(Path(file))
+    grey = read_bytes(data, file, page=reading.page or 1)
+    if reading.page is None and (pages := count_pages(data)) > 1:
+        notes.append(f"{file}: {pages} pages, answered is the first; --page reads another")
     if reading.raw:
-        yield Item(file, pixels(picture, raw=True)[0], steps=("scaled to 28x28 as a whole",))
+        image = pixels(Image.fromarray(grey), raw=True)[0]
+        yield Item(file, image, steps=("scaled to 28x28 as a whole",))
     elif reading.several:
-        for index, digit in enumerate(find_digits(picture)):
+        for index, digit in enumerate(find_row(grey, file)):
             yield Item(file, digit.image.reshape(-1), index, digit.box, digit.steps)
     else:
-        digit = explain(picture)
-        found = len(find_digits(picture)) if digit.image.shape != digit.box[2:] else 1
-        yield Item(file, digit.image.reshape(-1), steps=digit.steps, found=found)
+        digit, found = find_main(grey, file)
+        if found > 1:
+            notes.append(
+                f"{file}: {found} digits found, answered is the largest; --several reads all of them"
+            )
+        yield Item(file, digit.image.reshape(-1), steps=digit.steps)

@@ -1,6 +1,7 @@
 """The training and the test part of a folder or a file: which file is which by its name."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,21 @@ def read_parts(path: Path) -> Parts:
     Raises InputError if there is no data set, or more than one.
     """
     if path.is_dir():
-        return _read_folder(path)
+        found = _read_folder(path, ("train", "test"))
+        return Parts(found["train"], found["test"])
     with opened(path) as (form, file):
         both = form == "zip" and all(find_key(file, str(path), "images", part) for part in _PARTS)
     if both:
         return Parts(_labelled(path, "train"), _labelled(path, "test"))
     return Parts(_labelled(path, None), None)
+
+
+def read_test(path: Path) -> ImageData:
+    """Read the test part of a data set, or all of one labelled file; a folder needs no training part.
+
+    Raises InputError if there is no data set, or more than one.
+    """
+    return _read_folder(path, ("test",))["test"] if path.is_dir() else _labelled(path, None)
 
 
 def _labelled(path: Path, part: Part | None) -> ImageData:
@@ -50,7 +60,7 @@ def _labelled(path: Path, part: Part | None) -> ImageData:
     return data
 
 
-def _read_folder(folder: Path) -> Parts:
+def _read_folder(folder: Path, wanted: Sequence[Part]) -> dict[Part, ImageData]:
     places = [folder, *(folder / inner for inner in _INNER if (folder / inner).is_dir())]
     place = next((place for place in places if _files(place)), folder)
     files = _files(place)
@@ -62,11 +72,11 @@ def _read_folder(folder: Path) -> Parts:
             raise InputError(
                 f"{folder}: {' and '.join(path.name for path in found)}, expected one of: {EXPECTED}"
             )
-        return read_parts(archives[0])
-    if not all(named.values()):
+        return {part: _labelled(archives[0], part) for part in wanted}
+    if not all(named[part] for part in wanted):
         held = " and ".join(path.name for path in found) or "no data set"
         raise InputError(f"{folder}: {held} in this folder, expected one of: {EXPECTED}")
-    return Parts(*(_read_part(folder, part, paths) for part, paths in named.items()))
+    return {part: _read_part(folder, part, named[part]) for part in wanted}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.connection import Connection
+from clients.data.values import PIXELS
 from clients.errors import InputError
-from clients.images import PIXELS
 
 Arrivals = Literal["constant", "poisson"]
 _MAX_CALLS = 20_000_000

@@ -31,18 +31,17 @@ _HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 _SIXTEEN_BITS = {"I", "I;16", "I;16B", "I;16L"}
 
 
-def read_file(path: Path) -> NDArray[np.uint8]:
-    """Decode the picture in a file; see `read_bytes`."""
+def load_file(path: Path) -> bytes:
+    """Read the bytes of a picture file; raises InputError if it is missing or too large."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise InputError(
                 f"{path}: {size / 2**20:,.0f} MiB, expected a picture of at most {MAX_FILE_BYTES >> 20} MiB"
             )
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    return read_bytes(data, str(path))
 
 
 def read_bytes(data: bytes, name: str, *, page: int = 1) -> NDArray[np.uint8]:

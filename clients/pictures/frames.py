@@ -1,4 +1,4 @@
-"""What forms print around digits: boxes, combs of boxes, ruled lines."""
+"""Printed frames around digits: boxes, combs of boxes, ruled lines."""
 
 from collections.abc import Sequence
 

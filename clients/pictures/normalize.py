@@ -36,19 +36,8 @@ class FoundDigit:
     steps: tuple[str, ...]
 
 
-def find_digit(grey: NDArray[np.uint8], name: str) -> FoundDigit:
-    """Find the one digit in a grey picture (height, width) and make it like MNIST.
-
-    A 28x28 picture is taken to be like MNIST already; black on white is turned around.
-    Raises InputError where nothing is drawn.
-    """
-    if grey.shape == (_SIDE, _SIDE):
-        return _as_it_is(grey, name)
-    foreground, scale = separated(grey, name)
-    return framed(foreground, _main(foreground), scale)
-
-
-def _as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+def as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
+    """Take a 28x28 picture for one of MNIST's; black on white is inverted. Raises InputError if it is blank."""
     if np.ptp(grey) < _BLANK:
         raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -87,7 +76,7 @@ def _reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)), scale
 
 
-def _main(foreground: Foreground) -> Component:
+def main_component(foreground: Foreground) -> Component:
     """Take the likeliest component for the digit, with the parts that belong to it: the bar of a 5."""
     main = foreground.components[0]
     reach = 0.25 * max(main.height, main.width)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.pictures.components import Component, join
-from clients.pictures.normalize import FoundDigit, framed, separated
+from clients.pictures.foreground import Foreground
+from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated
 
 _FRAME = 0.2  # of a box's outline on the picture's border: no digit
 _SHORT = 0.4  # of the usual height: a dot, a comma, part of something
@@ -27,6 +28,22 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
     drawn.
     """
     foreground, scale = separated(grey, name)
+    return [framed(foreground, digit, scale) for digit in _digits(foreground)]
+
+
+def find_main(grey: NDArray[np.uint8], name: str) -> tuple[FoundDigit, int]:
+    """Find the likeliest digit in a grey picture (height, width), and count all digits.
+
+    A 28x28 picture is one digit, white on black as in MNIST or black on white. Raises InputError where nothing is
+    drawn.
+    """
+    if grey.shape == (28, 28):
+        return as_it_is(grey, name), 1
+    foreground, scale = separated(grey, name)
+    return framed(foreground, main_component(foreground), scale), len(_digits(foreground))
+
+
+def _digits(foreground: Foreground) -> list[Component]:
     components = [
         component
         for component in foreground.components
@@ -48,8 +65,7 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
             pieces[home] = join([pieces[home], component])
         elif component.height > _SHORT * usual:
             pieces.append(component)
-    digits = [digit for line in _lines(pieces) for piece in line for digit in _cut_apart(piece, usual)]
-    return [framed(foreground, digit, scale) for digit in digits]
+    return [digit for line in _lines(pieces) for piece in line for digit in _cut_apart(piece, usual)]
 
 
 def _usual_height(components: list[Component]) -> float:

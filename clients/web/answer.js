@@ -64,21 +64,18 @@ const percent = (share, digits = 1) => (share > 0.9995 ? "100" : (100 * share).t
 let spoken = "";
 const say = (text) => { if (text !== spoken) $("spoken").textContent = spoken = text; };
 
-function verdict({ confidence, probabilities }) {
-  if (confidence >= SURE) return `${percent(confidence)} sure`;
-  const [one, two] = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
-  return `not sure: ${one} (${percent(probabilities[one], 0)}) or ${two} (${percent(probabilities[two], 0)})`;
-}
+const verdict = ({ confidence, doubt }) => doubt || `${percent(confidence)} sure`;
 
 function show(found, milliseconds = 0, otherwise = "Nothing drawn yet") {
   result = found;
   const digits = result?.digits ?? [];
-  const least = digits.reduce((low, digit, n) => (digit.confidence < digits[low].confidence ? n : low), 0);
+  const rank = ({ confidence, doubt }) => confidence - (doubt ? 1 : 0);
+  const least = digits.reduce((low, digit, n) => (rank(digit) < rank(digits[low]) ? n : low), 0);
   chosen = least;
   $("problem").textContent = "";
   $("number").textContent = result ? result.number : "?";
   $("number").className = result ? (digits.length > 2 ? "long" : "") : "none";
-  const several = digits.length > 1, sure = digits[least]?.confidence >= SURE;
+  const several = digits.length > 1, sure = !digits[least]?.doubt;
   const about = several ? (sure ? "at least " : `digit ${least + 1}: `) : "";
   const summary = result ? about + verdict(digits[least]) : otherwise;
   $("confidence").textContent = summary;
@@ -98,7 +95,7 @@ function chip(digit, n) {
   digit.image.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
   context.putImageData(image, 0, 0);
   button.type = "button";
-  button.className = digit.confidence < SURE ? "doubt" : "";
+  button.className = digit.doubt ? "doubt" : "";
   button.append(canvas, `${digit.digit} · ${percent(digit.confidence, 0)}`);
   button.addEventListener("click", () => choose(n));
   return button;

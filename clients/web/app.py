@@ -17,6 +17,7 @@ import numpy as np
 import segno
 import uvicorn
 from cyclopts import Parameter, validators
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -25,13 +26,13 @@ from starlette.routing import Route
 from clients.aio import AsyncClient
 from clients.commands.options import ServerOptions
 from clients.connection import Connection
+from clients.data.values import PIXELS
 from clients.errors import InputError, ServerError
-from clients.images import PIXELS, find_digits
+from clients.images import doubt, find_digits
 from clients.wire import Prediction
 
 MAX_BODY_BYTES = 16 * 2**20
-_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
-Box = tuple[int, int, int, int]
+_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound  # nosec B104
 
 
 @Parameter(name="*")
@@ -104,17 +105,17 @@ def make_app(connection: Connection) -> Starlette:
         if not body or len(body) % PIXELS:
             raise InputError(f"strokes have {len(body)} bytes, expected a multiple of {PIXELS}")
         images = np.frombuffer(body, np.uint8).reshape(-1, PIXELS)
-        return _answer(await _ask(request, images))
+        return _answer(images, await _ask(request, images))
 
     async def picture(request: Request) -> Response:
         """Find the digits in a picture and read them."""
         found = await asyncio.to_thread(find_digits, await _body(request))
-        answers = await _ask(request, np.stack([digit.image.reshape(PIXELS) for digit in found]))
+        images = np.stack([digit.image.reshape(PIXELS) for digit in found])
         more = [
             {"box": digit.box, "image": digit.image.reshape(PIXELS).tolist(), "steps": digit.steps}
             for digit in found
         ]
-        return _answer(answers, more)
+        return _answer(images, await _ask(request, images), more)
 
     return Starlette(
         routes=[
@@ -128,16 +129,19 @@ def make_app(connection: Connection) -> Starlette:
     )
 
 
-async def _ask(request: Request, images: Any) -> list[Prediction]:
+async def _ask(request: Request, images: NDArray[np.uint8]) -> list[Prediction]:
     client: AsyncClient = request.app.state.client
     return await client.predict(images, probabilities=True, model=request.query_params.get("model", ""))
 
 
-def _answer(answers: Sequence[Prediction], more: Sequence[dict[str, Any]] = ()) -> Response:
+def _answer(
+    images: NDArray[np.uint8], answers: Sequence[Prediction], more: Sequence[dict[str, Any]] = ()
+) -> Response:
     digits = [
         {"digit": answer.digit, "confidence": answer.confidence, "probabilities": answer.probabilities}
+        | {"doubt": doubt(image, answer.probabilities or ())}
         | extra
-        for answer, extra in zip(answers, more or [{}] * len(answers), strict=True)
+        for image, answer, extra in zip(images, answers, more or [{}] * len(answers), strict=True)
     ]
     first = answers[0]
     record = {

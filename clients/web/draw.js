@@ -1,7 +1,6 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const board = $("board"), ink = board.getContext("2d"), WIDTH = board.width, HEIGHT = board.height, PEN = HEIGHT * 0.055;
-const SURE = 0.8;  // confidence below this is shown as doubt
 const ACCENT = "#4f46e5";
 
 // --- The drawing: strokes are lists of points in board pixels; a picture replaces them --------------

@@ -106,7 +106,7 @@ class Batcher:
             if self._idle:
                 self._busy_since = now
         else:
-            # With nothing in the queue a call always goes: after a stall only a batch can tell that it is over.
+            # With nothing in the queue a call always goes: only a batch can show that a stall is over.
             beside = BESIDE * min(count, self._max_batch_images)
             if now + (queue.images + count + beside) * self._seconds_per_image > deadline:
                 self._metrics.rejected("deadline")

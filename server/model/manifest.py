@@ -56,7 +56,7 @@ class Golden(Struct, frozen=True):
 
 
 class File(Struct, frozen=True):
-    """What the manifest promises of one file."""
+    """Size and checksum of one file."""
 
     sha256: str
     size_bytes: Count = msgspec.field(name="bytes")

@@ -1,4 +1,4 @@
-"""What the batches of one version record: kept in a queue, and moved into the series a few times a second."""
+"""Metrics of the batches of one version: kept in a queue, and moved into the series a few times a second."""
 
 import time
 from collections import Counter, deque

@@ -19,7 +19,7 @@ UNARY = ("Predict", "ModelInfer")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What had been counted by one time."""
+    """The counts at one time."""
 
     at: float
     codes: Counter[str]  # calls by how they ended
@@ -46,7 +46,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What happened from one moment to another."""
+    """The changes from one moment to another."""
 
     before: Moment
     after: Moment

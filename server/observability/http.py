@@ -36,7 +36,7 @@ Headers = Sequence[tuple[str, str]]
 
 
 class Pages:
-    """What the port shows: a status, headers and a body for each path."""
+    """The pages of the port: a status, headers and a body for each path."""
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
         )
     )
-    # What cannot be written is lost: a full disk must not fail a call that logs.
+    # A line that cannot be written is lost: a full disk must not fail a call that logs.
     logging.raiseExceptions = False
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(OWN).setLevel(logging.DEBUG)  # structlog has chosen by then
@@ -73,7 +73,7 @@ def debugging() -> bool:
 
 
 def debug(on: bool) -> None:
-    """Write every line from now on, or those of the configured level."""
+    """Write every line from now on, or only lines of the configured level."""
     global _debugging  # noqa: PLW0603 - likewise
     _debugging = on
     level = logging.DEBUG if on else max(logging.getLevelNamesMapping()[_configured.upper()], logging.INFO)

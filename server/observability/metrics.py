@@ -1,6 +1,6 @@
-"""What one process records of calls, batches and versions.
+"""Metrics of the calls, batches and versions of one process.
 
-Durations are seconds. What happens once a call or once a batch is kept in a queue, and recorded by `flush` a few times
+Durations are seconds. Events of calls and batches are kept in a queue, and recorded by `flush` a few times
 a second: that costs a tenth of recording each by itself.
 """
 
@@ -44,7 +44,7 @@ LAG_SECONDS = 1.0  # of which the worst tick is shown
 
 
 class Queue(Protocol):
-    """What the gauges read of a batcher."""
+    """The properties of a batcher that gauges show."""
 
     @property
     def queued_images(self) -> int: ...  # noqa: D102

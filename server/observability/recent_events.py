@@ -1,4 +1,4 @@
-"""What happened to the server lately, for its status page."""
+"""Recent events of the server, for its status page."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""What a start tells a person at a terminal: where the server is, and what it serves."""
+"""The announcement of a start on a terminal: addresses and models."""
 
 import sys
 from contextlib import suppress

@@ -46,7 +46,7 @@ class Ports(NamedTuple):
 
     @property
     def facts(self) -> dict[str, int]:
-        """What the log line about a start tells of them."""
+        """Their entries in the log line of a start."""
         return {"grpc_port": self.grpc} | ({} if self.health is None else {"health_port": self.health})
 
 

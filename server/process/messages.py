@@ -1,11 +1,8 @@
-"""What a supervisor and its workers tell each other: lines of JSON, checked when they are read.
+"""Messages between a supervisor and its workers: lines of JSON, checked when they are read.
 
 A worker reads its job from standard input, then a line each time that a report is asked for; the end of it says that
 the supervisor is gone. It writes reports and events to a pipe of its own.
 """
-
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,7 +20,7 @@ MISSED_REPORTS = 10
 
 
 class Job(msgspec.Struct):
-    """What a worker does."""
+    """The task of a worker."""
 
     settings: Settings
     slot: int
@@ -49,26 +46,14 @@ class Event(msgspec.Struct, tag=True):
 
 def encode(message: Job | Report | Event) -> bytes:
     """Return a message as a line."""
-    return msgspec.json.encode(message, enc_hook=_plain) + b"\n"
+    return msgspec.json.encode(message, enc_hook=str) + b"\n"
 
 
 def read_job(line: bytes) -> Job:
     """Read a worker's job; raises msgspec.MsgspecError where it is none."""
-    return msgspec.json.decode(line, type=Job, dec_hook=_typed)
+    return msgspec.json.decode(line, type=Job, dec_hook=lambda kind, value: kind(value))
 
 
 def read_message(line: bytes) -> Report | Event:
     """Read what a worker tells; raises msgspec.MsgspecError where it is neither."""
     return msgspec.json.decode(line, type=Report | Event)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError
-
-
-def _typed(kind: type, value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError

@@ -37,7 +37,7 @@ def die_of(signum: signal.Signals) -> None:
 
 
 class Signals:
-    """What signals do: SIGTERM and SIGINT end the process at once, unless `stop_gracefully` was called.
+    """Actions of signals: SIGTERM and SIGINT end the process at once, unless `stop_gracefully` was called.
 
     `hangup`, `diagnosed` and `debug_toggled` are called on the thread of signals.
     """

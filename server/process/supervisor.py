@@ -25,7 +25,7 @@ from server.rpc.tls import Certificates
 from server.rpc.tokens import Tokens
 from server.settings import Settings
 
-# What a worker may take beyond its drain and grace before it is killed.
+# The time that a worker may take beyond its drain and grace before it is killed.
 STOP_MARGIN_SECONDS = 5.0
 # Workers stop one after the other, each so long after the one before: its callers come to those that are left, and a
 # call that arrives just as a worker stops is lost. All of them have the second time to begin.

@@ -14,7 +14,7 @@ from server.observability.table import MODEL_INFO, RESTARTS, TABLE, VERSION_METR
 
 
 class WorkerMetrics:
-    """What the supervisor exposes. Any thread may call any method."""
+    """The metrics that the supervisor exposes. Any thread may call any method."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

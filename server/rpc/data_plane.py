@@ -29,7 +29,7 @@ from server.versions.registry import Registry
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 # The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
 PIXEL_BYTES = 8
-# What a request may weigh beside its images.
+# The size of a request beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
 # gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So answers are

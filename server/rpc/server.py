@@ -8,7 +8,7 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import structlog
@@ -112,13 +112,6 @@ def cancelled(event: Event) -> bool:
     return bool(event.batch_operations[0].cancelled())
 
 
-class Runner(Protocol):
-    """What runs when no more events are there."""
-
-    def run(self) -> None:
-        """Run one batch."""
-
-
 class Loop:
     """The completion queue, and the one thread that serves it."""
 
@@ -137,7 +130,7 @@ class Loop:
         # A call leaves no cycles behind: looking for some every 700 objects took a tenth of the time.
         gc.set_threshold(20_000, 50, 50)
         self.queue = cygrpc.CompletionQueue()
-        self.ready: set[Any] = set()  # runners with work
+        self.ready: set[Any] = set()  # batchers with work; `run` runs one batch
         self._tick = tick
         self._soon: deque[Callable[[], None]] = deque()
 

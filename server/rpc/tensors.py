@@ -14,7 +14,7 @@ from server.model.manifest import CLASSES
 from server.model.session import INPUT, OUTPUT
 from server.settings import IMAGE_BYTES
 
-# What follows N in the shape of an input: the graph's own, and what image libraries make.
+# Shapes of an image after N: the graph's own, and those of image libraries.
 IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
 _EXPECTED_SHAPES = ", ".join(str(["N", *shape]).replace("'", "") for shape in IMAGE_SHAPES)
 
@@ -50,12 +50,11 @@ DATATYPES = {
 }
 
 InputTensor = pb.ModelInferRequest.InferInputTensor
-OutputTensor = pb.ModelInferResponse.InferOutputTensor
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a request asks, checked."""
+    """A request after validation."""
 
     images: bytes  # count x 784
     count: int

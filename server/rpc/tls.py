@@ -15,7 +15,7 @@ import structlog
 from server.errors import StartError
 from server.settings import Settings
 
-# What tells one content of a file from another.
+# Identity of the contents of the files.
 Stamp = tuple[tuple[int, int, int, int], ...]
 
 log = structlog.get_logger()

@@ -31,7 +31,7 @@ class _Entry:
 
 
 class Tokens:
-    """What a file of lines `NAME SHA256 [METHOD,METHOD]` lets in; empty lines and # comments are left out."""
+    """Tokens of a file of lines `NAME SHA256 [METHOD,METHOD]`; empty lines and # comments are left out."""
 
     def __init__(self, path: Path) -> None:
         """Read the file; raises StartError."""

@@ -15,7 +15,7 @@ from server.model.manifest import GRAPH, MANIFEST, decode, read_file, shown
 LABELS = "labels.json"
 # Far more than a label file can need; what is larger is something else.
 MAX_LABELS_BYTES = 64 * 1024
-# What fits into the wire's int64.
+# The digits of an int64 on the wire.
 MAX_DIGITS = 18
 LAYOUT = f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes them"
 

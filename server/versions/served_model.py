@@ -12,7 +12,7 @@ from server.versions.repository import Label
 
 # The label that unlabelled requests follow where there is one.
 STABLE = "stable"
-# What other servers' clients say for the newest version.
+# Names of the newest version in the clients of other servers.
 OTHERS_LATEST = ("latest", "-1")
 # A status message must fit into gRPC's 8 KB of metadata.
 MAX_LISTED = 10

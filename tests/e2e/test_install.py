@@ -42,10 +42,12 @@ def test_every_program_tells_its_version(shell: Shell, program: str) -> None:
 
 
 def test_the_server_answers_the_client(shell: Shell, tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "black.png")
+    bar = np.zeros((28, 28), np.uint8)
+    bar[4:24, 12:16] = 255
+    Image.fromarray(bar).save(tmp_path / "bar.png")
     ready = shell.start("digit-server --grpc-port 0 --metrics-port 0 --log-format json", '"event": ?"ready"')
     address = f"localhost:{json.loads(ready.splitlines()[-1])['grpc_port']}"
-    code, printed = shell.run(f"digit-client predict {tmp_path}/black.png --server {address} --output json")
+    code, printed = shell.run(f"digit-client predict {tmp_path}/bar.png --server {address} --output json")
     assert code == 0, printed
     assert json.loads(printed)["model"] == "digits"
 

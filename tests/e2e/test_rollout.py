@@ -1,11 +1,14 @@
 """A canary rollout driven from a shell: docs/versions.md, command by command."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from tests.conftest import Trained
 from tests.process import RunningServer, running
@@ -42,7 +45,19 @@ def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
     shell("digit-trainer", "promote", *there, "--version", 1)
 
     with running("--model-repository", repository, "--repository-poll-seconds", 0.1) as server:
-        shell("digit-trainer", "publish", trained.run, *there, "--label", "canary")
+        # The same network: its answers are known, and another digest makes it another model.
+        second = shutil.copytree(trained.run, tmp_path / "second")
+        graph = onnx.load(second / "model.onnx")
+        graph.doc_string = "second"
+        content = graph.SerializeToString()
+        (second / "model.onnx").write_bytes(content)
+        manifest = json.loads((second / "manifest.json").read_text())
+        manifest["files"]["model.onnx"] = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
+        (second / "manifest.json").write_text(json.dumps(manifest))
+        shell("digit-trainer", "publish", second, *there, "--label", "canary")
         wait_for(server, {"stable": 1, "canary": 2})
         assert server.predict(IMAGE, label="canary").version == 2
         assert answering(server) == {1}  # nobody else notices

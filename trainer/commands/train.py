@@ -18,7 +18,7 @@ from trainer.repository.publish import check_destination
 from trainer.run import Run
 
 SIGTERM_EXIT = 143
-"""What a shell reports for a process that SIGTERM ended."""
+"""Exit code of a process that SIGTERM ended."""
 
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**31))]

@@ -24,9 +24,6 @@ from trainer.run import Run
 STAGES = (*measured.STAGES, "report")
 """The stages of `write_report`, in order."""
 
-NOT_PUBLISHED = ("probabilities.tsv",)
-"""Too large for every version to carry: a megabyte for 10,000 images, and the model returns them again."""
-
 _MISCLASSIFIED_SHOWN = 40
 _CONFUSIONS_SHOWN = 6
 _EXAMPLE_DIGIT = 3

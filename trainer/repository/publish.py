@@ -16,12 +16,12 @@ from trainer.run import Run
 
 _UNFINISHED = ".publishing-"
 _STABLE = "stable"
-_NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
+NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
 
 
 @dataclass(frozen=True)
 class Gates:
-    """What a run must meet to be published.
+    """Conditions that a run must meet to be published.
 
     `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` lets it pass where
     there is none to compare with.
@@ -82,9 +82,11 @@ def published_version(run: Run, repository: Path, model: str | None = None) -> P
 
 def stable_version(repository: Path, model: str) -> Path | None:
     """Return the version folder labelled stable, None where there is none or it came without a report."""
+    from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # brings scipy, which few commands need
+
     folder = repository / model
     version = folder / str(labels(folder).get(_STABLE))
-    return version if (version / "report" / "metrics.json").is_file() else None
+    return version if (version / "report" / MISCLASSIFIED).is_file() else None
 
 
 def check_destination(repository: Path, model: str) -> Path:
@@ -153,7 +155,7 @@ def _add(run: Run, folder: Path) -> int:
         if run.integer_model.exists():
             shutil.copyfile(run.integer_model, temporary / run.integer_model.name)
         if run.report.is_dir():
-            left_out = shutil.ignore_patterns(*_NOT_PUBLISHED)
+            left_out = shutil.ignore_patterns(*NOT_PUBLISHED)
             shutil.copytree(run.report, temporary / "report", ignore=left_out, copy_function=shutil.copyfile)
         table = as_version(run.read_manifest(), folder.name, version, temporary)
         (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

@@ -229,7 +229,7 @@ def test_doubt_looks_like_doubt(page: WebDriver) -> None:
     # Answers of the server as the page receives them, unsure.
     page.execute_script(
         "show({number: '7', model: 'digits', version: 1, call_seconds: 0, compute_seconds: 0, digits: [{digit: 7,"
-        "confidence: 0.64, probabilities: [0, 0, 0.26, 0, 0, 0, 0, 0.64, 0, 0.1], box: [0, 0, 9, 9], image: [],"
+        "confidence: 0.64, probabilities: [0, 0, 0.26, 0, 0, 0, 0, 0.64, 0, 0.1], doubt: 'not sure: 7 (64 %) or 2 (26 %)', box: [0, 0, 9, 9], image: [],"
         "steps: []}]}, 3)"
     )
     confidence = page.find_element(By.ID, "confidence")

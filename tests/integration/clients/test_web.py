@@ -65,6 +65,7 @@ def test_picture_is_answered_with_all_that_the_page_shows(page: str) -> None:
     assert (digit["digit"], digit["confidence"], digit["box"]) == (0, 0.75, [90, 40, 110, 160])
     assert len(digit["probabilities"]) == 10
     assert len(digit["image"]) == 784
+    assert digit["doubt"] == "not sure: 0 (75 %) or 1 (3 %)"
     assert digit["steps"][0] == "dark ink on light background"
 
 

@@ -19,7 +19,9 @@ IMAGE = np.zeros((28, 28), np.uint8)
 def documented(folder: Path) -> str:
     """Make a token as SECURITY.md tells to; return it."""
     text = (ROOT / "SECURITY.md").read_text()
-    (script,) = [each for each in text.split("```") if "openssl rand" in each]
+    (block,) = [each for each in text.split("```") if "openssl rand" in each]
+    commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    script = "\n".join([*commands, 'echo "$token"'])
     made = subprocess.run(["/bin/sh", "-c", script], cwd=folder, check=True, capture_output=True, text=True)
     return made.stdout.strip()
 

@@ -44,7 +44,9 @@ def test_json_is_one_object_a_line(fake: FakeServer, capsys: Captured) -> None:
 def test_table_is_aligned_and_shows_doubt(fake: FakeServer, capsys: Captured) -> None:
     def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
         response = first_pixel(request)
-        response.confidences[:] = [0.9 if digit == 1 else 0.75 for digit in response.digits]
+        if response.digits[0] == 1:
+            response.confidences[:] = [0.9]
+            response.probabilities[:] = [0.1, 0.9] + [0.0] * 8
         return response
 
     fake.answer = answer

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from clients.cli import main
 from clients.testing import FakeServer
+from tests.unit.clients.data.files import idx, npy
 
 Digits = Callable[[int], NDArray[np.uint8]]
 Captured = pytest.CaptureFixture[str]
@@ -74,6 +75,18 @@ def test_images_and_labels_must_be_as_many(
 def test_folder_without_labelled_images_is_named(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
     assert main(["evaluate", str(tmp_path), "-s", fake.address]) == 1
     assert f"{tmp_path}: no data set in this folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "names", [("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), ("X_test.npy", "y_test.npy")]
+)
+def test_folder_with_test_files_alone_is_evaluated(
+    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits, names: tuple[str, str]
+) -> None:
+    for name, array in zip(names, (digit_images(20).reshape(-1, 28, 28), np.arange(20) % 10), strict=True):
+        (tmp_path / name).write_bytes(npy(array) if name.endswith("npy") else idx(array))
+    assert main(["evaluate", str(tmp_path), "-s", fake.address, "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["correct"] == 20
 
 
 def test_single_labelled_file_is_evaluated(

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from clients import InputError
-from clients.images import pixels
+from clients.images import doubt, pixels
 
 RAMP = (np.arange(784) % 256).astype(np.uint8)
 
@@ -48,6 +48,14 @@ def test_floats_from_0_to_1_are_scaled_back_exactly(images: np.ndarray) -> None:
     np.testing.assert_array_equal(pixels(images / 255), images)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_whole_numbers_of_0_and_1_are_scaled_with_a_warning(dtype: type) -> None:
+    with pytest.warns(UserWarning, match="array: pixels 0 and 1, scaled to 0-255"):
+        images = pixels((RAMP > 127).astype(dtype))
+    np.testing.assert_array_equal(images, [np.where(RAMP > 127, 255, 0)])
+    np.testing.assert_array_equal(pixels(np.zeros(784, dtype)), np.zeros((1, 784)))
+
+
 def test_booleans_are_ink_or_not() -> None:
     np.testing.assert_array_equal(pixels(RAMP > 127), [np.where(RAMP > 127, 255, 0)])
 
@@ -57,10 +65,10 @@ def test_booleans_are_ink_or_not() -> None:
     [
         (np.zeros((27, 28)), r"array has shape \(27, 28\), expected"),
         (np.zeros((0, 784)), r"array has shape \(0, 784\)"),
-        (np.full(784, -1), "array has values from -1 to -1, expected 0 to 255"),
-        (np.full(784, 256), "values from 256 to 256"),
-        (np.full(784, np.nan), "values from nan to nan"),
-        (np.full(784, "x"), "dtype <U1, expected integers, floats or booleans"),
+        (np.full(784, -1), "array: row 1, column 1 is -1, expected a pixel, 0-255"),
+        (np.full(784, 256), "row 1, column 1 is 256, expected a pixel"),
+        (np.full(784, np.nan), "row 1, column 1 is nan, expected a pixel"),
+        (np.full(784, "x"), "array: row 1 is 'x', expected a pixel"),
     ],
 )
 def test_array_that_is_no_image_is_refused(array: np.ndarray, complaint: str) -> None:
@@ -90,3 +98,17 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_bad_image_in_a_list_is_numbered() -> None:
     with pytest.raises(InputError, match="image 1 has shape"):
         pixels([RAMP, RAMP[:-1]])
+
+
+@pytest.mark.parametrize(
+    ("inked", "seven", "words"),
+    [
+        (80, 0.9, ""),
+        (80, 0.64, "not sure: 7 (64 %) or 2 (36 %)"),
+        (5, 1.0, "not a digit"),
+        (600, 1.0, "not a digit"),
+    ],
+)
+def test_doubt_is_named_by_ink_and_confidence(inked: int, seven: float, words: str) -> None:
+    image = np.where(np.arange(784) < inked, 255, 0).astype(np.uint8)
+    assert doubt(image, [0, 0, 1 - seven, 0, 0, 0, 0, seven, 0, 0]) == words

@@ -169,3 +169,32 @@ def test_digit_between_ruled_lines_is_found_without_them() -> None:
     plain = found(page)
     page[150:154], page[450:454] = 120, 120
     assert np.abs(found(page).astype(int) - plain).mean() < 4
+
+
+@pytest.mark.parametrize(("side", "width"), [(1000, 1), (2000, 2)])
+@pytest.mark.parametrize("dark", [True, False])
+def test_hairlines_on_large_pictures_are_found(side: int, width: int, dark: bool) -> None:
+    page = Image.new("L", (side, side), 255 if dark else 0)
+    corners = [(0.3 * side, 0.2 * side), (0.7 * side, 0.2 * side), (0.45 * side, 0.8 * side)]
+    ImageDraw.Draw(page).line(corners, fill=0 if dark else 255, width=width)
+    digit = explain(page)
+    assert abs(digit.box[3] - 0.8 * side) < 0.03 * side
+    assert digit.image[:14].sum() > 20 * 255
+
+
+def test_faint_ink_on_clean_paper_is_found() -> None:
+    page = np.where(seven() < 100, 245, 255).astype(np.uint8)
+    assert np.abs(found(page).astype(int) - found(seven())).mean() < 8
+
+
+def test_digit_on_dark_graph_paper_is_found_without_the_lines() -> None:
+    page = np.full((600, 400), 40, np.uint8)
+    page[::40], page[:, ::40] = 75, 75
+    page[seven() < 100] = 240
+    assert np.abs(found(page).astype(int) - found(seven())).mean() < 8
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_blank_28x28_picture_is_blank(shade: int) -> None:
+    with pytest.raises(InputError, match="nothing is drawn"):
+        found(np.full((28, 28), shade, np.uint8))

@@ -103,4 +103,4 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(2**30)  # sparse: takes no room
     with pytest.raises(InputError, match=r"huge\.png: 1,024 MiB, expected a picture of at most 64 MiB"):
-        decode.read_file(path)
+        decode.load_file(path)

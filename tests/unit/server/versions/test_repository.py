@@ -95,7 +95,7 @@ def test_links_in_a_circle_spoil_only_what_they_name(tmp_path: Path) -> None:
     assert scan(tmp_path)["digits"].labels is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="NOT RUN: root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="OPTIONAL: root may read everything")
 def test_model_that_may_not_be_read_spoils_no_other(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     (tmp_path / "letters" / "1").mkdir(parents=True)

@@ -16,7 +16,6 @@ from trainer.export.predictor import load_model
 from trainer.report.evidence import Evidence, Int8
 from trainer.report.figures import figures
 from trainer.report.page import (
-    NOT_PUBLISHED,
     STAGES,
     duration,
     model_card,
@@ -27,6 +26,7 @@ from trainer.report.page import (
     write_report,
 )
 from trainer.report.scores import score
+from trainer.repository.publish import NOT_PUBLISHED
 from trainer.run import Run
 
 SECTIONS = [
