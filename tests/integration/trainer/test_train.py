@@ -208,3 +208,14 @@ def test_graph_that_answers_otherwise_fails_the_run(
     assert main([*words, "--repository", str(tmp_path / "repository")]) == 1
     assert "1000 of 1000 digits differ" in capsys.readouterr().err
     assert not (tmp_path / "repository").exists()
+
+
+def test_report_shows_the_difference_to_the_stable_version(trained: Trained, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(trained.version.parent, repository / "digits")
+    assert main(["promote", "--repository", str(repository), "--version", "1"]) == 0
+    words = ["train", "--data", "sample", "--epochs", "1", "--seed", "2", "--run-dir", str(tmp_path / "run")]
+    assert main([*words, "--repository", str(repository)]) == 0
+    reports = [path / "report.html" for path in (tmp_path / "run" / "report", trained.run.report)]
+    compared = ["Compared with the stable version" in page.read_text(encoding="utf-8") for page in reports]
+    assert compared == [True, False]
