@@ -82,17 +82,11 @@ def published_version(run: Run, repository: Path, model: str | None = None) -> P
 
 def stable_version(repository: Path, model: str) -> Path | None:
     """Return the version folder labelled stable, None where there is none or it came without a report."""
-<<<<<<< HEAD
-    folder = repository / model
-    version = folder / str(labels(folder).get(_STABLE))
-    return version if (version / "report" / "metrics.json").is_file() else None
-=======
     from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # brings scipy, which few commands need
 
     folder = repository / model
     version = folder / str(labels(folder).get(_STABLE))
     return version if (version / "report" / MISCLASSIFIED).is_file() else None
->>>>>>> trainer
 
 
 def check_destination(repository: Path, model: str) -> Path:
