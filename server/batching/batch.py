@@ -65,7 +65,7 @@ def run_batch(
             run = _predict(model, [part], clock)
         except Exception:
             log.exception("model failed on a call", images=part.call.count)
-            _fail(metrics, part.call, clock())
+            part.call.finish(_failure(metrics, part.call, clock()))
         else:
             _answer(metrics, [part], run, "retry")
 
@@ -88,6 +88,7 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
     broken = np.isnan(highest) if np.isnan(highest.sum()) else None
     queue_seconds = []
     traced: list[TracedPart] = []
+    outcomes: list[tuple[QueuedCall, Answer | ModelFailedError]] = []
     images, start = len(digits), 0
     for part in parts:
         call, stop = part.call, start + part.count
@@ -97,7 +98,7 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
             traced.append(TracedPart(call.trace, call.arrived, part.start == 0))
         if broken is not None and broken[rows].any():
             log.error("model answered NaN", images=call.count)
-            _fail(metrics, call, run.started + run.seconds)
+            outcomes.append((call, _failure(metrics, call, run.started + run.seconds)))
             continue
         answer = call.answer
         if answer is None:
@@ -112,14 +113,16 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
             answer.compute_seconds += run.seconds
             answer.batch_images = images
         if part.start + part.count == call.count:
-            call.finish(answer)
+            outcomes.append((call, answer))
     if broken is not None:
         best, highest = best[~broken], highest[~broken]
     metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
     if traced:
         traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
+    for call, outcome in outcomes:  # last: a caller who has an answer finds it counted
+        call.finish(outcome)
 
 
-def _fail(metrics: BatchMetrics, call: QueuedCall, now: float) -> None:
+def _failure(metrics: BatchMetrics, call: QueuedCall, now: float) -> ModelFailedError:
     metrics.failed(now - call.arrived)
-    call.finish(ModelFailedError("the model failed on this call's images"))
+    return ModelFailedError("the model failed on this call's images")
