@@ -16,7 +16,12 @@ from trainer.recipe import Augment
 SIDE = 28
 _CENTRE = (SIDE - 1) / 2
 _KNOTS = 6
-_DRAWS = 13
+_GRID_Y, _GRID_X = (
+    axis.astype(np.float32) - np.float32(_CENTRE) for axis in np.divmod(np.arange(SIDE * SIDE), SIDE)
+)  # each (784,), from the centre
+_DRAWS = 14
+_WIDE = 2.2
+_INK_SHARE = 0.6
 
 
 def augment(images: Any, how: Augment, seed: Any) -> Any:
@@ -30,9 +35,10 @@ def augment(images: Any, how: Augment, seed: Any) -> Any:
     # One uniform number in [-1, 1) for each image and purpose.
     draws = tf.unstack(tf.random.stateless_uniform((_DRAWS, n), seed, -1.0, 1.0))
     if any((how.shift_pixels, how.rotate_degrees, how.scale, how.shear, how.elastic_pixels)):
-        pixels = _warp(pixels, how, draws[:6], seed)
+        pixels = _warp(pixels, how, [*draws[:6], draws[13]], seed)
     if how.stroke_chance:
         pixels = _choose(draws[6], how.stroke_chance, _stroke(pixels, draws[7]), pixels)
+    pixels = _cover(pixels, how, seed)
     if how.contrast_chance:
         keep = 0.65 + 0.35 * draws[8]  # contrast left, 0.3-1
         lift = 127.5 * (1 - keep) * (1 + draws[9])  # 0 up to what still fits below 255
@@ -50,17 +56,17 @@ def _choose(draw: Any, chance: float, varied: Any, plain: Any) -> Any:
 
 def _warp(pixels: Any, how: Augment, draws: list[Any], seed: Any) -> Any:
     """Sample each image at an affine plus elastic displacement of the grid, bilinear, zero outside."""
-    angle = draws[0] * math.radians(how.rotate_degrees)
-    across, down = 1 + how.scale * draws[1], 1 + how.scale * draws[2]
-    shear = how.shear * draws[3]
+    wide = tf.where((draws[6] + 1) / 2 < how.wide_chance, _WIDE, 1.0)
+    angle = draws[0] * math.radians(how.rotate_degrees) * wide
+    across, down = 1 + how.scale * draws[1] * wide, 1 + how.scale * draws[2] * wide
+    shear = how.shear * draws[3] * wide
     cos, sin = tf.cos(angle), tf.sin(angle)
     # Rotation after shear after scale, row by row; each (n, 1).
     a, b = (across * cos)[:, None], (down * (shear * cos - sin))[:, None]
     c, d = (across * sin)[:, None], (down * (shear * sin + cos))[:, None]
-    grid_y, grid_x = np.divmod(np.arange(SIDE * SIDE, dtype=np.float32), SIDE)
-    x0, y0 = tf.constant(grid_x - _CENTRE), tf.constant(grid_y - _CENTRE)  # (784,)
-    x = a * x0 + b * y0 + _CENTRE + how.shift_pixels * draws[4][:, None]
-    y = c * x0 + d * y0 + _CENTRE + how.shift_pixels * draws[5][:, None]
+    x0, y0 = tf.constant(_GRID_X), tf.constant(_GRID_Y)
+    x = a * x0 + b * y0 + _CENTRE + how.shift_pixels * (draws[4] * wide)[:, None]
+    y = c * x0 + d * y0 + _CENTRE + how.shift_pixels * (draws[5] * wide)[:, None]
     if how.elastic_pixels:
         bend = how.elastic_pixels * _smooth_field(tf.shape(pixels)[0], seed)
         x, y = x + bend[0], y + bend[1]
@@ -110,6 +116,40 @@ def _stroke(pixels: Any, draw: Any) -> Any:
         (draw > 0)[:, None], tf.reshape(thick, tf.shape(pixels)), tf.reshape(thin, tf.shape(pixels))
     )
     return pixels + weight * (target - pixels)
+
+
+def _cover(pixels: Any, how: Augment, seed: Any) -> Any:
+    """Blur a share of the images, draw a line across another, lay a texture behind a third."""
+    if not (how.blur_chance or how.line_chance or how.texture_chance):
+        return pixels
+    n = tf.shape(pixels)[0]
+    draws = tf.unstack(tf.random.stateless_uniform((12, n, 1), seed + 5))
+    if how.blur_chance:
+        once = _box_blur(pixels)
+        amount = 2.0 * draws[0]  # in boxes of 3x3
+        blurred = tf.where(
+            amount < 1, pixels + amount * (once - pixels), once + (amount - 1) * (_box_blur(once) - once)
+        )
+        pixels = tf.where(draws[1] < how.blur_chance, blurred, pixels)
+    if how.line_chance:
+        angle, offset = math.pi * draws[2], 18.0 * (draws[3] - 0.5)
+        distance = tf.abs(tf.cos(angle) * _GRID_X + tf.sin(angle) * _GRID_Y - offset)
+        ink = 255.0 * tf.cast(draws[4] < _INK_SHARE, tf.float32)  # else it wipes strokes out
+        line = (distance < 0.4 + 1.2 * draws[5]) & (draws[6] < how.line_chance)
+        pixels = tf.where(line, ink, pixels)
+    if how.texture_chance:
+        # Waves of 5 pixels and more, bent: from stripes to clouds.
+        across, down = 2.6 * (draws[7] - 0.5), 2.6 * (draws[8] - 0.5)  # radians a pixel
+        bend = 1.5 * _smooth_field(n, seed + 5)[0]
+        wave = 0.5 + 0.5 * tf.sin(across * _GRID_X + down * _GRID_Y + 2 * math.pi * draws[9] + bend)
+        behind = pixels + (255.0 - pixels) * 0.8 * draws[10] * wave
+        pixels = tf.where(draws[11] < how.texture_chance, behind, pixels)
+    return pixels
+
+
+def _box_blur(pixels: Any) -> Any:
+    image = tf.reshape(pixels, (-1, SIDE, SIDE, 1))
+    return tf.reshape(tf.nn.avg_pool2d(image, 3, 1, "SAME"), tf.shape(pixels))
 
 
 def _noise(pixels: Any, how: Augment, seed: Any) -> Any:

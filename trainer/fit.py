@@ -22,6 +22,7 @@ from trainer.network import training_network, warm_momentum
 from trainer.progress import Progress
 from trainer.recipe import Recipe
 from trainer.run import Checkpoint, Epoch
+from trainer.teacher import load_teacher
 
 _EVALUATION_BATCH_IMAGES = 500
 
@@ -176,6 +177,7 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
 def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int) -> Any:
     """Return a compiled function of positions int32 [b] -> (mean loss, images that the network got right)."""
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
+    teacher = load_teacher(recipe)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
@@ -184,9 +186,13 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
         # Eight seeds a step: each kind of variation draws from its own.
         images = augment(tf.gather(x_train, positions), recipe.augment, tf.stack([step * 8, seed]))
         digits = tf.gather(y_train, positions)
+        answers = teacher.probabilities(images) if teacher else None
         with tf.GradientTape() as tape:
             probabilities = network(images, training=True)
-            loss = tf.add_n([loss_of(digits, probabilities), *network.losses])
+            loss = loss_of(digits, probabilities)
+            if teacher:
+                loss = teacher.loss(loss, answers, probabilities)
+            loss = tf.add_n([loss, *network.losses])
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, network.trainable_variables)
         if optimizer.use_ema:

@@ -24,6 +24,18 @@ class SmallData(Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Count
 
 
+class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
+    """A published model whose probabilities the network learns beside the labels (Hinton et al., 2015).
+
+    `model` is a version's folder or, as `NAME/VERSION`, a shipped version. The loss is (1 - `share`) times the
+    recipe's own plus `share` times T^2 times the cross-entropy between both probabilities at `temperature` T.
+    """
+
+    model: str
+    temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
+    share: Share = 1.0
+
+
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     """How the network is fitted; Keras reads the tables of optimizer, loss and callbacks."""
 
@@ -37,6 +49,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     early_stopping: Config | None = None
     reduce_lr_on_plateau: Config | None = None
     small_data: SmallData | None = None
+    teacher: Teacher | None = None
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a data set of this size."""
@@ -49,7 +62,8 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     """How each training image is varied each time it is shown; all zero is off.
 
     Geometry is drawn for every image: shift in pixels, the others as the half-width of a uniform
-    distribution. `*_chance` is the share of images that the variation is applied to.
+    distribution; for the share `wide_chance` all but `elastic_pixels` are 2.2 times as wide. `*_chance` is the
+    share of images that the variation is applied to.
     """
 
     shift_pixels: Annotated[float, Meta(ge=0, le=14)] = 0.0
@@ -65,6 +79,10 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     noise_chance: Share = 0.0
     impulse_chance: Share = 0.0
     invert_chance: Share = 0.0
+    wide_chance: Share = 0.0
+    blur_chance: Share = 0.0
+    line_chance: Share = 0.0
+    texture_chance: Share = 0.0
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,10 +40,13 @@ class Epoch:
     duration_seconds: float
 
 
-def fingerprint_of(recipe: Recipe, seed: int, epochs: int, policy: str, data_sha256: str) -> str:
-    """Return a digest of all that decides what a training does; `policy` is the precision it resolved to."""
+def fingerprint_of(recipe: Recipe, seed: int, epochs: int, policy: str, *sha256: str) -> str:
+    """Return a digest of all that decides what a training does; `policy` is the resolved precision.
+
+    `sha256` are the digests of the data and, where there is one, the teacher.
+    """
     decisive = msgspec.structs.replace(recipe, summary="", source="", parameters=None)
-    parts = (msgspec.json.encode(decisive).decode(), str(seed), str(epochs), policy, data_sha256)
+    parts = (msgspec.json.encode(decisive).decode(), str(seed), str(epochs), policy, *sha256)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

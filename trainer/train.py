@@ -17,6 +17,7 @@ from trainer.report.page import STAGES, write_report
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
 from trainer.repository.publish import publish, published_version, stable_version
 from trainer.run import Checkpoint, Run, fingerprint_of
+from trainer.teacher import teacher_sha256
 
 _STAGES = ("fold", "export", "verify parity", *STAGES)
 
@@ -56,7 +57,9 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
     epochs = job.epochs or recipe.fit.epochs_for(len(split.y_train))
     policy = precision_policy(recipe.fit.precision)
     network = served_network(recipe)  # Keras refuses a recipe before the run directory is touched
-    fingerprint = fingerprint_of(recipe, job.seed, epochs, policy, dataset.sha256)
+    teacher = teacher_sha256(recipe)
+    digests = (dataset.sha256, teacher) if teacher else (dataset.sha256,)
+    fingerprint = fingerprint_of(recipe, job.seed, epochs, policy, *digests)
     parity: Parity | None = None
     if not run.begin(recipe, fingerprint, job.data, resume=job.resume, overwrite=job.overwrite):
         progress.say(f"recipe  {recipe.name}: {recipe.summary} ({parameter_count(network):,} parameters)")
@@ -126,6 +129,8 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
             "test_images": len(dataset.y_test),
         },
     }
+    if (teacher := teacher_sha256(recipe)) is not None:
+        facts["teacher_sha256"] = teacher
     accuracy = float((exported.argmax(axis=1) == dataset.y_test).mean())
     table = manifest_table(
         run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy
