@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from server.observability.history import INTERVAL_SECONDS, MOMENTS, History, Span
-from server.observability.recent_events import RecentEvents
+from server.observability.logs import RecentEvents
 from server.observability.series import Snapshot
 from server.observability.table import (
     BUILD_INFO,

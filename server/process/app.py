@@ -10,13 +10,12 @@ import structlog
 
 from server.errors import StartError
 from server.observability.http import HttpPort, Pages
+from server.observability.logs import RecentEvents
 from server.observability.metrics import Metrics
-from server.observability.recent_events import RecentEvents
 from server.observability.status_page import StatusPage
 from server.observability.table import RESTARTS, WORKERS
 from server.observability.tracing import Tracing
-from server.process.announcement import announce
-from server.process.listeners import Listener, Ports, grpc_listeners, http_sockets
+from server.process.listeners import Listener, Ports, announce, grpc_listeners, http_sockets
 from server.process.signals import Signals, log_queues
 from server.rpc.data_plane import DataPlane
 from server.settings import DEFAULT_MODEL, Settings

@@ -13,12 +13,11 @@ import structlog
 
 from server.errors import StartError
 from server.observability.http import HttpPort, Pages
-from server.observability.recent_events import RecentEvents
+from server.observability.logs import RecentEvents
 from server.observability.status_page import StatusPage
-from server.process.announcement import announce
-from server.process.listeners import Listener, Ports, http_sockets, reserved
-from server.process.messages import Job
+from server.process.listeners import Listener, Ports, announce, http_sockets, reserved
 from server.process.signals import Signals, die_of
+from server.process.worker import Job
 from server.process.worker_metrics import WorkerMetrics
 from server.process.worker_process import WorkerProcess
 from server.rpc.tls import Certificates

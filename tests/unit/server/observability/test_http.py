@@ -10,8 +10,8 @@ import pytest
 
 from server.observability import http as module
 from server.observability.http import MAX_CONNECTIONS, HttpPort, Pages
+from server.observability.logs import RecentEvents
 from server.observability.metrics import Metrics
-from server.observability.recent_events import RecentEvents
 from server.observability.status_page import StatusPage
 
 WAIT_SECONDS = 10
