@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 @dataclass(slots=True)
 class Statistics:
-    """Totals of one version since it was loaded, as Triton's clients ask for them."""
+    """Totals of one version since it was first loaded, as Triton's clients ask for them."""
 
     calls: int = 0  # that were answered
     queue_seconds: float = 0.0

@@ -37,7 +37,7 @@ from server.observability.table import (
     STAGES,
     TABLE,
     TICK_LAG,
-    VERSION_METRICS,
+    of_serving,
 )
 
 LAG_SECONDS = 1.0  # of which the worst tick is shown
@@ -59,13 +59,11 @@ class Queue(Protocol):
 class Metrics:
     """The metrics of one process that answers calls. Any thread may call any method.
 
-    With `keep_versions`, the series of a version outlive it: a worker's counts must not be lost between two of its
-    reports; its supervisor leaves out what no longer serves.
+    The series of a version outlive it: should it come back, they go on where they ended.
     """
 
-    def __init__(self, *, keep_versions: bool = False) -> None:
+    def __init__(self) -> None:
         self.store = Store()
-        self._keep_versions = keep_versions
         self._since: dict[Labels, float] = {}
         self._unary: set[str] = set()
         self._queues: Sequence[Queue] = ()
@@ -85,7 +83,7 @@ class Metrics:
         """Return a registry of these metrics and this process's CPU, memory and file descriptors."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(Exposition(TABLE, self.read))
+        registry.register(Exposition(TABLE, lambda: of_serving(self.read())))
         return registry
 
     def read(self) -> Snapshot:
@@ -204,13 +202,3 @@ class Metrics:
         self.store.replace(LABEL_INFO, dict.fromkeys(labels, 1))
         shares: dict[Labels, float] = {key: share for key, share in labels.items() if share is not None}
         self.store.replace(LABEL_SHARE, shares)
-
-    def forget(self, model: str, version: int) -> None:
-        """Drop the series of a version that is gone: each publication brings a new one."""
-        with self._flushing:
-            if (batches := self._versions.pop((model, version), None)) is None:
-                return
-            batches.flush()
-            if not self._keep_versions:
-                for metric in VERSION_METRICS:
-                    self.store.remove(metric, lambda labels: labels[:2] == (model, str(version)))

@@ -123,13 +123,6 @@ class Store:
         with self._lock:
             self._series(metric, labels).exemplars[index] = (trace_id, value, time.time())
 
-    def remove(self, metric: Metric, matches: Callable[[Labels], bool]) -> None:
-        """Drop the series whose labels match."""
-        with self._lock:
-            of_metric = self._metrics.get(metric.name, {})
-            for labels in [labels for labels in of_metric if matches(labels)]:
-                del of_metric[labels]
-
     def read(self) -> Snapshot:
         """Return every series as it is now."""
         with self._lock:

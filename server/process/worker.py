@@ -125,8 +125,8 @@ def _import_apart() -> None:
 def _serve(job: Job, signals: Signals, reports: "Reports") -> None:
     from server.process.app import App  # noqa: PLC0415 - may have to be imported at low priority
 
-    app = App(job.settings, signals, worker=True, beside=job.beside)
-    app.run_shared(job.listeners, lambda _: reports.start(app), job.turn_seconds)
+    app = App(job.settings, signals, beside=job.beside)
+    app.run(lambda _: reports.start(app), shared=job.listeners, turn_seconds=job.turn_seconds)
 
 
 def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
