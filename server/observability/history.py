@@ -10,8 +10,8 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
+from server.observability import table
 from server.observability.series import Snapshot
-from server.observability.table import BATCH_IMAGES, REQUEST_DURATION, REQUESTS
 
 INTERVAL_SECONDS = 5.0
 MOMENTS = 180
@@ -33,16 +33,16 @@ class Moment:
     def read(cls, snapshot: Snapshot) -> "Moment":
         """Read it from the metrics."""
         codes: Counter[str] = Counter()
-        for labels, (count,) in snapshot.items(REQUESTS):
+        for labels, (count,) in snapshot.items(table.REQUESTS):
             codes[labels["code"]] += int(count)
         buckets: dict[float, float] = defaultdict(float)
-        for labels, (*counts, _) in snapshot.items(REQUEST_DURATION):
+        for labels, (*counts, _) in snapshot.items(table.REQUEST_DURATION):
             if labels["method"] in UNARY:
-                bounds = (*REQUEST_DURATION.buckets, math.inf)
+                bounds = (*table.REQUEST_DURATION.buckets, math.inf)
                 for bound, below in zip(bounds, accumulate(counts), strict=True):
                     buckets[bound] += below
-        batches = sum(sum(counts) for _, (*counts, _) in snapshot.items(BATCH_IMAGES))
-        return cls(time.monotonic(), codes, snapshot.total(BATCH_IMAGES), batches, dict(buckets))
+        batches = sum(sum(counts) for _, (*counts, _) in snapshot.items(table.BATCH_IMAGES))
+        return cls(time.monotonic(), codes, snapshot.total(table.BATCH_IMAGES), batches, dict(buckets))
 
 
 @dataclass(frozen=True, slots=True)
