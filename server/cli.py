@@ -24,7 +24,13 @@ app = App(
     help="Serve handwritten-digit predictions over gRPC, with Prometheus metrics on a port of their own.",
     version=version("digit-serving"),
     config=Env("DIGITS_", command=False),
+    help_format="plaintext",
+    help_epilogue="""Examples:
+  digit-server
+  digit-server --model-repository /models --host 0.0.0.0 --workers auto
+  DIGITS_GRPC_PORT=9500 digit-server --provider cuda --max-batch-images 1024""",
 )
+app.register_install_completion_command()
 
 
 @app.default
@@ -34,8 +40,7 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     # Imported here so that --help does not wait for ONNX Runtime.
     from server import machine  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
-    from server.observability.logs import configure  # noqa: PLC0415
-    from server.observability.recent_events import RecentEvents  # noqa: PLC0415
+    from server.observability.logs import RecentEvents, configure  # noqa: PLC0415
     from server.process.listeners import warn_of_plaintext  # noqa: PLC0415
     from server.versions.policy import Policies  # noqa: PLC0415
 

@@ -88,8 +88,8 @@ class Settings:
     there are several and none is called digits."""
 
     provider: Provider = "auto"
-    """Execution provider of the model; auto is the best that the installed ONNX Runtime has. Set it so that a missing GPU is an error
-    rather than slow."""
+    """Execution provider of the model; auto is the best that the installed ONNX Runtime has. Set it so that a missing
+    GPU is an error rather than slow."""
 
     provider_options: dict[str, str] = field(default_factory=dict)
     """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1. Set them to choose one of
@@ -134,7 +134,8 @@ class Settings:
     must wait for drain and grace before it kills."""
 
     log_format: Literal["console", "json"] = "console"
-    """How log lines are written to standard error: for a person, or json for a collector."""
+    """How log lines are written to standard error: console for a person. Set json where a collector
+    reads them."""
 
     log_level: Level = "info"
     """The least that is logged. Set debug, or send SIGUSR2, to log every call."""

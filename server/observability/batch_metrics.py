@@ -9,19 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from server.observability import table
 from server.observability.series import Store
-from server.observability.table import (
-    BATCH_IMAGES,
-    BATCHES,
-    COMPUTE_DURATION,
-    CONFIDENCE,
-    DROPPED,
-    FAILED,
-    INK,
-    PREDICTIONS,
-    QUEUE_DURATION,
-    REJECTED,
-)
 from server.settings import IMAGE_BYTES
 
 DIGITS = 10
@@ -40,7 +29,7 @@ class Batch(NamedTuple):
 
 @dataclass(slots=True)
 class Statistics:
-    """Totals of one version since it was loaded, as Triton's clients ask for them."""
+    """Totals of one version since it was first loaded, as Triton's clients ask for them."""
 
     calls: int = 0  # that were answered
     queue_seconds: float = 0.0
@@ -68,12 +57,12 @@ class BatchMetrics:
         self._labels = (model, version)
         self._batches: deque[Batch] = deque()
         self.statistics = Statistics()
-        for metric in (QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE):
+        for metric in (table.QUEUE_DURATION, table.COMPUTE_DURATION, table.BATCH_IMAGES, table.CONFIDENCE):
             store.observe(metric, *self._labels, values=())
-        store.observe_total(INK, *self._labels, total=0, count=0)
-        store.add(FAILED, *self._labels, amount=0)
+        store.observe_total(table.INK, *self._labels, total=0, count=0)
+        store.add(table.FAILED, *self._labels, amount=0)
         for digit in range(DIGITS):
-            store.add(PREDICTIONS, *self._labels, str(digit), amount=0)
+            store.add(table.PREDICTIONS, *self._labels, str(digit), amount=0)
 
     def batch(  # noqa: PLR0913, PLR0917 - the facts of a batch
         self,
@@ -91,17 +80,17 @@ class BatchMetrics:
 
     def failed(self, seconds: float) -> None:
         """Count a call that the model failed on, `seconds` after its arrival."""
-        self._store.add(FAILED, *self._labels)
+        self._store.add(table.FAILED, *self._labels)
         self.statistics.failed_calls += 1
         self.statistics.failed_seconds += seconds
 
     def rejected(self, reason: str) -> None:
         """Count a call refused by admission."""
-        self._store.add(REJECTED, reason)
+        self._store.add(table.REJECTED, reason)
 
     def dropped(self, reason: str) -> None:
         """Count a call that left the queue without being computed."""
-        self._store.add(DROPPED, reason)
+        self._store.add(table.DROPPED, reason)
 
     def flush(self) -> None:
         """Move what was recorded into the series."""
@@ -114,13 +103,15 @@ class BatchMetrics:
         store, labels = self._store, self._labels
         digits = np.concatenate([batch.digits for batch in batches])
         waits = [seconds for batch in batches for seconds in batch.queue_seconds]
-        store.observe(QUEUE_DURATION, *labels, values=waits)
-        store.observe(COMPUTE_DURATION, *labels, values=[batch.compute_seconds for batch in batches])
-        store.observe(BATCH_IMAGES, *labels, values=[len(batch.digits) for batch in batches])
-        store.observe(CONFIDENCE, *labels, values=np.concatenate([batch.confidences for batch in batches]))
+        store.observe(table.QUEUE_DURATION, *labels, values=waits)
+        store.observe(table.COMPUTE_DURATION, *labels, values=[batch.compute_seconds for batch in batches])
+        store.observe(table.BATCH_IMAGES, *labels, values=[len(batch.digits) for batch in batches])
+        store.observe(
+            table.CONFIDENCE, *labels, values=np.concatenate([batch.confidences for batch in batches])
+        )
         ink = sum(batch.ink_pixels for batch in batches) / IMAGE_BYTES
-        store.observe_total(INK, *labels, total=ink, count=len(digits))
+        store.observe_total(table.INK, *labels, total=ink, count=len(digits))
         for digit, count in enumerate(np.bincount(digits, minlength=DIGITS).tolist()):
-            store.add(PREDICTIONS, *labels, str(digit), amount=count)
+            store.add(table.PREDICTIONS, *labels, str(digit), amount=count)
         for reason, count in Counter(batch.release_reason for batch in batches).items():
-            store.add(BATCHES, reason, amount=count)
+            store.add(table.BATCHES, reason, amount=count)

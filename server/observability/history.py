@@ -6,10 +6,12 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
+import numpy as np
+
+from server.observability import table
 from server.observability.series import Snapshot
-from server.observability.table import BATCH_IMAGES, REQUEST_DURATION, REQUESTS
 
 INTERVAL_SECONDS = 5.0
 MOMENTS = 180
@@ -31,17 +33,16 @@ class Moment:
     def read(cls, snapshot: Snapshot) -> "Moment":
         """Read it from the metrics."""
         codes: Counter[str] = Counter()
-        for labels, (count,) in snapshot.items(REQUESTS):
+        for labels, (count,) in snapshot.items(table.REQUESTS):
             codes[labels["code"]] += int(count)
         buckets: dict[float, float] = defaultdict(float)
-        for labels, (*counts, _) in snapshot.items(REQUEST_DURATION):
+        for labels, (*counts, _) in snapshot.items(table.REQUEST_DURATION):
             if labels["method"] in UNARY:
-                below = 0.0
-                for bound, count in zip((*REQUEST_DURATION.buckets, math.inf), counts, strict=True):
-                    below += count
+                bounds = (*table.REQUEST_DURATION.buckets, math.inf)
+                for bound, below in zip(bounds, accumulate(counts), strict=True):
                     buckets[bound] += below
-        batches = sum(sum(counts) for _, (*counts, _) in snapshot.items(BATCH_IMAGES))
-        return cls(time.monotonic(), codes, snapshot.total(BATCH_IMAGES), batches, dict(buckets))
+        batches = sum(sum(counts) for _, (*counts, _) in snapshot.items(table.BATCH_IMAGES))
+        return cls(time.monotonic(), codes, snapshot.total(table.BATCH_IMAGES), batches, dict(buckets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,13 @@ class Span:
 
     def latency_ms(self, quantile: float) -> float | None:
         """Return a quantile of the unary calls' durations, as exact as the buckets are; None without calls."""
-        counts = {bound: n - self.before.buckets.get(bound, 0) for bound, n in self.after.buckets.items()}
-        rank = quantile * counts.get(math.inf, 0)
-        lower, below = 0.0, 0.0
-        for bound, count in sorted(counts.items()):
-            if count > 0 and count >= rank:
-                inside = (rank - below) / (count - below)
-                return 1e3 * (lower if bound == math.inf else lower + (bound - lower) * inside)
-            lower, below = bound, count
-        return None
+        bounds = sorted(self.after.buckets)
+        counts = [self.after.buckets[bound] - self.before.buckets.get(bound, 0) for bound in bounds]
+        if not counts or counts[-1] <= 0:
+            return None
+        # What lies past the last finite bound counts as that bound.
+        seconds = np.interp(quantile * counts[-1], [0, *counts], [0, *bounds[:-1], bounds[-2]])
+        return 1e3 * float(seconds)
 
     def _rate(self, count: float) -> float:
         # A version that is gone takes its images along.

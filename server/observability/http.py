@@ -4,7 +4,6 @@ It runs on threads of its own, so it can tell when the data plane does not answe
 """
 
 import gzip
-import re
 import socket
 import sys
 import threading
@@ -28,7 +27,6 @@ TIMEOUT_SECONDS = 5.0
 MAX_CONNECTION_SECONDS = 10.0
 TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-QUALITY = re.compile(r";\s*q=([0-9.]+)")
 
 log = structlog.get_logger()
 
@@ -58,7 +56,7 @@ class Pages:
         match path.partition("?")[0]:
             case "/metrics":
                 self._refresh()
-                encode, content_type = choose_encoder(_accepted(accept))
+                encode, content_type = choose_encoder(accept)
                 return 200, (("Content-Type", content_type),), encode(self._registry)
             case "/livez":
                 return _probe(self._live(), "live")
@@ -73,14 +71,6 @@ class Pages:
 
 def _probe(good: bool, name: str) -> tuple[int, Headers, bytes]:
     return (200, TEXT, f"{name}\n".encode()) if good else (503, TEXT, f"not {name}\n".encode())
-
-
-def _accepted(header: str) -> str:
-    """Return a header's choices, the best first, without those that are refused (q=0)."""
-    choices = [
-        (float(quality[1]) if (quality := QUALITY.search(each)) else 1.0, each) for each in header.split(",")
-    ]
-    return ",".join(each for quality, each in sorted(choices, key=lambda choice: -choice[0]) if quality > 0)
 
 
 class HttpPort:
@@ -157,7 +147,7 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, headers, body = self.server.pages.get(self.path, self.headers.get("Accept", ""))
         self.send_response(status)
-        if gzip_accepted(_accepted(self.headers.get("Accept-Encoding", ""))):
+        if gzip_accepted(self.headers.get("Accept-Encoding", "")):
             body = gzip.compress(body, compresslevel=1)
             self.send_header("Content-Encoding", "gzip")
         for name, value in headers:

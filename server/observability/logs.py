@@ -1,23 +1,71 @@
-"""How log lines look, for a person's terminal or a collector, and which of them are written.
+"""How log lines look, which of them are written, and which the status page shows.
 
 structlog makes the events, the standard library writes them: a line of a library looks like one of ours.
 """
 
 import logging
 import sys
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-from server.observability.recent_events import RecentEvent, reporter
 from server.settings import Level
 
 OWN = "server"  # the logger of our own events
+# Events of the log that tell of versions and processes; calls are not among them.
+SHOWN = frozenset(
+    {
+        *("ready", "draining", "version loaded", "version refused", "version released", "versions serve"),
+        *("repository problem", "worker ready", "worker died"),
+    }
+)
+KEPT = 20
+MAX_CHARACTERS = 300
+NO_DETAILS = frozenset({"event", "level", "timestamp", "exception", "exc_info", "sha256", "logger"})
+SENTENCES = frozenset({"problem", "reason"})
 
 _configured: Level = "info"
 _debugging = False
+
+
+class RecentEvent(msgspec.Struct, frozen=True):
+    """An event: when (Unix time), what, how bad, the details as text, and the worker that it happened to."""
+
+    at: float
+    event: str
+    level: str
+    details: str
+    worker: str = ""
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> "RecentEvent":
+        """Convert an event of the log."""
+        details = ", ".join(
+            str(value) if key in SENTENCES else f"{key} {value}"
+            for key, value in event.items()
+            if key not in NO_DETAILS
+        )
+        return cls(time.time(), event["event"], event["level"], details[:MAX_CHARACTERS])
+
+
+class RecentEvents:
+    """The last few events of this process and its workers."""
+
+    def __init__(self) -> None:
+        self._events: deque[RecentEvent] = deque(maxlen=KEPT)
+
+    def add(self, event: RecentEvent) -> None:
+        """Remember an event."""
+        self._events.append(event)
+
+    def latest(self) -> list[RecentEvent]:
+        """Return them, newest first."""
+        return list(self._events)[::-1]
 
 
 def configure(
@@ -30,13 +78,19 @@ def configure(
     Tracebacks are without local variables: those hold callers' images.
     """
     global _configured  # noqa: PLW0603 - as structlog's own configuration, one a process
+
+    def show(_: Any, __: str, event: EventDict) -> EventDict:
+        if event["event"] in SHOWN:
+            tell(RecentEvent.of(event))
+        return event
+
     _configured = level
     time_stamp = structlog.processors.TimeStamper(fmt="iso", utc=log_format == "json")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             time_stamp,
-            reporter(tell),
+            show,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=lambda *_: logging.getLogger(OWN),

@@ -14,31 +14,9 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
+from server.observability import table
 from server.observability.batch_metrics import BatchMetrics, Statistics
 from server.observability.series import Exposition, Labels, Snapshot, Store
-from server.observability.table import (
-    BUILD_INFO,
-    CODES,
-    EXPECTED,
-    INFLIGHT_IMAGES,
-    LABEL_INFO,
-    LABEL_SHARE,
-    MODEL_INFO,
-    MODEL_LOADS,
-    PROBLEMS,
-    QUEUE_AGE,
-    QUEUE_IMAGES,
-    QUEUE_LIMIT,
-    REJECTED,
-    REQUEST_DURATION,
-    REQUESTS,
-    SERVING_SINCE,
-    STAGE_SECONDS,
-    STAGES,
-    TABLE,
-    TICK_LAG,
-    VERSION_METRICS,
-)
 
 LAG_SECONDS = 1.0  # of which the worst tick is shown
 
@@ -59,13 +37,11 @@ class Queue(Protocol):
 class Metrics:
     """The metrics of one process that answers calls. Any thread may call any method.
 
-    With `keep_versions`, the series of a version outlive it: a worker's counts must not be lost between two of its
-    reports; its supervisor leaves out what no longer serves.
+    The series of a version outlive it: should it come back, they go on where they ended.
     """
 
-    def __init__(self, *, keep_versions: bool = False) -> None:
+    def __init__(self) -> None:
         self.store = Store()
-        self._keep_versions = keep_versions
         self._since: dict[Labels, float] = {}
         self._unary: set[str] = set()
         self._queues: Sequence[Queue] = ()
@@ -74,10 +50,10 @@ class Metrics:
         self._lags: deque[tuple[float, float]] = deque()  # time and lag
         # Service, method, code, and seconds in all, in the queue and in the model.
         self._finished: deque[tuple[str, str, str, float, float, float]] = deque()
-        self.store.set(BUILD_INFO, version("digit-serving"), value=1)
-        for metric, label in EXPECTED:
+        self.store.set(table.BUILD_INFO, version("digit-serving"), value=1)
+        for metric, label in table.EXPECTED:
             self.store.add(metric, label, amount=0)
-        for gauge in (PROBLEMS, TICK_LAG):
+        for gauge in (table.PROBLEMS, table.TICK_LAG):
             self.store.set(gauge, value=0)
         self._look()
 
@@ -85,7 +61,7 @@ class Metrics:
         """Return a registry of these metrics and this process's CPU, memory and file descriptors."""
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(Exposition(TABLE, self.read))
+        registry.register(Exposition(table.TABLE, lambda: table.of_serving(self.read())))
         return registry
 
     def read(self) -> Snapshot:
@@ -95,13 +71,13 @@ class Metrics:
 
     def expect(self, service: str, method: str, *, unary: bool) -> None:
         """Show the series of a method before its first call."""
-        for code in CODES:
-            self.store.add(REQUESTS, service, method, code, amount=0)
-        self.store.observe(REQUEST_DURATION, method, values=())
+        for code in table.CODES:
+            self.store.add(table.REQUESTS, service, method, code, amount=0)
+        self.store.observe(table.REQUEST_DURATION, method, values=())
         if unary:
             self._unary.add(method)
-            for stage in STAGES:
-                self.store.add(STAGE_SECONDS, method, stage, amount=0)
+            for stage in table.STAGES:
+                self.store.add(table.STAGE_SECONDS, method, stage, amount=0)
 
     def finished(  # noqa: PLR0913, PLR0917 - the facts of a call
         self,
@@ -117,11 +93,11 @@ class Metrics:
 
     def refused_call(self, service: str, method: str, code: str) -> None:
         """Count a call that admission refused; it took no time that a latency could tell of."""
-        self.store.add(REQUESTS, service, method, code)
+        self.store.add(table.REQUESTS, service, method, code)
 
     def exemplar(self, method: str, seconds: float, trace_id: str) -> None:
         """Name the trace of one of the calls with such a duration."""
-        self.store.exemplify(REQUEST_DURATION, method, value=seconds, trace_id=trace_id)
+        self.store.exemplify(table.REQUEST_DURATION, method, value=seconds, trace_id=trace_id)
 
     def tick(self, late_seconds: float) -> None:
         """Flush, at a tick of the data plane that came so late."""
@@ -129,7 +105,7 @@ class Metrics:
         self._lags.append((now, late_seconds))
         while self._lags[0][0] < now - LAG_SECONDS:
             self._lags.popleft()
-        self.store.set(TICK_LAG, value=max(lag for _, lag in self._lags))
+        self.store.set(table.TICK_LAG, value=max(lag for _, lag in self._lags))
         self.flush()
 
     def flush(self) -> None:
@@ -147,24 +123,24 @@ class Metrics:
             calls[service, method, code].append((seconds[0], seconds[1], seconds[2]))
         for (service, method, code), durations in calls.items():
             totals, queue, compute = zip(*durations, strict=True)
-            self.store.add(REQUESTS, service, method, code, amount=len(totals))
-            self.store.observe(REQUEST_DURATION, method, values=totals)
+            self.store.add(table.REQUESTS, service, method, code, amount=len(totals))
+            self.store.observe(table.REQUEST_DURATION, method, values=totals)
             if method in self._unary:
                 stages = sum(queue), sum(compute)
                 rest = max(sum(totals) - sum(stages), 0.0)  # rounding may leave less than nothing
-                for stage, seconds_ in zip(STAGES, (*stages, rest), strict=True):
-                    self.store.add(STAGE_SECONDS, method, stage, amount=seconds_)
+                for stage, seconds_ in zip(table.STAGES, (*stages, rest), strict=True):
+                    self.store.add(table.STAGE_SECONDS, method, stage, amount=seconds_)
 
     def _look(self) -> None:
         queues = self._queues
-        self.store.set(QUEUE_IMAGES, value=sum(queue.queued_images for queue in queues))
-        self.store.set(INFLIGHT_IMAGES, value=sum(queue.inflight_images for queue in queues))
-        self.store.set(QUEUE_AGE, value=max((queue.oldest_seconds for queue in queues), default=0.0))
-        self.store.set(QUEUE_LIMIT, value=sum(queue.limit_images for queue in queues))
+        self.store.set(table.QUEUE_IMAGES, value=sum(queue.queued_images for queue in queues))
+        self.store.set(table.INFLIGHT_IMAGES, value=sum(queue.inflight_images for queue in queues))
+        self.store.set(table.QUEUE_AGE, value=max((queue.oldest_seconds for queue in queues), default=0.0))
+        self.store.set(table.QUEUE_LIMIT, value=sum(queue.limit_images for queue in queues))
 
     def rejected(self, reason: str) -> None:
         """Count a call refused by admission."""
-        self.store.add(REJECTED, reason)
+        self.store.add(table.REJECTED, reason)
 
     def watch(self, queues: Sequence[Queue]) -> None:
         """Read these queues at each flush from now on."""
@@ -172,7 +148,7 @@ class Metrics:
 
     def loaded(self, model: str, version: int) -> BatchMetrics:
         """Count a version that is about to serve, and return the metrics of its batches."""
-        self.store.add(MODEL_LOADS, "loaded")
+        self.store.add(table.MODEL_LOADS, "loaded")
         # A version that is loaded again goes on counting while its former load finishes.
         if (model, version) not in self._versions:
             self._versions[model, version] = BatchMetrics(self.store, model, str(version))
@@ -186,31 +162,21 @@ class Metrics:
 
     def refused(self) -> None:
         """Count a version that may not serve."""
-        self.store.add(MODEL_LOADS, "refused")
+        self.store.add(table.MODEL_LOADS, "refused")
 
     def problems(self, count: int) -> None:
         """Set how much is wrong in the model repository."""
-        self.store.set(PROBLEMS, value=count)
+        self.store.set(table.PROBLEMS, value=count)
 
     def serving(self, infos: set[Labels]) -> None:
         """Set which versions serve, each as model, version, sha256, provider, precision and accuracy."""
         now = time.time()
         self._since = {info: self._since.get(info, now) for info in infos}
-        self.store.replace(MODEL_INFO, dict.fromkeys(infos, 1))
-        self.store.replace(SERVING_SINCE, {info[:2]: since for info, since in self._since.items()})
+        self.store.replace(table.MODEL_INFO, dict.fromkeys(infos, 1))
+        self.store.replace(table.SERVING_SINCE, {info[:2]: since for info, since in self._since.items()})
 
     def labelled(self, labels: Mapping[tuple[str, str, str], float | None]) -> None:
         """Set where labels point, each as model, label and version, with the share of a label on trial."""
-        self.store.replace(LABEL_INFO, dict.fromkeys(labels, 1))
+        self.store.replace(table.LABEL_INFO, dict.fromkeys(labels, 1))
         shares: dict[Labels, float] = {key: share for key, share in labels.items() if share is not None}
-        self.store.replace(LABEL_SHARE, shares)
-
-    def forget(self, model: str, version: int) -> None:
-        """Drop the series of a version that is gone: each publication brings a new one."""
-        with self._flushing:
-            if (batches := self._versions.pop((model, version), None)) is None:
-                return
-            batches.flush()
-            if not self._keep_versions:
-                for metric in VERSION_METRICS:
-                    self.store.remove(metric, lambda labels: labels[:2] == (model, str(version)))
+        self.store.replace(table.LABEL_SHARE, shares)

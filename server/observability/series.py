@@ -11,24 +11,20 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Metric as Family
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    SummaryMetricFamily,
-)
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 Labels = tuple[str, ...]
 RULES: dict[str, Callable[[tuple[float, ...]], float]] = {"max": max, "min": min, "sum": sum}
+SUFFIX = {"counter": "_total", "gauge": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +77,6 @@ class Store:
         self._lock = threading.Lock()
         self._metrics: dict[str, dict[Labels, Series]] = {}
 
-    def _numbers(self, metric: Metric, labels: Labels) -> list[float]:
-        return self._series(metric, labels).numbers
-
     def _series(self, metric: Metric, labels: Labels) -> Series:
         of_metric = self._metrics.setdefault(metric.name, {})
         if (series := of_metric.get(labels)) is None:
@@ -93,12 +86,12 @@ class Store:
     def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
         """Increase a counter; an amount of 0 shows it before it counts."""
         with self._lock:
-            self._numbers(metric, labels)[0] += amount
+            self._series(metric, labels).numbers[0] += amount
 
     def set(self, metric: Metric, *labels: str, value: float) -> None:
         """Set a gauge."""
         with self._lock:
-            self._numbers(metric, labels)[0] = value
+            self._series(metric, labels).numbers[0] = value
 
     def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
         """Let a gauge have these series and no others."""
@@ -112,7 +105,7 @@ class Store:
         counts = np.bincount(np.searchsorted(metric.buckets, observed), minlength=len(metric.buckets) + 1)
         total = float(observed.sum())
         with self._lock:
-            numbers = self._numbers(metric, labels)
+            numbers = self._series(metric, labels).numbers
             for index in np.flatnonzero(counts).tolist():
                 numbers[index] += int(counts[index])
             numbers[-1] += total
@@ -120,7 +113,7 @@ class Store:
     def observe_total(self, metric: Metric, *labels: str, total: float, count: int) -> None:
         """Add `count` values with a sum of `total` to a summary."""
         with self._lock:
-            numbers = self._numbers(metric, labels)
+            numbers = self._series(metric, labels).numbers
             numbers[0] += count
             numbers[1] += total
 
@@ -129,13 +122,6 @@ class Store:
         index = bisect_left(metric.buckets, value)
         with self._lock:
             self._series(metric, labels).exemplars[index] = (trace_id, value, time.time())
-
-    def remove(self, metric: Metric, matches: Callable[[Labels], bool]) -> None:
-        """Drop the series whose labels match."""
-        with self._lock:
-            of_metric = self._metrics.get(metric.name, {})
-            for labels in [labels for labels in of_metric if matches(labels)]:
-                del of_metric[labels]
 
     def read(self) -> Snapshot:
         """Return every series as it is now."""
@@ -187,31 +173,21 @@ class Exposition(Collector):
 
 
 def _family(metric: Metric, all_series: Iterable[Series]) -> Family:
-    if metric.kind == "counter":
-        counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for series in all_series:
-            counter.add_metric(series.labels, series.numbers[0])
-        return counter
-    if metric.kind == "gauge":
-        gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for series in all_series:
-            gauge.add_metric(series.labels, series.numbers[0])
-        return gauge
-    if metric.kind == "summary":
-        summary = SummaryMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for series in all_series:
-            summary.add_metric(series.labels, int(series.numbers[0]), series.numbers[1])
-        return summary
-    histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    bounds = [floatToGoString(bound) for bound in (*metric.buckets, math.inf)]  # type: ignore[no-untyped-call]
+    family = Family(metric.name, metric.help, metric.kind)
     for series in all_series:
-        below = 0.0
-        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
-        for index, bound in enumerate(bounds):
-            below += series.numbers[index]
-            if found := series.exemplars.get(index):
-                buckets.append((bound, below, Exemplar({"trace_id": found[0]}, *found[1:])))
-            else:
-                buckets.append((bound, below))
-        histogram.add_metric(series.labels, buckets, series.numbers[-1])
-    return histogram
+        labels = dict(zip(metric.labels, series.labels, strict=True))
+        if metric.kind in {"counter", "gauge"}:
+            family.add_sample(metric.name + SUFFIX[metric.kind], labels, series.numbers[0])
+            continue
+        *counts, total = series.numbers
+        if metric.kind == "histogram":
+            for index, (bound, below) in enumerate(
+                zip((*metric.buckets, math.inf), accumulate(counts), strict=True)
+            ):
+                found = series.exemplars.get(index)
+                exemplar = Exemplar({"trace_id": found[0]}, *found[1:]) if found else None
+                le = floatToGoString(bound)  # type: ignore[no-untyped-call]
+                family.add_sample(f"{metric.name}_bucket", labels | {"le": le}, below, exemplar=exemplar)
+        family.add_sample(f"{metric.name}_count", labels, sum(counts))
+        family.add_sample(f"{metric.name}_sum", labels, total)
+    return family

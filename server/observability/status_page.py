@@ -14,22 +14,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from server.observability import table
 from server.observability.history import INTERVAL_SECONDS, MOMENTS, History, Span
-from server.observability.recent_events import RecentEvents
+from server.observability.logs import RecentEvents
 from server.observability.series import Snapshot
-from server.observability.table import (
-    BUILD_INFO,
-    FAILED,
-    LABEL_INFO,
-    LABEL_SHARE,
-    MODEL_INFO,
-    PREDICTIONS,
-    PROBLEMS,
-    QUEUE_IMAGES,
-    RESTARTS,
-    SERVING_SINCE,
-    WORKERS,
-)
 
 FOLDER = Path(__file__).parent
 REFRESH_SECONDS = 5
@@ -80,11 +68,11 @@ class StatusPage:
             now=time.time(),
             started=self._started,
             kept=MOMENTS * INTERVAL_SECONDS,
-            release=", ".join(labels["version"] for labels, _ in snapshot.items(BUILD_INFO)),
-            workers=snapshot.total(WORKERS),
-            restarts=snapshot.total(RESTARTS),
-            queued=snapshot.total(QUEUE_IMAGES),
-            problems=snapshot.total(PROBLEMS),
+            release=", ".join(labels["version"] for labels, _ in snapshot.items(table.BUILD_INFO)),
+            workers=snapshot.total(table.WORKERS),
+            restarts=snapshot.total(table.RESTARTS),
+            queued=snapshot.total(table.QUEUE_IMAGES),
+            problems=snapshot.total(table.PROBLEMS),
             cards=[_card(name, self.history.each(figure)) for name, figure in FIGURES],
             ends=self.history.ends().most_common(),
             versions=list(_versions(snapshot)),
@@ -118,18 +106,19 @@ def _line(values: Sequence[float | None], peak: float) -> str:
 
 
 def _versions(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    infos = (labels for labels, _ in snapshot.items(MODEL_INFO))
+    infos = (labels for labels, _ in snapshot.items(table.MODEL_INFO))
     for info in sorted(infos, key=lambda info: (info["model"], -int(info["version"]))):
         version = {"model": info["model"], "version": info["version"]}
         shares = {
-            labels["label"]: f" {share:.0%}" for labels, (share,) in snapshot.items(LABEL_SHARE, **version)
+            labels["label"]: f" {share:.0%}"
+            for labels, (share,) in snapshot.items(table.LABEL_SHARE, **version)
         }
-        names = sorted(labels["label"] for labels, _ in snapshot.items(LABEL_INFO, **version))
+        names = sorted(labels["label"] for labels, _ in snapshot.items(table.LABEL_INFO, **version))
         yield version | {
             "labels": ", ".join(f"{name}{shares.get(name, '')}" for name in names),
-            "since": snapshot.total(SERVING_SINCE, **version),
-            "images": snapshot.total(PREDICTIONS, **version),
-            "failed": snapshot.total(FAILED, **version),
+            "since": snapshot.total(table.SERVING_SINCE, **version),
+            "images": snapshot.total(table.PREDICTIONS, **version),
+            "failed": snapshot.total(table.FAILED, **version),
             "accuracy": f"{float(info['accuracy']):.2%}",
             "runs_on": f"{info['provider']}, {info['precision']}",
             "sha256": info["sha256"][:12],

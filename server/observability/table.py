@@ -1,6 +1,6 @@
 """The table of the server's metrics: each is defined here and nowhere else; docs/metrics.md says what it is for."""
 
-from server.observability.series import Metric
+from server.observability.series import Metric, Snapshot
 
 DURATION_BUCKETS = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
@@ -73,7 +73,7 @@ TICK_LAG = Metric(
 BUILD_INFO = Metric("digits_build_info", "gauge", "1, with the server's version", ("version",))
 WORKERS = Metric("digits_workers", "gauge", "Processes that answer calls")
 RESTARTS = Metric("digits_worker_restarts", "counter", "Workers that died and were started again")
-# Of batches and predictions: these go when their version does.
+# Of batches and predictions: not shown of versions that do not serve.
 VERSION_METRICS = (*(QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE, INK, PREDICTIONS, FAILED),)
 TABLE = (
     *(REQUESTS, REQUEST_DURATION, STAGE_SECONDS, *VERSION_METRICS, BATCHES, REJECTED, DROPPED),
@@ -94,3 +94,15 @@ EXPECTED = (
     *((DROPPED, reason) for reason in ("cancelled", "expired")),
     *((MODEL_LOADS, result) for result in ("loaded", "refused")),
 )
+
+
+def of_serving(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot without the series of versions that do not serve."""
+    serving = {series.labels[:2] for series in snapshot.metrics.get(MODEL_INFO.name, ())}
+    shown = {
+        metric.name: [
+            series for series in snapshot.metrics.get(metric.name, ()) if series.labels[:2] in serving
+        ]
+        for metric in VERSION_METRICS
+    }
+    return Snapshot(snapshot.metrics | shown)

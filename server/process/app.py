@@ -10,13 +10,12 @@ import structlog
 
 from server.errors import StartError
 from server.observability.http import HttpPort, Pages
+from server.observability.logs import RecentEvents
 from server.observability.metrics import Metrics
-from server.observability.recent_events import RecentEvents
 from server.observability.status_page import StatusPage
 from server.observability.table import RESTARTS, WORKERS
 from server.observability.tracing import Tracing
-from server.process.announcement import announce
-from server.process.listeners import Listener, Ports, grpc_listeners, http_sockets
+from server.process.listeners import Listener, Ports, announce, grpc_listeners, http_sockets
 from server.process.signals import Signals, log_queues
 from server.rpc.data_plane import DataPlane
 from server.settings import DEFAULT_MODEL, Settings
@@ -32,12 +31,10 @@ log = structlog.get_logger()
 class App:
     """Answers calls in this process: alone, or as one of several workers."""
 
-    def __init__(
-        self, settings: Settings, signals: Signals, *, worker: bool = False, beside: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, signals: Signals, *, beside: bool = False) -> None:
         """Build everything; nothing listens or loads yet.
 
-        `worker` says that the process is one of several; `beside`, that others of them serve already.
+        `beside` says that other processes serve already.
 
         Raises:
             StartError: a setting names something that cannot be used.
@@ -45,7 +42,7 @@ class App:
         """
         self._settings = settings
         self._signals = signals
-        self.metrics = Metrics(keep_versions=worker)
+        self.metrics = Metrics()
         self.registry = Registry(settings.default_model or DEFAULT_MODEL, self.metrics)
         self._tracing = Tracing.start(os.environ)
         self.plane = DataPlane(settings, self.registry, self.metrics, self._tracing)
@@ -72,36 +69,50 @@ class App:
         """Whether the default model serves, and the process is not stopping."""
         return self.plane.health.serving
 
-    def run(self, ready: Callable[[Ports], object], turn_seconds: float = 0.0) -> None:
+    def run(
+        self,
+        ready: Callable[[Ports], object],
+        *,
+        shared: tuple[Listener, Listener | None] | None = None,
+        turn_seconds: float = 0.0,
+    ) -> None:
         """Listen, load, call `ready`, and answer calls until a signal.
+
+        With `shared`, other processes listen there too: stop `turn_seconds` after the first of them.
 
         Raises:
             StartError: a port cannot be bound, or the repository has nothing that may serve.
 
         """
-        # Listen first: probes are answered while models load.
-        ports = self._listen(grpc_listeners(self._settings))
-        self._load_while_answering()
-        self._serve_and_stop(ready, ports, turn_seconds)
+        settings, signals, plane = self._settings, self._signals, self.plane
+        if shared is None:
+            # Listen first: probes are answered while models load.
+            ports = self._listen(grpc_listeners(settings), shared=False)
+            self._load_while_answering()
+        else:
+            # Load first: connections would come to this process while others could answer them.
+            self._reconciler.start()
+            ports = self._listen(shared, shared=True)
 
-    def run_shared(
-        self,
-        listeners: tuple[Listener, Listener | None],
-        ready: Callable[[Ports], object],
-        turn_seconds: float,
-    ) -> None:
-        """Do the same at ports that other processes share; stop `turn_seconds` after the first of them.
+        # Serve.
+        self.registry.open()
+        plane.run_for(0)  # health tells of it before `ready` does
+        signals.stop_gracefully()
+        ready(ports)
+        plane.run(signals.stopping.is_set)
 
-        Raises:
-            StartError: likewise.
+        # Stop: say so, keep answering while load balancers notice, finish what is in flight, release.
+        log.info("draining", signal=signals.received.name, inflight_images=self.registry.inflight_images)
+        plane.health.drain()
+        self._reconciler.close()
+        if signals.received == signal.SIGTERM:
+            plane.run_for(settings.drain_seconds)
+        plane.run_for(turn_seconds)
+        plane.stop(settings.grace_seconds)
+        if self._tracing:
+            self._tracing.close()
 
-        """
-        # Load first: connections would come to this process while others could answer them.
-        self._reconciler.start()
-        ports = self._listen(listeners, shared=True)
-        self._serve_and_stop(ready, ports, turn_seconds)
-
-    def _listen(self, listeners: tuple[Listener, Listener | None], *, shared: bool = False) -> Ports:
+    def _listen(self, listeners: tuple[Listener, Listener | None], *, shared: bool) -> Ports:
         grpc, health = listeners
         return Ports(*self.plane.listen(grpc.addresses, health.addresses if health else (), shared=shared))
 
@@ -121,26 +132,6 @@ class App:
         self.plane.run(loaded.is_set)
         if failures:
             raise failures[0]
-
-    def _serve_and_stop(self, ready: Callable[[Ports], object], ports: Ports, turn_seconds: float) -> None:
-        settings, signals, plane = self._settings, self._signals, self.plane
-        # Serve.
-        self.registry.open()
-        plane.run_for(0)  # health tells of it before `ready` does
-        signals.stop_gracefully()
-        ready(ports)
-        plane.run(signals.stopping.is_set)
-
-        # Stop: say so, keep answering while load balancers notice, finish what is in flight, release.
-        log.info("draining", signal=signals.received.name, inflight_images=self.registry.inflight_images)
-        plane.health.drain()
-        self._reconciler.close()
-        if signals.received == signal.SIGTERM:
-            plane.run_for(settings.drain_seconds)
-        plane.run_for(turn_seconds)
-        plane.stop(settings.grace_seconds)
-        if self._tracing:
-            self._tracing.close()
 
 
 def serve(settings: Settings, events: RecentEvents) -> None:

@@ -5,6 +5,7 @@ Every interface (0.0.0.0 or ::) means IPv4 and IPv6; a name means all of its add
 
 import errno
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import structlog
 
 from server.errors import StartError
-from server.settings import Settings
+from server.observability.series import Snapshot
+from server.observability.table import MODEL_INFO
+from server.settings import DEFAULT_MODEL, Settings
 
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for  # nosec B104
 HINTS = {
@@ -85,6 +88,26 @@ def warn_of_plaintext(settings: Settings) -> None:
             host=settings.host,
             hint="set tls_cert_file and tls_key_file, or let nobody but your own mesh reach it",
         )
+
+
+def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snapshot) -> None:
+    """Tell a person at a terminal where the server is and what it serves."""
+    if settings.log_format != "console":
+        return
+    host = settings.host if settings.host.startswith("unix:") else written(settings.host, ports.grpc)
+    encryption = "plaintext" if settings.tls_cert_file is None else "TLS"
+    rows = [
+        ("gRPC", f"{host} ({encryption})"),
+        ("status", f"http://{written(settings.http_host, metrics_port)}/"),
+    ]
+    models = {info["model"] for info, _ in snapshot.items(MODEL_INFO)}
+    default_model = settings.default_model or (models.pop() if len(models) == 1 else DEFAULT_MODEL)
+    for info, _ in snapshot.items(MODEL_INFO):
+        name = f"{info['model']}/{info['version']}"
+        graph = f"accuracy {float(info['accuracy']):.2%}, {info['precision']} on {info['provider']}"
+        rows.append(("model", f"{name}: {graph}" + ", the default" * (info["model"] == default_model)))
+    with suppress(OSError):  # a full disk
+        print("\n".join(f"  {name:7} {text}" for name, text in rows), file=sys.stderr, flush=True)  # noqa: T201 - for a person
 
 
 def grpc_listeners(settings: Settings) -> tuple[Listener, Listener | None]:

@@ -1,10 +1,11 @@
 """Signals: received by a thread that waits for them, so that they work while the data plane does not."""
 
+import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -88,11 +89,15 @@ class Signals:
 
 
 def log_threads() -> None:
-    """Log the stack of each thread; an event each, which other processes' lines do not break up."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, for this purpose
-        stack = "".join(traceback.format_stack(frame)).rstrip("\n")
-        log.info("thread", name=names.get(ident, str(ident)), stack=stack)
+    """Log the stacks of all threads; in one event, which other processes' lines do not break up."""
+    # In memory: a container's file system may be read-only.
+    in_memory = sys.platform == "linux"
+    with os.fdopen(os.memfd_create("stacks"), "w+") if in_memory else tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        stack = file.read().rstrip("\n")
+    names = {f"{thread.ident:#018x}": thread.name for thread in threading.enumerate()}
+    log.info("threads", names=names, stack=stack)
 
 
 def log_queues(queues: Mapping[str, "Queue"]) -> None:

@@ -13,12 +13,11 @@ import structlog
 
 from server.errors import StartError
 from server.observability.http import HttpPort, Pages
-from server.observability.recent_events import RecentEvents
+from server.observability.logs import RecentEvents
 from server.observability.status_page import StatusPage
-from server.process.announcement import announce
-from server.process.listeners import Listener, Ports, http_sockets, reserved
-from server.process.messages import Job
+from server.process.listeners import Listener, Ports, announce, http_sockets, reserved
 from server.process.signals import Signals, die_of
+from server.process.worker import Job
 from server.process.worker_metrics import WorkerMetrics
 from server.process.worker_process import WorkerProcess
 from server.rpc.tls import Certificates
@@ -70,16 +69,17 @@ class Supervisor:
         )
         with reserved(self._settings) as listeners:
             http = HttpPort(http_sockets(self._settings.http_host, self._settings.metrics_port), pages)
-            signals.stop_gracefully(self._wake)
+            signals.stop_gracefully(self._notify)
             self._start(listeners)
             try:
                 self._wait_until_ready()
                 if signals.stopping.is_set():
                     self._kill()
                     die_of(signals.received)
-                self._log_ready(
-                    Ports(listeners[0].port, listeners[1] and listeners[1].port), http.port, started
-                )
+                ports = Ports(listeners[0].port, listeners[1] and listeners[1].port)
+                seconds = round(time.monotonic() - started, 2)
+                log.info("ready", **ports.facts, metrics_port=http.port, workers=self._count, seconds=seconds)
+                announce(self._settings, ports, http.port, self._metrics.read())
                 signals.stopping.wait()
                 log.info("stopping workers", signal=signals.received.name, workers=self._count)
             finally:
@@ -90,22 +90,12 @@ class Supervisor:
     def _start(self, listeners: tuple[Listener, Listener | None]) -> None:
         turn_seconds = min(TURN_SECONDS, TURNS_SECONDS / self._count)
         for slot in range(self._count):
-            self._workers.append(
-                WorkerProcess(
-                    Job(self._settings, slot, listeners, slot * turn_seconds),
-                    self._metrics,
-                    self._events,
-                    self._changed,
-                )
-            )
+            job = Job(self._settings, slot, listeners, slot * turn_seconds)
+            self._workers.append(WorkerProcess(job, self._metrics, self._events, self._changed))
         signals = self._signals
         signals.hangup = lambda: self._send(signal.SIGHUP)
         signals.diagnosed = lambda: self._send(signal.SIGUSR1)
         signals.debug_toggled = lambda: self._send(signal.SIGUSR2)
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
 
     def _wait_until_ready(self) -> None:
         """Wait until every worker is ready, or one fails, or a signal comes."""
@@ -121,10 +111,9 @@ class Supervisor:
             if worker.failure:
                 raise StartError(worker.failure)
 
-    def _log_ready(self, ports: Ports, metrics_port: int, started: float) -> None:
-        seconds = round(time.monotonic() - started, 2)
-        log.info("ready", **ports.facts, metrics_port=metrics_port, workers=self._count, seconds=seconds)
-        announce(self._settings, ports, metrics_port, self._metrics.read())
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _refresh(self) -> None:
         """Let the workers report, and wait for that for a moment."""

@@ -1,4 +1,8 @@
-"""One of several processes that serve the same ports; `supervisor` starts it."""
+"""One of several processes that serve the same ports, and the messages between it and its supervisor.
+
+A worker reads its job from standard input, then a line each time that a report is asked for; the end of it says that
+the supervisor is gone. It writes reports and events to a pipe of its own. Messages are lines of JSON.
+"""
 
 import importlib
 import logging
@@ -11,21 +15,69 @@ from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
 import structlog
 
 from server.errors import StartError
 from server.machine import give_way
-from server.observability.logs import configure, debug
-from server.observability.recent_events import RecentEvent
-from server.process import messages
-from server.process.messages import REPORT_SECONDS, Event, Job, Report
+from server.observability.logs import RecentEvent, configure, debug
+from server.observability.series import Snapshot
+from server.process.listeners import Listener
 from server.process.signals import Signals, block
+from server.settings import Settings
 
 if TYPE_CHECKING:
     from server.process.app import App
 
 MAX_EVENTS = 1000
+ASK = b"report\n"
+# How often a worker reports by itself, and how many reports may fail to come or say that it does not answer calls:
+# batches take milliseconds. Reports are counted, not seconds, so that a machine that was suspended does not kill
+# what wakes up with it.
+REPORT_SECONDS = 1.0
+MISSED_REPORTS = 10
+
 log = structlog.get_logger()
+
+
+class Job(msgspec.Struct):
+    """The task of a worker."""
+
+    settings: Settings
+    slot: int
+    listeners: tuple[Listener, Listener | None]
+    turn_seconds: float  # how long after the first worker it stops
+    beside: bool = False  # other workers serve already
+    debug: bool = False
+
+
+class Report(msgspec.Struct, tag=True):
+    """How a worker is."""
+
+    metrics: Snapshot
+    ready: bool  # its default model serves
+    alive: bool | None = None  # it answers calls; None in a report that was asked for
+
+
+class Event(msgspec.Struct, tag=True):
+    """An event of a worker for the status page."""
+
+    event: RecentEvent
+
+
+def encode(message: Job | Report | Event) -> bytes:
+    """Return a message as a line of JSON."""
+    return msgspec.json.encode(message, enc_hook=str) + b"\n"
+
+
+def read_job(line: bytes) -> Job:
+    """Read a worker's job; raises msgspec.MsgspecError where it is none."""
+    return msgspec.json.decode(line, type=Job, dec_hook=lambda kind, value: kind(value))
+
+
+def read_message(line: bytes) -> Report | Event:
+    """Read a message of a worker; raises msgspec.MsgspecError where it is neither."""
+    return msgspec.json.decode(line, type=Report | Event)
 
 
 def main(reports_to: int) -> int:
@@ -35,7 +87,7 @@ def main(reports_to: int) -> int:
     # session (sched_autogroup) would not see that one worker gives way to another.
     os.setpgrp()
     signals = Signals()
-    job = messages.read_job(sys.stdin.buffer.readline())
+    job = read_job(sys.stdin.buffer.readline())
     reports = Reports(reports_to)
     configure(job.settings.log_format, job.settings.log_level, reports.event)
     if job.debug:
@@ -73,8 +125,8 @@ def _import_apart() -> None:
 def _serve(job: Job, signals: Signals, reports: "Reports") -> None:
     from server.process.app import App  # noqa: PLC0415 - may have to be imported at low priority
 
-    app = App(job.settings, signals, worker=True, beside=job.beside)
-    app.run_shared(job.listeners, lambda _: reports.start(app), job.turn_seconds)
+    app = App(job.settings, signals, beside=job.beside)
+    app.run(lambda _: reports.start(app), shared=job.listeners, turn_seconds=job.turn_seconds)
 
 
 def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
@@ -137,6 +189,6 @@ class Reports:
         return Report(app.metrics.read(), app.ready, alive)
 
     def _write(self, message: Report | Event) -> None:
-        line = memoryview(messages.encode(message))
+        line = memoryview(encode(message))
         while line:
             line = line[os.write(self._pipe, line) :]

@@ -10,7 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from server.observability.series import Exposition, Snapshot, Store, join
-from server.observability.table import MODEL_INFO, RESTARTS, TABLE, VERSION_METRICS, WORKERS
+from server.observability.table import RESTARTS, TABLE, WORKERS, of_serving
 
 
 class WorkerMetrics:
@@ -62,12 +62,7 @@ class WorkerMetrics:
         """
         with self._lock:
             joined = join(TABLE, [self._own.read(), self._ended, *self._latest.values()])
-        serving = {series.labels[:2] for series in joined.metrics[MODEL_INFO.name]}
-        for metric in VERSION_METRICS:
-            joined.metrics[metric.name] = [
-                series for series in joined.metrics[metric.name] if series.labels[:2] in serving
-            ]
-        return joined
+        return of_serving(joined)
 
 
 class _Processes(Collector):

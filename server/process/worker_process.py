@@ -14,10 +14,8 @@ import msgspec
 import structlog
 
 import server
-from server.observability.logs import debugging
-from server.observability.recent_events import RecentEvents
-from server.process import messages
-from server.process.messages import ASK, MISSED_REPORTS, REPORT_SECONDS, Event, Job
+from server.observability.logs import RecentEvents, debugging
+from server.process.worker import ASK, MISSED_REPORTS, REPORT_SECONDS, Event, Job, encode, read_message
 from server.process.worker_metrics import WorkerMetrics
 
 # Imports this very package: without -P the working directory would come first, and may hold another server.py.
@@ -108,7 +106,7 @@ class WorkerProcess:
         assert process.stdin is not None  # noqa: S101 - asked for above
         with suppress(OSError):  # it is gone already
             self._job.debug = debugging()
-            process.stdin.write(messages.encode(self._job))
+            process.stdin.write(encode(self._job))
             process.stdin.flush()
             os.set_blocking(process.stdin.fileno(), False)
         if self._stopping.is_set():
@@ -144,7 +142,7 @@ class WorkerProcess:
     def _take(self, line: bytes) -> bool | None:
         """Take in one message; return whether it says that the process answers calls."""
         try:
-            message = messages.read_message(line)
+            message = read_message(line)
         except msgspec.MsgspecError as error:
             log.error("worker wrote no message", worker=self._slot, line=repr(line[:100]), reason=str(error))  # noqa: TRY400 - the message says it all
             return None

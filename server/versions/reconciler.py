@@ -193,8 +193,6 @@ class Reconciler:
         self._call_soon(partial(serving.batcher.close, partial(self._events.put, released)))
 
     def _released(self, name: str, version: int, sha256: str) -> None:
-        if not self._registry.serves(name, version):
-            self._metrics.forget(name, version)
         return_memory()
         log.info("version released", model=name, version=version, sha256=sha256)
 

@@ -98,7 +98,7 @@ def test_sigusr1_logs_threads_and_queues(server: RunningServer) -> None:
     for _ in range(max(processes - 1, 1)):
         queue = server.event("queue")
         assert (queue["name"], queue["queued_images"], queue["oldest_seconds"]) == ("digits/1", 0, 0.0)
-    stacks = [line for line in server.lines if '"event": "thread"' in line and '"MainThread"' in line]
+    stacks = [line for line in server.lines if '"event": "threads"' in line and '"MainThread"' in line]
     assert len(stacks) == processes
     assert len([line for line in stacks if "rpc/server.py" in line]) == max(processes - 1, 1)
     assert server.predict(IMAGE).digits  # and it goes on

@@ -1,15 +1,17 @@
 """Settings, alone and together."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from server.cli import main
 from server.errors import StartError
 from server.settings import Settings
 
 
 def test_there_are_few() -> None:
-    assert len(fields(Settings)) <= 31
+    assert len(fields(Settings)) <= 30
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,20 @@ def test_contradictions_are_named(settings: Settings, words: str) -> None:
 )
 def test_what_goes_together_starts(settings: Settings) -> None:
     settings.check()
+
+
+def test_help_shows_examples_and_shell_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.partition("Examples:")[2].count("digit-server") >= 2
+    assert "--install-completion" in shown
+
+
+def test_completion_is_installed_for_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--install-completion", "--shell", "bash"]) == 0
+    (script,) = tmp_path.rglob("digit-server")
+    assert "--model-repository" in script.read_text()
+    assert str(script) in capsys.readouterr().out

@@ -7,6 +7,14 @@ from server.observability.metrics import Metrics
 from server.observability.table import CODES, STAGES
 
 VERSION = {"model": "digits", "version": "1"}
+INFO = ("digits", "1", "sha", "cpu", "float32", "0.99")
+
+
+def serving() -> Metrics:
+    """Return metrics of a process that serves a version."""
+    metrics = Metrics()
+    metrics.serving({INFO})
+    return metrics
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -23,7 +31,7 @@ def test_every_status_of_every_method_is_there_before_the_first_call() -> None:
 
 
 def test_every_digit_is_there_before_the_first_prediction() -> None:
-    metrics = Metrics()
+    metrics = serving()
     metrics.loaded("digits", 1)
     for digit in range(10):
         assert value(metrics, "digits_predictions_total", **VERSION, digit=str(digit)) == 0
@@ -63,7 +71,7 @@ def test_stages_that_round_to_more_than_the_call_leave_no_rest() -> None:
 
 
 def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
-    metrics = Metrics()
+    metrics = serving()
     batches = metrics.loaded("digits", 1)
     batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 784 + 196, 0.001, "idle", [0.0])
     metrics.flush()
@@ -114,20 +122,11 @@ def test_queues_are_looked_at_though_no_call_finishes() -> None:
 
 
 def test_version_that_is_loaded_again_keeps_what_its_former_self_still_counts() -> None:
-    metrics = Metrics()
+    metrics = serving()
     for batches in (metrics.loaded("digits", 1), metrics.loaded("digits", 1)):
         batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
     metrics.flush()
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 8
-
-
-def test_version_that_was_loaded_twice_may_go_twice() -> None:
-    metrics = Metrics()
-    for _ in range(2):
-        metrics.loaded("digits", 1)
-    for _ in range(2):
-        metrics.forget("digits", 1)
-    assert value(metrics, "digits_batch_images_sum", **VERSION) is None
 
 
 def test_refusals_count_and_take_no_time() -> None:
@@ -140,7 +139,7 @@ def test_refusals_count_and_take_no_time() -> None:
 
 
 def test_confidence_that_is_no_number_breaks_no_histogram() -> None:
-    metrics = Metrics()
+    metrics = serving()
     confidences = np.array([0.9, np.nan, np.inf], np.float32)
     metrics.loaded("digits", 1).batch(np.arange(3), confidences, 0, 0.001, "idle", [0.0])
     assert value(metrics, "digits_confidence_count", **VERSION) == 1
@@ -155,9 +154,11 @@ def test_worst_tick_of_the_last_second_is_shown() -> None:
     assert value(metrics, "digits_tick_lag_seconds") == 0.4
 
 
-def test_worker_keeps_what_a_version_that_is_gone_counted() -> None:
-    metrics = Metrics(keep_versions=True)
+def test_version_that_is_gone_is_not_shown_and_goes_on_counting_when_it_comes_back() -> None:
+    metrics = serving()
     metrics.loaded("digits", 1).batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
-    metrics.forget("digits", 1)
+    metrics.serving(set())
+    assert value(metrics, "digits_batch_images_sum", **VERSION) is None
+    metrics.serving({INFO})
     metrics.loaded("digits", 1).batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 8

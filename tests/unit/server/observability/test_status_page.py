@@ -4,8 +4,8 @@ import re
 from html.parser import HTMLParser
 
 from server.observability.history import Span
+from server.observability.logs import RecentEvent, RecentEvents
 from server.observability.metrics import Metrics
-from server.observability.recent_events import RecentEvent, RecentEvents
 from server.observability.status_page import HEADERS, StatusPage
 
 

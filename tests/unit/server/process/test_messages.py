@@ -1,9 +1,9 @@
 """What a supervisor and its workers tell each other."""
 
+from server.observability.logs import RecentEvent
 from server.observability.metrics import Metrics
-from server.observability.recent_events import RecentEvent
 from server.process.listeners import Listener
-from server.process.messages import Event, Job, Report, encode, read_job, read_message
+from server.process.worker import Event, Job, Report, encode, read_job, read_message
 from server.settings import Settings
 
 

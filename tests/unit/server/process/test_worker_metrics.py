@@ -32,7 +32,7 @@ class Queue:
 
 
 def worker(images: int = 0, *, queued: int = 0, age: float = 0.0, lag: float = 0.0) -> Metrics:
-    metrics = Metrics(keep_versions=True)
+    metrics = Metrics()
     metrics.serving({INFO})
     batches = metrics.loaded("digits", 1)
     if images:
