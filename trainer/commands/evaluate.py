@@ -74,7 +74,7 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     """
     from trainer.data import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
-    from trainer.report.metrics import metrics_text, score_metrics  # noqa: PLC0415
+    from trainer.report.evidence import metrics_text, score_metrics  # noqa: PLC0415
     from trainer.report.scores import score  # noqa: PLC0415
 
     name, images, digits = load_test_images(data)
@@ -92,7 +92,7 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     print(f"NLL       {scores.nll_nats:.4f} nats, Brier {scores.brier:.4f}, ECE {scores.ece:.2%}\n")
     table = _table("digit", "images", "precision", "recall", "F1", "95 % interval of recall")
     for digit in range(10):
-        recall = scores.recall_interval(digit)
+        recall = scores.interval("recall", digit)
         values = (scores.precision[digit], scores.recall[digit], scores.f1[digit])
         table.add_row(
             str(digit),
@@ -191,8 +191,11 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
 
     """
     from trainer.data import split_validation, stratified  # noqa: PLC0415  # TensorFlow takes seconds to import
-    from trainer.export.latency import speed_ratio  # noqa: PLC0415
-    from trainer.export.predictor import load_network, onnx_predictor  # noqa: PLC0415
+    from trainer.export.predictor import (  # noqa: PLC0415
+        load_network,
+        onnx_predictor,
+        speed_ratio,
+    )
     from trainer.export.quantize import quantize as write_int8  # noqa: PLC0415
     from trainer.repository.manifest import golden_positions, golden_table  # noqa: PLC0415
 

@@ -110,7 +110,7 @@ def test_compare_refuses_models_tested_on_different_images(
 def test_8_bit_graph_is_kept_when_it_pays(
     speedup: float, kept: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.export.latency.speed_ratio", lambda *_: speedup)
+    monkeypatch.setattr("trainer.export.predictor.speed_ratio", lambda *_: speedup)
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     assert main(["quantize", str(copy)]) == 0
