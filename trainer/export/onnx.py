@@ -22,6 +22,7 @@ OUTPUT_NAME = "probabilities"
 OPSET = 17
 IR_VERSION = 8
 ONLY_IN_TRAINING = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+_MAPS = 4  # dimensions of feature maps: image, row, column, channel
 _CONV, _DENSE = keras.layers.Conv2D, keras.layers.Dense
 DOC = "Handwritten digits: uint8 28x28 images, row-major, 0 is background, to probabilities."
 
@@ -88,17 +89,18 @@ def _convert(network: Any) -> ModelProto:
 def _call(network: Any, values: Any) -> Any:
     """Apply a network to float32 [n, 784], in a form that leaves fewer nodes in the graph."""
     layers = [layer for layer in network.layers if not isinstance(layer, ONLY_IN_TRAINING)]
-    factor, order = 1.0, None
+    factor: float | None = None
+    order: NDArray[np.int64] | None = None
     for position, layer in enumerate(layers):
-        rest = [each for each in layers[position + 1 :] if not isinstance(each, keras.layers.Reshape)]
-        following = type(rest[0]) if rest else None
-        if isinstance(layer, keras.layers.Rescaling) and not np.any(layer.offset) and following is _CONV:
+        kinds = [type(each) for each in layers[position + 1 :]]
+        reached = [kind for kind in kinds if kind is not keras.layers.Reshape]
+        if isinstance(layer, keras.layers.Rescaling) and reached[:1] == [_CONV] and _is_factor(layer):
             # A convolution is linear and pads with zeros, so a factor before it is the same factor on its kernel.
             factor = layer.scale
-        elif type(layer) is _CONV and factor != 1.0:
-            values = layer.convolution_op(values, layer.kernel * factor)
-            values, factor = _activate(layer, values), 1.0
-        elif isinstance(layer, keras.layers.Flatten) and values.shape.rank == 4 and following is _DENSE:  # noqa: PLR2004  # images of feature maps
+        elif type(layer) is _CONV and factor is not None:
+            values = _activate(layer, layer.convolution_op(values, layer.kernel * factor))
+            factor = None
+        elif isinstance(layer, keras.layers.Flatten) and kinds[:1] == [_DENSE] and values.shape.rank == _MAPS:
             # Keras lays a feature map out as height, width, channels, ONNX as channels, height, width: the rows
             # of the next matrix in that order save a transposition.
             sizes = values.shape[1:]
@@ -113,6 +115,10 @@ def _call(network: Any, values: Any) -> Any:
         else:
             values = layer(values)
     return values
+
+
+def _is_factor(rescaling: Any) -> bool:
+    return np.size(rescaling.scale) == 1 and not np.any(rescaling.offset)
 
 
 def _activate(layer: Any, values: Any) -> Any:
