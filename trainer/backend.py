@@ -3,12 +3,11 @@
 import difflib
 import inspect
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import RecipeError
+from trainer.errors import RecipeError, first_line
 from trainer.recipe import Config, Recipe
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -50,7 +49,6 @@ __all__ = [
     "create_callback",
     "create_loss",
     "create_optimizer",
-    "first_line",
     "keras",
     "keras_object",
     "precision_policy",
@@ -211,12 +209,6 @@ def _explain(error: Exception, arguments: dict[str, Any], where: str, name: str)
         return f"{place}: {reason}"
     known = sorted(each for each, item in vars(_FUNCTIONS[kind]).items() if callable(item) and each[0] != "_")
     return f"{place}: {reason}; {_available(str(arguments[keys[0]]), known)}"
-
-
-def first_line(error: Exception) -> str:
-    """Return what Keras says, on one line, without terminal colours and the arguments it repeats."""
-    text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by")[0]
-    return " ".join(text.split())[:300]
 
 
 def _available(name: str, known: list[str]) -> str:

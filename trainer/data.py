@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data import ImageData, Parts, read, read_pair, read_parts
+from clients.data import ImageData, Parts, read, read_pair, read_parts, read_test
 from clients.errors import InputError
 from trainer.errors import TrainerError
 
@@ -120,17 +120,14 @@ def load_data(source: str) -> Dataset:
 def load_test_images(source: str) -> tuple[str, NDArray[np.uint8], NDArray[np.int64]]:
     """Return name, images [n, 784] and digits [n] of the test part of a data set.
 
-    `source` may also be two files, X_test,y_test, or a file of labelled images, all of which are taken. Raises
-    TrainerError.
+    A folder needs no training part. `source` may also be two files, X_test,y_test, or a file of labelled images,
+    all of which are taken. Raises TrainerError.
     """
     check_source(source)
     paths = [Path(part) for part in source.split(",")]
-    with _reading():
-        if len(paths) == len(("x_test", "y_test")):
-            return paths[0].name, *_labelled(read_pair(*paths))
-        if source not in {"sample", MNIST_NAME} and len(paths) == 1 and paths[0].is_file():
-            parts = read_parts(paths[0])
-            return paths[0].name, *_labelled(parts.test or parts.train)
+    if source not in {"sample", MNIST_NAME} and len(paths) <= len(("x_test", "y_test")):
+        with _reading():
+            return paths[0].name, *_labelled(read_pair(*paths) if len(paths) > 1 else read_test(paths[0]))
     dataset = load_data(source)
     return dataset.name, dataset.x_test, dataset.y_test
 

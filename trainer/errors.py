@@ -1,5 +1,6 @@
 """Errors of the input or the environment, with the exit code of the command."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,3 +46,9 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library says, on one line, without terminal colours and the arguments Keras repeats."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by")[0]
+    return " ".join(text.split())[:300] or type(error).__name__

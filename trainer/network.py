@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.backend import accepted_arguments, first_line, keras, keras_object, tf
-from trainer.errors import RecipeError
+from trainer.backend import accepted_arguments, keras, keras_object, tf
+from trainer.errors import RecipeError, first_line
 from trainer.recipe import Config, Recipe
 
 PIXELS = 784

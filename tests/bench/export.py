@@ -18,9 +18,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from tests.bench.processes import SERVER_CORE
 from trainer.backend import keras, tf
 from trainer.data import load_data
-from trainer.export.latency import BATCHES_IMAGES, speed_ratio
 from trainer.export.onnx import OPSET, export_onnx
-from trainer.export.predictor import onnx_predictor
+from trainer.export.predictor import BATCHES_IMAGES, onnx_predictor, speed_ratio
 from trainer.export.quantize import quantize
 from trainer.network import served_network
 from trainer.recipe import load_recipe

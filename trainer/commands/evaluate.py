@@ -1,23 +1,15 @@
-"""`digit-trainer predict`, `evaluate`, `report`, `compare` and `quantize`: commands for trained models."""
+"""`digit-trainer predict`, `evaluate`, `report` and `compare`: commands for trained models."""
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from trainer.errors import TrainerError, writing
+from trainer.errors import TrainerError
 from trainer.run import Run
-
-_MIN_SPEEDUP = 1.3
-_MAX_OTHER_DIGITS = 0.001
-_MAX_ACCURACY_LOSS = 0.0005
-_BATCH_IMAGES = 64
-_CALIBRATION_IMAGES = 2000
-# Rounding to 8 bits moves the probabilities of doubtful images; the digits are what must stay.
-_GOLDEN_TOLERANCE = 0.2
 
 
 def predict(
@@ -74,7 +66,7 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     """
     from trainer.data import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
-    from trainer.report.metrics import metrics_text, score_metrics  # noqa: PLC0415
+    from trainer.report.evidence import metrics_text, score_metrics  # noqa: PLC0415
     from trainer.report.scores import score  # noqa: PLC0415
 
     name, images, digits = load_test_images(data)
@@ -92,7 +84,7 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     print(f"NLL       {scores.nll_nats:.4f} nats, Brier {scores.brier:.4f}, ECE {scores.ece:.2%}\n")
     table = _table("digit", "images", "precision", "recall", "F1", "95 % interval of recall")
     for digit in range(10):
-        recall = scores.recall_interval(digit)
+        recall = scores.interval("recall", digit)
         values = (scores.precision[digit], scores.recall[digit], scores.f1[digit])
         table.add_row(
             str(digit),
@@ -130,8 +122,6 @@ def report(folder: Path, /, *, data: str | None = None, stable: Path | None = No
 def compare(first: Path, second: Path, /) -> int:
     """Decide with McNemar's test whether one of two models is better.
 
-    Both must have been tested on the same images; only those that one got right and the other wrong count.
-
     Parameters
     ----------
     first
@@ -146,14 +136,13 @@ def compare(first: Path, second: Path, /) -> int:
         compare_misclassified,
         read_misclassified,
     )
+    from trainer.repository.manifest import same_test_images  # noqa: PLC0415
 
     runs = Run(first), Run(second)
     data = [run.read_manifest()["data"] for run in runs]
-    digest = "test_sha256" if all("test_sha256" in facts for facts in data) else "sha256"
-    if data[0][digest] != data[1][digest]:
+    if not same_test_images(*data):
         raise TrainerError(
-            f"{second}: tested on {data[1]['name']} ({data[1][digest][:12]}...), expected the test images of "
-            f"{first}: {data[0]['name']} ({data[0][digest][:12]}...)"
+            f"{second}: tested on {_data(data[1])}, expected the test images of {first}: {_data(data[0])}"
         )
     wrong = [read_misclassified(run.report / MISCLASSIFIED) for run in runs]
     images = data[0]["test_images"]
@@ -175,68 +164,8 @@ def compare(first: Path, second: Path, /) -> int:
     return 0
 
 
-def quantize(folder: Path, /, *, data: str | None = None) -> int:
-    """Quantize a run's model to 8 bits, and keep that beside the float model if it pays.
-
-    It pays when it is 1.3 times as fast on this CPU, predicts the same digit for 99.9 % of the validation
-    images (all but one of a small set) and loses at most 0.05 points of accuracy on them. `publish` then
-    takes it along.
-
-    Parameters
-    ----------
-    folder
-        Run directory of `train`.
-    data
-        The run's data, if it has moved.
-
-    """
-    from trainer.data import split_validation, stratified  # noqa: PLC0415  # TensorFlow takes seconds to import
-    from trainer.export.latency import speed_ratio  # noqa: PLC0415
-    from trainer.export.predictor import load_network, onnx_predictor  # noqa: PLC0415
-    from trainer.export.quantize import quantize as write_int8  # noqa: PLC0415
-    from trainer.repository.manifest import golden_positions, golden_table  # noqa: PLC0415
-
-    run = Run(folder)
-    manifest, dataset = run.read_manifest(), run.read_data(data)
-    split = split_validation(dataset, run.read_recipe().fit.validation_fraction)
-    x, y = split.x_validation, split.y_validation
-    # All ten digits, however the data is sorted.
-    calibration = stratified(y, min(1.0, _CALIBRATION_IMAGES / len(y)))[1]
-    metadata = {"recipe": manifest["recipe"], "data": dataset.name, "seed": str(manifest["seed"])}
-    with writing(folder):
-        write_int8(load_network(run.network), run.integer_model, x[calibration], metadata)
-    in_float, in_int8 = onnx_predictor(run.model), onnx_predictor(run.integer_model)
-    float_digits, digits = (each(x).argmax(axis=1) for each in (in_float, in_int8))
-    accuracy, float_accuracy = float((digits == y).mean()), float((float_digits == y).mean())
-    same = float((digits == float_digits).mean())
-    speedup = speed_ratio(run.model, run.integer_model, x, _BATCH_IMAGES)
-    one = 1.001 / len(y)  # a single image decides nothing, however small the validation set
-    pays = (
-        speedup >= _MIN_SPEEDUP
-        and 1 - same <= max(_MAX_OTHER_DIGITS, one)
-        and float_accuracy - accuracy <= max(_MAX_ACCURACY_LOSS, one)
-    )
-    manifest.pop("int8", None)
-    if pays:
-        probabilities = in_int8(dataset.x_test)
-        golden = golden_positions(dataset.y_test)
-        test_digits = probabilities.argmax(axis=1)
-        manifest["int8"] = {
-            "file": run.integer_model.name,
-            "test_accuracy": float((test_digits == dataset.y_test).mean()),
-            "same_digits": float((test_digits == in_float(dataset.x_test).argmax(axis=1)).mean()),
-            "golden": golden_table(dataset.x_test[golden], probabilities[golden], _GOLDEN_TOLERANCE),
-        }
-    else:
-        run.integer_model.unlink()
-    with writing(folder):
-        run.write_manifest(manifest)
-    print(f"validation   {len(y):,} images")
-    print(f"accuracy     {accuracy:.2%} in 8 bits, {float_accuracy:.2%} in float")
-    print(f"same digits  {same:.2%}")
-    print(f"speed        {speedup:.2f} times the float graph's, batches of {_BATCH_IMAGES} on one thread")
-    print(f"kept         {run.integer_model}" if pays else "not kept: it does not pay")
-    return 0
+def _data(facts: dict[str, Any]) -> str:
+    return f"{facts['name']} ({facts.get('test_sha256', facts['sha256'])[:12]}...)"
 
 
 def _table(*columns: str) -> Table:

@@ -11,7 +11,6 @@ from trainer.repository.publish import publish as add
 from trainer.repository.versions import existing_model, labels, point, point_back, versions
 from trainer.run import Run
 
-Switch = Annotated[bool, Parameter(negative="")]
 Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 
 
@@ -24,12 +23,10 @@ def publish(  # noqa: PLR0913  # each is a flag
     label: str | None = None,
     share: Fraction | None = None,
     min_accuracy: Fraction = 0.0,
-    no_worse_than_stable: Switch = False,
-    allow_no_stable: Switch = False,
+    no_worse_than_stable: bool = False,
+    allow_no_stable: bool = False,
 ) -> int:
-    """Add a finished run to a model repository as the next version; exit 3 if a gate refuses it.
-
-    A run that is a version already is left as it is, with its labels.
+    """Add a finished run to a model repository as the next version.
 
     Parameters
     ----------

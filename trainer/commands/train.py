@@ -22,7 +22,6 @@ SIGTERM_EXIT = 143
 
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**31))]
-Switch = Annotated[bool, Parameter(negative="")]
 
 
 def train(  # noqa: PLR0913  # each is a flag
@@ -31,15 +30,13 @@ def train(  # noqa: PLR0913  # each is a flag
     data: str,
     repository: Path | None = None,
     run_dir: Path | None = None,
-    resume: Switch = False,
-    overwrite: Switch = False,
+    resume: bool = False,
+    overwrite: bool = False,
     epochs: AtLeastOne | None = None,
     seed: Seed | None = None,
     config_json: Path | None = None,
 ) -> int:
     """Train, evaluate, export, verify and publish a network.
-
-    SIGTERM exits 143 and keeps the last finished epoch; the same command with --resume goes on from there.
 
     Parameters
     ----------

@@ -12,15 +12,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from trainer.backend import first_line, keras, tf
+from trainer.backend import keras, tf
 from trainer.data import DIGITS, PIXELS
-from trainer.errors import TrainerError
+from trainer.errors import TrainerError, first_line
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
 # Old enough for every ONNX Runtime in support, new enough for all that the layers need.
 OPSET = 17
 IR_VERSION = 8
+ONLY_IN_TRAINING = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
+_MAPS = 4  # dimensions of feature maps: image, row, column, channel
+_CONV, _DENSE = keras.layers.Conv2D, keras.layers.Dense
 DOC = "Handwritten digits: uint8 28x28 images, row-major, 0 is background, to probabilities."
 
 
@@ -33,9 +36,6 @@ def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
     _name_output(model)
     for graph_pass in (
         _replace_erfc,
-        _drop_zero_additions,
-        _fold_scale,
-        _fold_transpose,
         _join_gemm,
         _drop_unused,
         _rename,
@@ -67,17 +67,9 @@ def _convert(network: Any) -> ModelProto:
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     signature = [tf.TensorSpec((None, PIXELS), tf.uint8, name=INPUT_NAME)]
 
-    @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]  # tensorflow ships no types
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def serve(images: Any) -> Any:
-        values = tf.cast(images, tf.float32)
-        for layer in network.layers:
-            # Keras's own Reshape and Flatten leave a chain of Shape, Slice and Concat in the graph, which
-            # costs as much as a small convolution at batch 1.
-            if isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
-                values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
-            else:
-                values = layer(values)
-        return tf.identity(values, name=OUTPUT_NAME)
+        return tf.identity(_call(network, tf.cast(images, tf.float32)), name=OUTPUT_NAME)
 
     try:
         converted, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
@@ -92,6 +84,46 @@ def _convert(network: Any) -> ModelProto:
             model.graph.input.remove(tensor)
             model.graph.initializer.append(numpy_helper.from_array(captured[tensor.name](), tensor.name))
     return model
+
+
+def _call(network: Any, values: Any) -> Any:
+    """Apply a network to float32 [n, 784], in a form that leaves fewer nodes in the graph."""
+    layers = [layer for layer in network.layers if not isinstance(layer, ONLY_IN_TRAINING)]
+    factor: float | None = None
+    order: NDArray[np.int64] | None = None
+    for position, layer in enumerate(layers):
+        kinds = [type(each) for each in layers[position + 1 :]]
+        reached = [kind for kind in kinds if kind is not keras.layers.Reshape]
+        if isinstance(layer, keras.layers.Rescaling) and reached[:1] == [_CONV] and _is_factor(layer):
+            # A convolution is linear and pads with zeros, so a factor before it is the same factor on its kernel.
+            factor = layer.scale
+        elif type(layer) is _CONV and factor is not None:
+            values = _activate(layer, layer.convolution_op(values, layer.kernel * factor))
+            factor = None
+        elif isinstance(layer, keras.layers.Flatten) and kinds[:1] == [_DENSE] and values.shape.rank == _MAPS:
+            # Keras lays a feature map out as height, width, channels, ONNX as channels, height, width: the rows
+            # of the next matrix in that order save a transposition.
+            sizes = values.shape[1:]
+            order = np.arange(np.prod(sizes)).reshape(sizes).transpose(2, 0, 1).ravel()
+            values = tf.reshape(tf.transpose(values, (0, 3, 1, 2)), (-1, len(order)))
+        elif type(layer) is _DENSE and order is not None:
+            values = _activate(layer, tf.linalg.matmul(values, tf.gather(layer.kernel, order)))
+            order = None
+        elif isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
+            # Keras's own leave a chain of Shape, Slice and Concat, which costs as much as a small convolution.
+            values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
+        else:
+            values = layer(values)
+    return values
+
+
+def _is_factor(rescaling: Any) -> bool:
+    return np.size(rescaling.scale) == 1 and not np.any(rescaling.offset)
+
+
+def _activate(layer: Any, values: Any) -> Any:
+    values = tf.nn.bias_add(values, layer.bias) if layer.use_bias else values
+    return layer.activation(values)
 
 
 def _name_output(model: ModelProto) -> None:
@@ -113,62 +145,6 @@ def _replace_erfc(model: ModelProto) -> None:
         model.graph.node.remove(node)
         for new in reversed(nodes):
             model.graph.node.insert(at, new)
-
-
-def _drop_zero_additions(model: ModelProto) -> None:
-    """Remove x + 0, which Rescaling without an offset leaves behind."""
-    for node in _nodes(model, "Add"):
-        for value, other in (node.input, reversed(node.input)):
-            constant = _constant(model, other)
-            if constant is not None and constant.size == 1 and not constant.any():
-                _bypass(model, node, value)
-                break
-
-
-def _fold_scale(model: ModelProto) -> None:
-    """Turn conv(reshape(x * s)) into conv(reshape(x)) with the kernel times s.
-
-    A convolution is linear and pads with zeros, so a factor before it is the same factor on its kernel.
-    """
-    for scale in _nodes(model, "Mul"):
-        factor = _constant(model, scale.input[1])
-        consumer = _only_consumer(model, scale.output[0])
-        while consumer is not None and consumer.op_type == "Reshape":
-            consumer = _only_consumer(model, consumer.output[0])
-        if factor is None or factor.size != 1 or consumer is None or consumer.op_type != "Conv":
-            continue
-        kernel = _constant(model, consumer.input[1])
-        if kernel is not None:
-            _set_constant(model, consumer, 1, (kernel.astype(np.float64) * factor.item()).astype(np.float32))
-            _bypass(model, scale, scale.input[0])
-
-
-def _fold_transpose(model: ModelProto) -> None:
-    """Turn reshape(transpose(x)) @ w into reshape(x) @ w with the rows of w in another order.
-
-    Keras lays a feature map out as height, width, channels, ONNX as channels, height, width.
-    """
-    shapes = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    for transpose in _nodes(model, "Transpose"):
-        reshape = _only_consumer(model, transpose.output[0])
-        product = _only_consumer(model, reshape.output[0]) if reshape is not None else None
-        if reshape is None or product is None or (reshape.op_type, product.op_type) != ("Reshape", "MatMul"):
-            continue
-        if product.input[0] != reshape.output[0] or transpose.input[0] not in shapes:
-            continue
-        order = list(transpose.attribute[0].ints)
-        dims = shapes[transpose.input[0]].type.tensor_type.shape.dim
-        sizes = [dim.dim_value for dim in dims][1:]  # without the batch; 0 is unknown
-        matrix, target = _constant(model, product.input[1]), _constant(model, reshape.input[1])
-        flat = int(np.prod(sizes))
-        if matrix is None or target is None or order[0] != 0 or not flat or target.tolist() != [-1, flat]:
-            continue
-        # positions[i] is the place, in the untransposed row, of element i of the transposed row.
-        positions = np.arange(flat).reshape(sizes).transpose([axis - 1 for axis in order[1:]]).ravel()
-        reordered = np.empty_like(matrix)
-        reordered[positions] = matrix
-        _set_constant(model, product, 1, reordered)
-        _bypass(model, transpose, transpose.input[0])
 
 
 def _join_gemm(model: ModelProto) -> None:
@@ -236,23 +212,7 @@ def _constant(model: ModelProto, name: str) -> NDArray[Any] | None:
     return next((numpy_helper.to_array(each) for each in model.graph.initializer if each.name == name), None)
 
 
-def _set_constant(model: ModelProto, node: NodeProto, position: int, value: NDArray[np.float32]) -> None:
-    """Give one node's input a value of its own; another node may share the old one."""
-    name = f"{node.input[position]}_of_{node.name}"
-    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-    node.input[position] = name
-
-
 def _only_consumer(model: ModelProto, name: str) -> NodeProto | None:
     consumers = [node for node in model.graph.node if name in node.input]
     is_output = any(tensor.name == name for tensor in model.graph.output)
     return consumers[0] if len(consumers) == 1 and not is_output else None
-
-
-def _bypass(model: ModelProto, node: NodeProto, value: str) -> None:
-    """Remove a node and connect its consumers to `value`."""
-    if any(tensor.name == node.output[0] for tensor in model.graph.output):
-        return
-    for other in model.graph.node:
-        other.input[:] = [value if name == node.output[0] else name for name in other.input]
-    model.graph.node.remove(node)

@@ -1,5 +1,8 @@
-"""Predictions of a model file or a network, Keras or ONNX, and their parity."""
+"""Predictions of a model file or a network, Keras or ONNX: their parity and their latency."""
 
+import os
+import platform
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data import DIGITS, PIXELS
-from trainer.errors import ParityError, TrainerError
+from trainer.errors import ParityError, TrainerError, first_line
 
 Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From uint8 images [n, 784] to float32 probabilities [n, 10]."""
@@ -24,6 +27,12 @@ _ONNX_BATCH_IMAGES = 64
 # Softmax in half precision still sums to 1 within this.
 _SUM_TOLERANCE = 1e-2
 _HDF5_MAGIC = b"\x89HDF"
+BATCHES_IMAGES = (1, 8, 64)
+_ROUNDS = 15
+_ROUND_SECONDS = 0.05
+_RATIO_ROUNDS = 150
+_RATIO_IMAGES = 64
+
 _ONNX_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
@@ -69,7 +78,7 @@ def load_network(path: Path) -> Any:
     try:
         network = keras.models.load_model(path, compile=False)
     except Exception as error:  # anything may be wrong with a damaged archive
-        raise TrainerError(f"{path}: cannot be loaded as a Keras model: {_first_line(error)}") from error
+        raise TrainerError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from error
     _image_shape(path, network.input_shape[1:])
     return network
 
@@ -103,7 +112,7 @@ def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class of their own
-        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {_first_line(error)}") from error
+        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _ONNX_DTYPES:
         found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in inputs)
@@ -156,6 +165,78 @@ def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) 
     return Parity(len(digits), float(difference.max()))
 
 
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call with a batch of images, on one thread.
+
+    `p10_seconds` is what the graph needs on an idle core; the other quantiles also measure the machine's
+    other load.
+    """
+
+    batch_images: int
+    p10_seconds: float
+    median_seconds: float
+    p95_seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput of calls made one after another on an idle core."""
+        return self.batch_images / self.p10_seconds
+
+
+def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ...]:
+    """Time an ONNX model on one thread with batches of test images [n, 784]."""
+    predict = onnx_predictor(model, threads=1)
+    batches = {size: np.resize(images, (size, images.shape[1])) for size in BATCHES_IMAGES}
+    seconds: dict[int, list[float]] = {size: [] for size in BATCHES_IMAGES}
+    for batch in batches.values():
+        _seconds(predict, batch, 3)
+    # Batch sizes alternate, so that a busy moment of the machine affects all of them.
+    for _ in range(_ROUNDS):
+        for size, batch in batches.items():
+            ends = time.perf_counter() + _ROUND_SECONDS
+            seconds[size].append(_seconds(predict, batch))
+            while time.perf_counter() < ends:
+                seconds[size].append(_seconds(predict, batch))
+    return tuple(
+        Latency(size, *(float(quantile) for quantile in np.quantile(times, (0.1, 0.5, 0.95))))
+        for size, times in seconds.items()
+    )
+
+
+def speed_ratio(slow: Path, fast: Path, images: NDArray[np.uint8], batch_images: int) -> float:
+    """Return the time of graph `slow` over the time of `fast`, for batches of uint8 images [n, 784].
+
+    The two alternate and the shortest round of each counts: other programs only ever make a round longer.
+    """
+    predictors = [onnx_predictor(path, threads=1) for path in (slow, fast)]
+    batch = images[:batch_images]
+    calls = max(1, _RATIO_IMAGES // batch_images)
+    rounds = [[_seconds(predict, batch, calls) for predict in predictors] for _ in range(_RATIO_ROUNDS)]
+    of_slow, of_fast = np.min(rounds, axis=0)
+    return float(of_slow / of_fast)
+
+
+def machine() -> str:
+    """Return the CPU's name and the number of CPUs."""
+    name = platform.processor() or platform.machine()
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            name = next(
+                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name
+            )
+    except OSError:
+        pass
+    return f"{name}, {os.cpu_count()} CPUs"
+
+
+def _seconds(predict: Predictor, batch: NDArray[np.uint8], calls: int = 1) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        predict(batch)
+    return time.perf_counter() - started
+
+
 def _image_shape(path: Path, sizes: Sequence[Any]) -> tuple[int, ...]:
     if not all(isinstance(size, int) for size in sizes) or int(np.prod(sizes)) != PIXELS:
         raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected {PIXELS} numbers (28x28)")
@@ -164,7 +245,3 @@ def _image_shape(path: Path, sizes: Sequence[Any]) -> tuple[int, ...]:
 
 def _in_batches(run: Predictor, size: int) -> Predictor:
     return lambda images: np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,6 +1,7 @@
-"""Everything that is measured about a run's model."""
+"""Everything that is measured about a run's model, and the table of it that metrics.json holds."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import Dataset
+from trainer.data import DIGITS, Dataset
 from trainer.errors import TrainerError
-from trainer.export.latency import Latency, measure_latency
-from trainer.export.predictor import Parity, keras_predictor, load_model, load_network, verify_parity
+from trainer.export.predictor import (
+    Latency,
+    Parity,
+    keras_predictor,
+    load_model,
+    load_network,
+    measure_latency,
+    verify_parity,
+)
 from trainer.recipe import Recipe
 from trainer.report.robustness import (
     OutOfDistribution,
@@ -23,6 +31,7 @@ from trainer.report.robustness import (
 from trainer.report.scores import (
     MISCLASSIFIED,
     Curves,
+    Interval,
     McNemar,
     Scores,
     compare_misclassified,
@@ -30,30 +39,25 @@ from trainer.report.scores import (
     read_misclassified,
     score,
 )
+from trainer.repository.manifest import same_test_images
 from trainer.run import Epoch, Run
+
+Metrics = dict[str, Any]
 
 STAGES = ("evaluate", "corruptions", "out of distribution", "latency")
 """The stages of `gather`, in order."""
 
-_SETTINGS = ("filters", "units", "kernel_size", "pool_size", "target_shape", "padding", "rate", "activation")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A row of the architecture table; `output_shape` is of one image."""
-
-    kind: str
-    settings: str
-    output_shape: str
-    parameters: int
-
 
 @dataclass(frozen=True)
 class Int8:
-    """The 8-bit graph of a run that has one; `same_digits` is the share of the test images."""
+    """The 8-bit graph of a run that has one; `same_digits` is the share of the test images.
+
+    `validation_images` is the number of images by which `quantize` kept it.
+    """
 
     accuracy: float
     same_digits: float
+    validation_images: int
     model_bytes: int
     latency: tuple[Latency, ...]
 
@@ -63,7 +67,7 @@ class Stable:
     """The version that the run is compared with: its metrics and, on the same test images, McNemar's test."""
 
     version: int
-    metrics: dict[str, Any]
+    metrics: Metrics
     test: McNemar
 
 
@@ -75,7 +79,7 @@ class Evidence:
     recipe: Recipe
     recipe_text: str
     history: tuple[Epoch, ...]
-    layers: tuple[Layer, ...]
+    network: Any
     x_test: NDArray[np.uint8]
     y_test: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -86,7 +90,6 @@ class Evidence:
     parity: Parity
     latency: tuple[Latency, ...]
     model_bytes: int
-    keras_bytes: int
     int8: Int8 | None
     stable: Stable | None
 
@@ -100,12 +103,6 @@ class Evidence:
     def fit_duration_seconds(self) -> float:
         """Time spent training."""
         return float(sum(epoch.duration_seconds for epoch in self.history))
-
-    @property
-    def validation_accuracy(self) -> float:
-        """Accuracy on the validation images after the exported epoch."""
-        exported = int(self.manifest.get("exported_epoch", -1))
-        return self.history[exported].val_accuracy
 
 
 def gather(
@@ -128,13 +125,22 @@ def gather(
     stage(STAGES[2])
     out_of_distribution = measure_out_of_distribution(predict, x_test, probabilities.max(axis=1))
     stage(STAGES[3])
-    digits = probabilities.argmax(axis=1)
+    digits, int8 = probabilities.argmax(axis=1), None
+    if run.integer_model.exists():
+        int8_digits = load_model(run.integer_model)(x_test).argmax(axis=1)
+        int8 = Int8(
+            accuracy=float((int8_digits == y_test).mean()),
+            same_digits=float((int8_digits == digits).mean()),
+            validation_images=manifest["data"]["validation_images"],
+            model_bytes=run.integer_model.stat().st_size,
+            latency=measure_latency(run.integer_model, x_test),
+        )
     return Evidence(
         manifest=manifest,
         recipe=recipe,
         recipe_text=run.recipe.read_text(encoding="utf-8"),
         history=history,
-        layers=tuple(_layer(layer) for layer in network.layers),
+        network=network,
         x_test=x_test,
         y_test=y_test,
         probabilities=probabilities,
@@ -145,38 +151,8 @@ def gather(
         parity=parity,
         latency=measure_latency(run.model, x_test),
         model_bytes=run.model.stat().st_size,
-        keras_bytes=run.network.stat().st_size,
-        int8=_int8(run, x_test, y_test, digits) if run.integer_model.exists() else None,
+        int8=int8,
         stable=_stable(stable, manifest, y_test, digits) if stable is not None else None,
-    )
-
-
-def _layer(layer: Any) -> Layer:
-    config = layer.get_config()
-    settings = [
-        f"{name} {_words(config[name])}"
-        for name in _SETTINGS
-        if config.get(name) not in (None, "linear", "valid")
-    ]
-    if set(np.ravel(config.get("strides") or 1)) != {1} and config.get("strides") != config.get("pool_size"):
-        settings.append(f"strides {_words(config['strides'])}")
-    output = _words(layer.output.shape[1:])
-    return Layer(type(layer).__name__, ", ".join(settings), output, layer.count_params())
-
-
-def _words(value: Any) -> str:
-    return " x ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _int8(
-    run: Run, x_test: NDArray[np.uint8], y_test: NDArray[np.int64], float_digits: NDArray[np.int64]
-) -> Int8:
-    digits = load_model(run.integer_model)(x_test).argmax(axis=1)
-    return Int8(
-        accuracy=float((digits == y_test).mean()),
-        same_digits=float((digits == float_digits).mean()),
-        model_bytes=run.integer_model.stat().st_size,
-        latency=measure_latency(run.integer_model, x_test),
     )
 
 
@@ -187,12 +163,93 @@ def _stable(
     try:
         theirs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))
-        digest = "test_sha256" if "test_sha256" in theirs["data"] else "sha256"
-        same = theirs["data"][digest] == manifest["data"][digest]
+        if not same_test_images(theirs["data"], manifest["data"]):
+            return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainerError(f"{folder}: cannot be compared with: {error}") from error
-    if not same:
-        return None
     mine = {int(i) for i in np.flatnonzero(digits != y_test)}
     wrong = read_misclassified(folder / "report" / MISCLASSIFIED)
     return Stable(int(folder.name), metrics, compare_misclassified(len(y_test), mine, wrong))
+
+
+def score_metrics(scores: Scores) -> Metrics:
+    """Return scores in the keys of metrics.json: shares are 0-1, `_low` and `_high` end a 95 % interval."""
+    table: Metrics = {
+        **_with_interval("test_accuracy", scores.accuracy, scores.accuracy_interval),
+        "test_images": scores.images,
+        "test_errors_images": scores.errors,
+        "test_nll_nats": scores.nll_nats,
+        "test_brier": scores.brier,
+        "test_ece": scores.ece,
+    }
+    for digit in range(DIGITS):
+        table[f"digit_{digit}_images"] = int(scores.confusion[digit].sum())
+        for which in ("precision", "recall"):
+            value = float(getattr(scores, which)[digit])
+            table |= _with_interval(f"digit_{digit}_{which}", value, scores.interval(which, digit))
+        table[f"digit_{digit}_f1"] = float(scores.f1[digit])
+    return table | {"confusion_matrix": scores.confusion.tolist()}
+
+
+def run_metrics(evidence: Evidence) -> Metrics:
+    """Return all measurements of a run in the keys of metrics.json."""
+    robustness = evidence.robustness
+    table = score_metrics(evidence.scores)
+    matrix = table.pop("confusion_matrix")
+    for curves in evidence.curves:
+        table[f"digit_{curves.digit}_roc_auc"] = curves.auroc
+        table[f"digit_{curves.digit}_average_precision"] = curves.average_precision
+    table |= {
+        "validation_accuracy": evidence.history[evidence.manifest.get("exported_epoch", -1)].val_accuracy,
+        "epochs": len(evidence.history),
+        "fit_duration_seconds": round(evidence.fit_duration_seconds, 1),
+        "parameters": evidence.manifest["parameters"],
+        "model_bytes": evidence.model_bytes,
+        "parity_images": evidence.parity.images,
+        "parity_max_difference": evidence.parity.max_difference,
+        "robustness_images": robustness.images,
+        "robustness_clean_accuracy": robustness.clean_accuracy,
+        "robustness_mean_accuracy": robustness.mean_accuracy,
+        "robustness_worst_accuracy": robustness.accuracy[robustness.worst],
+    }
+    table |= {f"robustness_{c.name}_{c.key}_accuracy": share for c, share in robustness.accuracy.items()}
+    for kind in evidence.out_of_distribution:
+        for key in ("mean_confidence", "confident_share", "auroc"):
+            table[f"ood_{kind.name}_{key}"] = getattr(kind, key)
+    table |= _latency_metrics("", evidence.latency)
+    if evidence.int8:
+        table |= {
+            "int8_test_accuracy": evidence.int8.accuracy,
+            "int8_same_digits_share": evidence.int8.same_digits,
+            "int8_model_bytes": evidence.int8.model_bytes,
+            **_latency_metrics("int8_", evidence.int8.latency),
+        }
+    return table | {"confusion_matrix": matrix}
+
+
+def metrics_text(table: Metrics) -> str:
+    """Return the table as JSON, a row of the confusion matrix a line; what is not a number is null."""
+    matrix = ",\n    ".join(json.dumps(row) for row in table["confusion_matrix"])
+    numbers = {key: _rounded(value) for key, value in table.items() if key != "confusion_matrix"}
+    rest = json.dumps(numbers, indent=2, allow_nan=False)
+    return rest[:-2] + f',\n  "confusion_matrix": [\n    {matrix}\n  ]\n}}\n'
+
+
+def _with_interval(key: str, value: float, interval: Interval) -> Metrics:
+    return {key: value, f"{key}_low": interval.low, f"{key}_high": interval.high}
+
+
+def _latency_metrics(prefix: str, latencies: tuple[Latency, ...]) -> Metrics:
+    table: Metrics = {}
+    for each in latencies:
+        for key in ("p10_seconds", "median_seconds", "p95_seconds"):
+            table[f"{prefix}latency_batch_{each.batch_images}_{key}"] = getattr(each, key)
+        table[f"{prefix}throughput_batch_{each.batch_images}_images_per_second"] = each.images_per_second
+    return table
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    # Seven significant digits: more than any of these numbers can be measured to.
+    return float(f"{value:.7g}") if math.isfinite(value) else None

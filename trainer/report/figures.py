@@ -10,71 +10,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.report.evidence import Evidence
-from trainer.report.scores import BINS, Curves, reliability, wilson
+from trainer.report.scores import BINS, Curves, Interval, reliability, wilson
 
 Panel = Callable[[Any], None]
 """Draws on matplotlib axes."""
 
-INK, MUTED, GRID, QUIET = "#1b2330", "#667085", "#e4e7ec", "#b8c0cc"
-ACCENT, SECOND, THIRD = "#2456d6", "#c2410c", "#0f766e"
+INK, QUIET, ACCENT, SECOND, THIRD = "#1b2330", "#b8c0cc", "#2456d6", "#c2410c", "#0f766e"
 
+_STYLE = Path(__file__).with_name("digits.mplstyle")
 _WIDTH, _HEIGHT = 4.2, 3.4
-_DPI = 144
 _FEW_IMAGES = 20
 """A share of fewer images than this says little; it is drawn in grey."""
 
 _DASHED = {"color": QUIET, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 0}
 
-_STYLE: Any = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.grid": True,
-    "axes.labelcolor": MUTED,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "figure.facecolor": "white",
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.size": 9,
-    "grid.color": GRID,
-    "legend.frameon": False,
-    "legend.labelcolor": MUTED,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "digits",
-    **{
-        f"{axis}tick.{key}": value for axis in "xy" for key, value in (("color", GRID), ("labelcolor", MUTED))
-    },
-    **{f"{axis}tick.{which}.size": 0 for axis in "xy" for which in ("major", "minor")},
-}
-
 
 def figures(evidence: Evidence) -> dict[str, tuple[Panel, ...]]:
     """Return the panels of each figure by its name."""
     return {
-        "learning_curves": (partial(_loss, evidence), partial(_error_rate, evidence)),
-        "confusion": (partial(_confusion, evidence.scores.confusion),),
-        "digit_scores": (partial(_digits, evidence, "recall"), partial(_digits, evidence, "precision")),
-        "roc": (partial(_roc, evidence.curves),),
-        "precision_recall": (partial(_precision_recall, evidence.curves),),
-        "reliability": (partial(_reliability, evidence), partial(_confidences, evidence)),
+        name: tuple(partial(_panel, draw, evidence, labels) for draw, labels in panels)
+        for name, panels in _FIGURES.items()
     }
 
 
 def save_png(path: Path, panels: tuple[Panel, ...]) -> None:
     """Write panels side by side; the same numbers give the same file."""
-    path.write_bytes(_render(panels, "png", {"Software": None}))
+    path.write_bytes(_render(panels, format="png", metadata={"Software": None}))
 
 
 def svg(panel: Panel) -> bytes:
     """Return one panel as an SVG file."""
-    return _render((panel,), "svg", {"Date": None, "Creator": None}, transparent=True)
+    return _render((panel,), format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
 
 
 def tutorial_confusion_matrix(path: Path, confusion: NDArray[np.int64]) -> None:
@@ -96,53 +62,56 @@ def tutorial_confusion_matrix(path: Path, confusion: NDArray[np.int64]) -> None:
         figure.savefig(path, metadata={"Software": None})
 
 
-def _render(panels: tuple[Panel, ...], form: str, metadata: dict[str, Any], **options: Any) -> bytes:
+def _render(panels: tuple[Panel, ...], **options: Any) -> bytes:
     import matplotlib as mpl  # noqa: PLC0415  # half a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     content = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH * len(panels), _HEIGHT), layout="constrained")
+    with mpl.rc_context(fname=_STYLE):
+        figure = Figure(figsize=(_WIDTH * len(panels), _HEIGHT))
         for panel, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
             panel(axes)
-        figure.savefig(content, format=form, dpi=_DPI, metadata=metadata, **options)
+        figure.savefig(content, **options)
     return content.getvalue()
 
 
-def _percent(axis: Any, digits: int = 4) -> None:
-    axis.set_major_formatter(lambda value, _: f"{value * 100:.{digits}g} %")
+def _panel(
+    draw: Callable[[Evidence, Any], None], evidence: Evidence, labels: tuple[str, str, str, str], axes: Any
+) -> None:
+    title, xlabel, ylabel, in_percent = labels
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    draw(evidence, axes)
+    for name in in_percent:
+        getattr(axes, f"{name}axis").set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
 
 
 def _loss(evidence: Evidence, axes: Any) -> None:
-    epochs = evidence.history
-    _course(axes, [epoch.loss for epoch in epochs], [epoch.val_loss for epoch in epochs])
-    axes.set(title="Loss", ylabel="Loss, nats")
+    _course(axes, "{:g}", [(epoch.loss, epoch.val_loss) for epoch in evidence.history])
     axes.legend(loc="best")
 
 
 def _error_rate(evidence: Evidence, axes: Any) -> None:
-    epochs = evidence.history
-    _course(axes, [1 - epoch.accuracy for epoch in epochs], [1 - epoch.val_accuracy for epoch in epochs])
-    axes.set(title="Error rate", ylabel="Misclassified images")
-    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        set_formatter(lambda value, _: f"{value * 100:g} %" if f"{value:e}"[0] in "125" else "")
+    rates = [(100 - 100 * epoch.accuracy, 100 - 100 * epoch.val_accuracy) for epoch in evidence.history]
+    _course(axes, "{:g} %", rates)
 
 
-def _course(axes: Any, training: list[float], validation: list[float]) -> None:
-    marker = "o" if len(training) == 1 else None
-    epochs = range(1, len(training) + 1)
-    axes.plot(epochs, training, color=QUIET, marker=marker, label="training, augmented")
-    axes.plot(epochs, validation, color=ACCENT, marker=marker, label="validation")
-    axes.set(xlabel="Epoch", yscale="log")
+def _course(axes: Any, form: str, values: list[tuple[float, float]]) -> None:
+    marker = "o" if len(values) == 1 else None
+    for line, colour, label in zip(
+        zip(*values, strict=True), (QUIET, ACCENT), ("training, augmented", "validation"), strict=True
+    ):
+        axes.plot(range(1, len(values) + 1), line, color=colour, marker=marker, label=label)
+    axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        set_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+        set_formatter(lambda value, _: form.format(value) if f"{value:e}"[0] in "125" else "")
 
 
-def _confusion(confusion: NDArray[np.int64], axes: Any) -> None:
+def _confusion(evidence: Evidence, axes: Any) -> None:
     """Draw counts; only misclassified images are shaded, as the diagonal would outshine them."""
     import matplotlib as mpl  # noqa: PLC0415  # half a second to import
 
+    confusion = evidence.scores.confusion
     wrong = confusion - np.diag(confusion.diagonal())
     shades = mpl.colors.LinearSegmentedColormap.from_list("shades", ["#ffffff00", "#f3b08f", SECOND])
     axes.imshow(wrong, cmap=shades, vmin=0, vmax=max(1, wrong.max()), aspect="auto")
@@ -152,70 +121,61 @@ def _confusion(confusion: NDArray[np.int64], axes: Any) -> None:
             bold = {"color": ACCENT, "fontweight": "bold"}
         text = str(count) if count or row == column else "·"
         axes.text(column, row, text, ha="center", va="center", fontsize=7.5, **bold)
-    axes.set(title="Confusion matrix", xlabel="Predicted", ylabel="True", xticks=range(10), yticks=range(10))
+    axes.set(xticks=range(10), yticks=range(10))
     axes.grid(visible=False)
 
 
-def _digits(evidence: Evidence, which: str, axes: Any) -> None:
-    values = getattr(evidence.scores, which)
-    for digit in range(10):
-        interval = getattr(evidence.scores, f"{which}_interval")(digit)
-        axes.plot([digit] * 2, [interval.low, interval.high], color=ACCENT, alpha=0.35, linewidth=5)
-        axes.plot([digit], [values[digit]], "o", color=ACCENT, markersize=5)
+def _digits(which: str, evidence: Evidence, axes: Any) -> None:
+    for digit, value in enumerate(getattr(evidence.scores, which)):
+        _interval(axes, digit, value, evidence.scores.interval(which, digit))
     axes.axhline(evidence.scores.accuracy, **_DASHED)
-    axes.set(title=f"{which.capitalize()}, 95 % intervals", xlabel="Digit", xticks=range(10))
-    axes.set_ylabel(which.capitalize())
+    axes.set_xticks(range(10))
     axes.grid(visible=False, axis="x")
-    _percent(axes.yaxis)
+
+
+def _interval(axes: Any, x: float, y: float, interval: Interval, colour: str = ACCENT) -> None:
+    axes.plot([x, x], [interval.low, interval.high], color=colour, alpha=0.35, linewidth=4.5)
+    axes.plot([x], [y], "o", color=colour, markersize=5)
 
 
 def _reliability(evidence: Evidence, axes: Any) -> None:
     axes.plot([0, 1], [0, 1], **_DASHED)
     for images, x, y in zip(*reliability(evidence.y_test, evidence.probabilities), strict=True):
-        interval = wilson(round(images * y), int(images))
         colour = ACCENT if images >= _FEW_IMAGES else QUIET
-        axes.plot([x, x], [interval.low, interval.high], color=colour, alpha=0.35, linewidth=4)
-        axes.plot([x], [y], "o", color=colour, markersize=5)
-    axes.set(title="Reliability", xlabel="Confidence", ylabel="Accuracy", xlim=(0, 1.01), ylim=(-0.02, 1.04))
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
+        _interval(axes, x, y, wilson(round(images * y), int(images)), colour)
+    axes.set(xlim=(0, 1.01), ylim=(-0.02, 1.04))
 
 
 def _confidences(evidence: Evidence, axes: Any) -> None:
     axes.hist(evidence.probabilities.max(axis=1), bins=BINS, range=(0, 1), color=ACCENT, rwidth=0.9)
     axes.set_yscale("symlog", linthresh=1)
-    axes.set(title="Confidence", xlabel="Confidence", ylabel="Test images", xlim=(0, 1.01), ylim=(0, None))
+    axes.set(xlim=(0, 1.01), ylim=(0, None))
     axes.grid(visible=False, axis="x")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _percent(axes.xaxis)
 
 
-def _roc(curves: tuple[Curves, ...], axes: Any) -> None:
-    for each, style in _highlighted(curves, [each.auroc for each in curves]):
+def _roc(evidence: Evidence, axes: Any) -> None:
+    for each, style in _highlighted(evidence.curves, [each.auroc for each in evidence.curves]):
         axes.plot(np.maximum(each.false_positive_rate, 1e-5), each.true_positive_rate, **style)
-    known = [each for each in curves if len(each.recall)]
+    known = [each for each in evidence.curves if len(each.recall)]
     # A test set shows no smaller rate than one false positive.
     first = min(float(each.false_positive_rate[each.false_positive_rate > 0].min()) for each in known)
     lowest = [each.true_positive_rate[each.false_positive_rate <= first].max() for each in known]
     gap = min(1.0, 1.25 * (1 - min([*lowest, 0.999])))
-    axes.set(title="ROC, one digit against the rest", xscale="log", xlim=(min(first, 0.1), 1))
-    axes.set(xlabel="False positive rate", ylabel="True positive rate", ylim=(1 - gap, 1 + gap * 0.03))
+    axes.set(xscale="log", xlim=(min(first, 0.1), 1), ylim=(1 - gap, 1 + gap * 0.03))
     axes.legend(loc="lower right")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
 
 
-def _precision_recall(curves: tuple[Curves, ...], axes: Any) -> None:
+def _precision_recall(evidence: Evidence, axes: Any) -> None:
+    curves = evidence.curves
     for each, style in _highlighted(curves, [each.average_precision for each in curves]):
         axes.plot(each.recall, each.precision, **style)
     # Each curve leaves the top where recall and precision are about equal; show three times as far.
     even = [np.minimum(each.recall, each.precision).max() for each in curves if len(each.recall)]
     low = max(0.0, 1 - 3 * (1 - min([*even, 0.999])))
     limits = (low, 1 + (1 - low) * 0.03)
-    axes.set(title="Precision and recall", xlabel="Recall", ylabel="Precision", xlim=limits, ylim=limits)
+    axes.set(xlim=limits, ylim=limits)
     axes.legend(loc="lower left")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
 
 
 def _highlighted(curves: tuple[Curves, ...], areas: list[float]) -> list[tuple[Curves, dict[str, Any]]]:
@@ -227,3 +187,23 @@ def _highlighted(curves: tuple[Curves, ...], areas: list[float]) -> list[tuple[C
         for i, colour in zip(order, (SECOND, ACCENT, THIRD), strict=False)
     ]
     return quiet + named
+
+
+# Each panel: function, title, labels of the x and the y axis, axes in percent.
+_FIGURES: dict[str, tuple[tuple[Callable[[Evidence, Any], None], tuple[str, str, str, str]], ...]] = {
+    "learning_curves": (
+        (_loss, ("Loss", "Epoch", "Loss, nats", "")),
+        (_error_rate, ("Error rate", "Epoch", "Misclassified images", "")),
+    ),
+    "confusion": ((_confusion, ("Confusion matrix", "Predicted", "True", "")),),
+    "digit_scores": (
+        (partial(_digits, "recall"), ("Recall, 95 % intervals", "Digit", "Recall", "y")),
+        (partial(_digits, "precision"), ("Precision, 95 % intervals", "Digit", "Precision", "y")),
+    ),
+    "roc": ((_roc, ("ROC, one digit against the rest", "False positive rate", "True positive rate", "xy")),),
+    "precision_recall": ((_precision_recall, ("Precision and recall", "Recall", "Precision", "xy")),),
+    "reliability": (
+        (_reliability, ("Reliability", "Confidence", "Accuracy", "xy")),
+        (_confidences, ("Confidence", "Confidence", "Test images", "x")),
+    ),
+}

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from trainer.data import DIGITS, SIDE, Dataset
 from trainer.errors import TrainerError, writing
-from trainer.export.latency import machine
+from trainer.export.predictor import machine
 from trainer.report import evidence as measured
-from trainer.report.evidence import Evidence, gather
+from trainer.report.evidence import Evidence, gather, metrics_text, run_metrics
 from trainer.report.figures import Panel, figures, save_png, svg, tutorial_confusion_matrix
-from trainer.report.metrics import metrics_text, run_metrics
 from trainer.report.robustness import CONFIDENT
 from trainer.report.scores import MISCLASSIFIED, write_misclassified
 from trainer.run import Run
@@ -27,6 +26,7 @@ STAGES = (*measured.STAGES, "report")
 _MISCLASSIFIED_SHOWN = 40
 _CONFUSIONS_SHOWN = 6
 _EXAMPLE_DIGIT = 3
+_SETTINGS = ("filters", "units", "kernel_size", "pool_size", "target_shape", "padding", "rate", "activation")
 _COMPARED = {  # metrics beside the stable version's: title, format, whether more is better
     "test_accuracy": ("Test accuracy", "{:.2%}", True),
     "test_nll_nats": ("Negative log-likelihood, nats", "{:.4f}", False),
@@ -81,8 +81,9 @@ def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutoria
         figures={name: [_uri(svg(panel), "svg+xml") for panel in panels] for name, panels in drawn.items()},
         tutorial=_uri(tutorial, "png"),
         misclassified=_misclassified(evidence),
-        robustness=_robustness_rows(evidence),
+        robustness=_robustness(evidence),
         examples=[(kind, _picture(kind.example)) for kind in evidence.out_of_distribution],
+        layers=[_layer(layer) for layer in evidence.network.layers],
         compared=_compared(evidence),
     )
 
@@ -109,15 +110,6 @@ def probabilities_table(probabilities: NDArray[np.float32]) -> str:
     return "\n".join([header, *("\t".join(f"{p:.7g}" for p in row) for row in probabilities.tolist())]) + "\n"
 
 
-def size(count: float) -> str:
-    """Return a number of bytes for people."""
-    for unit in ("bytes", "KB"):
-        if count < 1000:  # noqa: PLR2004
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} MB"
-
-
 def duration(seconds: float) -> str:
     """Return a duration for people."""
     for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "minutes")):
@@ -136,7 +128,7 @@ def _render(template: str, evidence: Evidence, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": size, "duration": duration, "count": "{:,}".format}
+    environment.filters |= {"duration": duration, "count": "{:,}".format}
     environment.filters["percent"] = lambda share, decimals=2: f"{share * 100:.{decimals}f} %"
     return environment.get_template(template).render(
         e=evidence,
@@ -147,6 +139,23 @@ def _render(template: str, evidence: Evidence, **more: Any) -> str:
         machine=machine(),
         **more,
     )
+
+
+def _layer(layer: Any) -> tuple[str, str, str, int]:
+    """Return a row of the architecture table: class, settings, shape of one image's output, parameters."""
+    config = layer.get_config()
+    settings = [
+        f"{name} {_words(config[name])}"
+        for name in _SETTINGS
+        if config.get(name) not in (None, "linear", "valid")
+    ]
+    if set(np.ravel(config.get("strides") or 1)) != {1} and config.get("strides") != config.get("pool_size"):
+        settings.append(f"strides {_words(config['strides'])}")
+    return type(layer).__name__, ", ".join(settings), _words(layer.output.shape[1:]), layer.count_params()
+
+
+def _words(value: Any) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _uri(content: bytes, kind: str) -> str:
@@ -170,34 +179,27 @@ def _confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     return [triple for triple in triples if triple[2] > 1]
 
 
-def _misclassified(evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the misclassified images, the most confident first."""
+def _misclassified(evidence: Evidence) -> list[tuple[int, int, int, float, str]]:
+    """Return image, digit, predicted digit, confidence and picture, the most confident first."""
     predicted, digits = evidence.predicted, evidence.y_test
     confidence = evidence.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != digits)
     return [
-        {
-            "index": int(i),
-            "digit": int(digits[i]),
-            "predicted": int(predicted[i]),
-            "confidence": float(confidence[i]),
-            "picture": _picture(evidence.x_test[i]),
-        }
+        (int(i), int(digits[i]), int(predicted[i]), float(confidence[i]), _picture(evidence.x_test[i]))
         for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISCLASSIFIED_SHOWN]
     ]
 
 
-def _robustness_rows(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
-    """Return a row for each kind of corruption with a cell for each strength; `heat` is 0-1, 1 the worst."""
+def _robustness(evidence: Evidence) -> dict[str, list[tuple[str, float, float, str]]]:
+    """Return a row for each kind of corruption: level, accuracy, heat (0-1, 1 the worst) and picture of each."""
     positions = np.flatnonzero(evidence.y_test == _EXAMPLE_DIGIT)
     example = evidence.x_test[positions[:1] if len(positions) else [0]]
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[tuple[str, float, float, str]]] = {}
     for corruption, accuracy in evidence.robustness.accuracy.items():
         # The root keeps small losses visible beside large ones.
         heat = float(np.sqrt(np.clip(evidence.robustness.clean_accuracy - accuracy, 0, 1)))
         picture = _picture(corruption.apply(example)[0])
-        cell = {"level": corruption.level, "accuracy": accuracy, "heat": heat, "picture": picture}
-        rows.setdefault(corruption.title, []).append(cell)
+        rows.setdefault(corruption.title, []).append((corruption.level, accuracy, heat, picture))
     return rows
 
 

@@ -58,13 +58,10 @@ class Scores:
         """Interval of the accuracy."""
         return wilson(int(self.confusion.trace()), self.images)
 
-    def recall_interval(self, digit: int) -> Interval:
-        """Interval of a digit's recall."""
-        return wilson(int(self.confusion[digit, digit]), int(self.confusion[digit].sum()))
-
-    def precision_interval(self, digit: int) -> Interval:
-        """Interval of a digit's precision."""
-        return wilson(int(self.confusion[digit, digit]), int(self.confusion[:, digit].sum()))
+    def interval(self, which: str, digit: int) -> Interval:
+        """Interval of a digit's `recall` or `precision`."""
+        images = self.confusion.sum(axis=1 if which == "recall" else 0)
+        return wilson(int(self.confusion[digit, digit]), int(images[digit]))
 
 
 def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scores:

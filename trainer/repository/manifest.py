@@ -82,6 +82,13 @@ def as_version(table: dict[str, Any], model: str, version: int, folder: Path) ->
     return own | {"model": model, "version": version, "created": utc_now(), "files": files}
 
 
+def same_test_images(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Say whether two manifests' `data` have the same test images; training images may differ."""
+    if "test_sha256" in first and "test_sha256" in second:
+        return bool(first["test_sha256"] == second["test_sha256"])
+    return bool(first["sha256"] == second["sha256"])
+
+
 def library_versions() -> dict[str, str]:
     """Return the version of Python and of each installed library that shapes the result."""
     versions = {"python": platform.python_version()}

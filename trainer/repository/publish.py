@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import GateRefused, TrainerError, UsageError
-from trainer.repository.manifest import as_version
+from trainer.repository.manifest import as_version, same_test_images
 from trainer.repository.versions import labels, model_lock, point, take_version, version_manifest, versions
 from trainer.run import Run
 
@@ -136,13 +136,6 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> N
             f"significantly worse than version {stable}: {result.only_second_right} test images that it "
             f"gets right are wrong, {result.only_first_right} the other way round (p = {result.p_value:.2g})"
         )
-
-
-def same_test_images(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Say whether two manifests' `data` have the same test images; training images may differ."""
-    if "test_sha256" in first and "test_sha256" in second:
-        return bool(first["test_sha256"] == second["test_sha256"])
-    return bool(first["sha256"] == second["sha256"])
 
 
 def _add(run: Run, folder: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs import make_run
-from trainer.cli import main
+from trainer.cli import app, main
 
 
 def test_canary_is_promoted_and_rolled_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +105,23 @@ def test_model_or_label_that_does_not_exist_is_named(
     assert not (tmp_path / "digit").exists()
     assert main([command, "--repository", str(tmp_path)]) == 1
     assert f"no label {label}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in app if not name.startswith("-"))])
+def test_every_help_has_two_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    _, _, examples = capsys.readouterr().out.partition("Examples:")
+    assert examples.count("\n  digit-trainer ") == 2
+
+
+def test_completion_knows_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "digit-trainer.bash"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["--install-completion", "--shell", "bash", "--output", str(script)]) == 0
+    capsys.readouterr()
+    assert all(name in script.read_text() for name in ("train", "quantize", "rollback"))
 
 
 def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

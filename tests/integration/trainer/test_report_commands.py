@@ -108,12 +108,18 @@ def test_compare_refuses_models_tested_on_different_images(
 
 @pytest.mark.parametrize(("speedup", "kept"), [(2.0, True), (1.1, False)])
 def test_8_bit_graph_is_kept_when_it_pays(
-    speedup: float, kept: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speedup: float,
+    kept: bool,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("trainer.export.latency.speed_ratio", lambda *_: speedup)
+    monkeypatch.setattr("trainer.export.predictor.speed_ratio", lambda *_: speedup)
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     assert main(["quantize", str(copy)]) == 0
+    assert "400 images are few: one is more than 0.05% of them" in capsys.readouterr().out
     manifest = json.loads((copy / "manifest.json").read_text())
     assert (copy / "model.int8.onnx").exists() == ("int8" in manifest) == kept
     if kept:

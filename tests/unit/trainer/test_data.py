@@ -69,9 +69,14 @@ def test_one_labelled_file_is_data_to_train_on_and_to_evaluate(small: Dataset, t
     np.testing.assert_array_equal(digits, small.y_train)
 
 
-def test_test_images_may_be_two_files(small: Dataset, tmp_path: Path) -> None:
-    _, _, x_test, y_test = write_tables(tmp_path, small)
-    np.testing.assert_array_equal(load_test_images(f"{x_test},{y_test}")[1], small.x_test)
+def test_test_images_need_no_training_part(small: Dataset, tmp_path: Path) -> None:
+    x_train, y_train, x_test, y_test = write_tables(tmp_path, small)
+    for path in (x_train, y_train):
+        Path(path).unlink()
+    for source in (f"{x_test},{y_test}", str(tmp_path)):
+        _, images, digits = load_test_images(source)
+        np.testing.assert_array_equal(images, small.x_test)
+        np.testing.assert_array_equal(digits, small.y_test)
 
 
 @pytest.mark.parametrize(

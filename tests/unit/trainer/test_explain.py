@@ -2,7 +2,7 @@ import pytest
 
 from trainer.backend import keras
 from trainer.cli import main
-from trainer.commands.recipes import formula, multiply_adds, windows
+from trainer.commands.describe import formula, multiply_adds, windows
 
 
 def layers(*stack: keras.layers.Layer) -> list[keras.layers.Layer]:

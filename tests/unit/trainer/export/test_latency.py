@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.conftest import linear_graph
-from trainer.export.latency import BATCHES_IMAGES, Latency, machine, measure_latency, speed_ratio
+from trainer.export.predictor import BATCHES_IMAGES, Latency, machine, measure_latency, speed_ratio
 
 IMAGES = np.zeros((5, 784), np.uint8)  # fewer than a batch: they are repeated
 

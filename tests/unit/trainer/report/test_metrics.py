@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.report.evidence import Evidence, Int8
-from trainer.report.metrics import metrics_text, run_metrics
+from trainer.report.evidence import Evidence, Int8, metrics_text, run_metrics
 
 GOLDEN = Path(__file__).with_name("metrics_keys.txt")
 
@@ -17,7 +16,7 @@ def test_keys_are_the_golden_ones(evidence: Evidence) -> None:
 
 
 def test_8_bit_model_has_keys_of_its_own(evidence: Evidence) -> None:
-    int8 = Int8(accuracy=0.8, same_digits=0.999, model_bytes=9000, latency=evidence.latency)
+    int8 = Int8(0.8, 0.999, 400, 9000, evidence.latency)
     table = run_metrics(dataclasses.replace(evidence, int8=int8))
     own = [key for key in table if key.startswith("int8_")]
     assert own[:3] == ["int8_test_accuracy", "int8_same_digits_share", "int8_model_bytes"]

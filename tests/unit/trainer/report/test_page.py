@@ -22,7 +22,6 @@ from trainer.report.page import (
     predictions_table,
     probabilities_table,
     report_page,
-    size,
     write_report,
 )
 from trainer.report.scores import score
@@ -139,10 +138,11 @@ def test_model_without_errors_has_a_page_and_a_card(evidence: Evidence) -> None:
 
 
 def test_8_bit_model_is_shown_beside_the_float_one(evidence: Evidence) -> None:
-    int8 = Int8(accuracy=0.8123, same_digits=0.9991, model_bytes=9000, latency=evidence.latency)
+    int8 = Int8(0.8123, 0.9991, 400, 9000, evidence.latency)
     words = words_of(dataclasses.replace(evidence, int8=int8))
     assert "8-bit graph has an accuracy of 81.23 % and predicts the same digit for 99.91 %" in words
-    assert "model.int8.onnx 9 KB" in words
+    assert "kept by its results on 400 validation images" in words
+    assert "model.int8.onnx 9.0 kB" in words
 
 
 def test_stable_version_is_compared_on_the_same_test_images(
@@ -205,13 +205,6 @@ def test_report_that_cannot_be_written_is_named(
     copy.report.write_text("in the way")
     with pytest.raises(TrainerError, match=r"report: cannot write the report: File exists"):
         write_report(copy, manifest, sample)
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(999, "999 bytes"), (125_000, "125 KB"), (1_234_567, "1.23 MB")]
-)
-def test_sizes_are_written_for_people(count: int, words: str) -> None:
-    assert size(count) == words
 
 
 @pytest.mark.parametrize(
