@@ -107,7 +107,7 @@ def test_compare_refuses_models_tested_on_different_images(
 
 
 @pytest.mark.parametrize(("speedup", "kept"), [(2.0, True), (1.1, False)])
-def test_8_bit_graph_is_kept_when_it_pays(
+def test_8_bit_graph_is_kept_when_it_pays(  # noqa: PLR0913, PLR0917  # fixtures and parameters
     speedup: float,
     kept: bool,
     run: Path,
