@@ -60,11 +60,13 @@ const rows = Array.from({ length: 10 }, (_, digit) => {
   $("bars").append(row);
   return row;
 });
-const percent = (share, digits = 1) => (share > 0.9995 ? "100" : (100 * share).toFixed(digits)) + " %";
+// Rounded down: only what is certain is 100 %.
+const percent = (share, digits = 1) => (Math.floor(100 * share * 10 ** digits) / 10 ** digits).toFixed(digits) + " %";
 let spoken = "";
 const say = (text) => { if (text !== spoken) $("spoken").textContent = spoken = text; };
 
-const verdict = ({ confidence, doubt }) => doubt || `${percent(confidence)} sure`;
+const NEARLY = 0.999;
+const sureness = (confidence) => (confidence > NEARLY ? "over 99.9 %" : percent(confidence)) + " sure";
 
 function show(found, milliseconds = 0, otherwise = "Nothing drawn yet") {
   result = found;
@@ -76,8 +78,9 @@ function show(found, milliseconds = 0, otherwise = "Nothing drawn yet") {
   $("number").textContent = result ? result.number : "?";
   $("number").className = result ? (digits.length > 2 ? "long" : "") : "none";
   const several = digits.length > 1, sure = !digits[least]?.doubt;
-  const about = several ? (sure ? "at least " : `digit ${least + 1}: `) : "";
-  const summary = result ? about + verdict(digits[least]) : otherwise;
+  const atLeast = digits[least]?.confidence > NEARLY ? "each " : "at least ";
+  const which = several ? (sure ? atLeast : `digit ${least + 1}: `) : "";
+  const summary = result ? which + (digits[least].doubt || sureness(digits[least].confidence)) : otherwise;
   $("confidence").textContent = summary;
   $("confidence").className = result && !sure ? "doubt" : "";
   $("timing").textContent = result

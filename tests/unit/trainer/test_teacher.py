@@ -30,9 +30,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_shipped_digits_names_a_shipped_version_whose_digest_is_the_file_s() -> None:
+def test_digest_of_a_shipped_teacher_is_the_file_s() -> None:
     graph = Path("server/models/accurate/2/model.onnx")
-    assert teacher_sha256(load_recipe("digits")) == hashlib.sha256(graph.read_bytes()).hexdigest()
+    assert teacher_sha256(taught_by("accurate/2")) == hashlib.sha256(graph.read_bytes()).hexdigest()
     assert teacher_sha256(load_recipe("accurate")) is load_teacher(load_recipe("accurate")) is None
 
 
