@@ -1,0 +1,195 @@
+"""The shipped models on damage that training never shows, on digits from elsewhere and on images without a digit.
+
+    python -m tests.bench.unseen [MODEL.onnx ...]
+
+Damaged are validation images, so that recipes can be chosen by these figures. Needs MNIST in DIGITS_DATA_DIR.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from scipy.interpolate import CubicSpline
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+
+from trainer.data import load_data, split_validation
+from trainer.export.predictor import onnx_predictor
+
+MODELS = Path(__file__).parents[2] / "server" / "models"
+IMAGES, SIDE, WHITE = 1500, 28, 255
+LETTERS = "ACEFHJKLMNPRTUVWXacdefhkmnprtuvwx"  # without those that look like a digit
+FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "DejaVuSans-Oblique")
+
+Pixels = NDArray[np.float64]
+
+
+def clouds(count: int, rng: np.random.Generator, slope: float) -> Pixels:
+    """Noise [n, 28, 28] in 0-1 whose amplitude falls with this power of the frequency."""
+    frequency = np.fft.fftfreq(SIDE)
+    radius = np.hypot(frequency[:, None], frequency[None])
+    radius[0, 0] = 1 / SIDE
+    field = np.real(np.fft.ifft2(np.fft.fft2(rng.normal(size=(count, SIDE, SIDE))) / radius**slope))
+    low, high = field.min((1, 2), keepdims=True), field.max((1, 2), keepdims=True)
+    return np.asarray((field - low) / (high - low))
+
+
+def shot(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Photon noise of six photons at white."""
+    return np.asarray(rng.poisson(images / WHITE * 6) / 6 * WHITE)
+
+
+def fog(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Clouds in front, half opaque."""
+    return images / 2 + WHITE / 2 * clouds(len(images), rng, 1.2)
+
+
+def spatter(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Drops on an eighth of the image, all black or all white."""
+    drops = ndimage.gaussian_filter(rng.normal(size=images.shape), (0, 1.2, 1.2))
+    wet = drops > np.quantile(drops, 0.88, axis=(1, 2), keepdims=True)
+    return np.where(wet, WHITE * rng.integers(0, 2, (len(images), 1, 1)), images)
+
+
+def dotted(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Three dotted lines across."""
+    drawn = []
+    for image in images:
+        picture = Image.fromarray(np.uint8(image))
+        for start, end in rng.uniform(0, SIDE, (3, 2, 2)):
+            for share in np.arange(0, 1, 0.12):
+                x, y = start + (end - start) * share
+                ImageDraw.Draw(picture).ellipse((x - 0.6, y - 0.6, x + 0.6, y + 0.6), fill=WHITE)
+        drawn.append(np.asarray(picture, float))
+    return np.stack(drawn)
+
+
+def glass(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Each pixel taken from a place up to two pixels away."""
+    places = np.mgrid[:SIDE, :SIDE][:, None] + np.rint(rng.uniform(-1.5, 1.5, (2, *images.shape))).astype(int)
+    y, x = np.clip(places, 0, SIDE - 1)
+    return images[np.arange(len(images))[:, None, None], y, x]
+
+
+def motion(images: Pixels, rng: np.random.Generator) -> Pixels:
+    """Blurred over seven pixels in one direction."""
+    blurred = []
+    for image, angle in zip(images, rng.uniform(0, np.pi, len(images)), strict=True):
+        kernel = np.zeros((7, 7))
+        steps = np.linspace(-3, 3, 28)
+        kernel[
+            np.rint(3 + steps * np.sin(angle)).astype(int), np.rint(3 + steps * np.cos(angle)).astype(int)
+        ] = 1
+        blurred.append(ndimage.convolve(image, kernel / kernel.sum(), mode="constant"))
+    return np.stack(blurred)
+
+
+def coarse(images: Pixels, _rng: np.random.Generator) -> Pixels:
+    """Scanned at 10x10 and enlarged."""
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.uint8(each)).resize((10, 10), Image.Resampling.BOX).resize((SIDE, SIDE)),
+                float,
+            )
+            for each in images
+        ]
+    )
+
+
+DAMAGE: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (
+    shot,
+    fog,
+    spatter,
+    dotted,
+    glass,
+    motion,
+    coarse,
+)
+
+
+def as_mnist(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return [784]: the ink in a 20 pixel box, its centre of mass in the middle."""
+    picture = picture.crop(picture.point(lambda value: value if value > 20 else 0).getbbox())
+    scale = 20 / max(picture.size)
+    width, height = (max(1, round(scale * each)) for each in picture.size)
+    ink = np.asarray(
+        picture.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    )
+    y, x = (round((SIDE - 1) / 2 - each) for each in ndimage.center_of_mass(ink.astype(float)))
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    top, left = np.clip(y, 0, SIDE - height), np.clip(x, 0, SIDE - width)
+    image[top : top + height, left : left + width] = ink
+    return image.ravel()
+
+
+def letters(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Printed letters in five fonts, turned by up to 15 degrees."""
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    fonts = [ImageFont.truetype(str(folder / f"{name}.ttf"), 60) for name in FONTS]
+    images = []
+    for _ in range(1000):
+        picture = Image.new("L", (120, 120))
+        letter = LETTERS[rng.integers(len(LETTERS))]
+        ImageDraw.Draw(picture).text(
+            (60, 60), letter, fill=WHITE, font=fonts[rng.integers(len(fonts))], anchor="mm"
+        )
+        images.append(as_mnist(picture.rotate(rng.uniform(-15, 15), Image.Resampling.BILINEAR)))
+    return np.stack(images)
+
+
+def scribbles(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Smooth curves through four to eight random points."""
+    images = []
+    for _ in range(1000):
+        points = rng.uniform(10, 102, (rng.integers(4, 9), 2))
+        curve = CubicSpline(np.arange(len(points)), points)(np.linspace(0, len(points) - 1, 400))
+        picture = Image.new("L", (112, 112))
+        ImageDraw.Draw(picture).line(
+            [tuple(each) for each in curve], fill=WHITE, width=int(rng.integers(7, 12))
+        )
+        images.append(as_mnist(picture))
+    return np.stack(images)
+
+
+def main(graphs: list[str]) -> None:
+    """Print a table for each graph."""
+    split = split_validation(load_data(os.environ["DIGITS_DATA_DIR"]), 0.1)
+    some = np.random.default_rng(5).permutation(len(split.y_validation))[:IMAGES]
+    images, digits = split.x_validation[some].reshape(-1, SIDE, SIDE).astype(float), split.y_validation[some]
+    damaged = {
+        damage.__name__: np.clip(np.rint(damage(images, np.random.default_rng(7))), 0, WHITE).astype(np.uint8)
+        for damage in DAMAGE
+    }
+    scans = load_digits()
+    elsewhere = np.stack(
+        [as_mnist(Image.fromarray(np.uint8(15.9 * each)).resize((40, 40))) for each in scans.images]
+    )
+    strange = {make.__name__: make(np.random.default_rng(5)) for make in (letters, scribbles)}
+    for graph in map(Path, graphs or sorted(map(str, MODELS.glob("*/*/model.onnx")))):
+        predict = onnx_predictor(graph)
+        clean = predict(split.x_validation)
+        figures = {"validation": (clean.argmax(axis=1) == split.y_validation).mean()}
+        hits = {
+            name: predict(each.reshape(-1, SIDE * SIDE)).argmax(axis=1) == digits
+            for name, each in damaged.items()
+        }
+        figures |= {name: hit.mean() for name, hit in hits.items()} | {
+            "damaged": np.mean(list(hits.values()))
+        }
+        figures["elsewhere"] = (predict(elsewhere).argmax(axis=1) == scans.target).mean()
+        print(graph, *(f"{name} {100 * value:.2f} %" for name, value in figures.items()), sep="  ")
+        for name, unknown in strange.items():
+            confidence = np.concatenate([clean.max(axis=1), predict(unknown).max(axis=1)])
+            is_digit = np.repeat([1, 0], [len(clean), len(unknown)])
+            print(f"  AUROC of confidence, digits against {name}: {roc_auc_score(is_digit, confidence):.3f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
