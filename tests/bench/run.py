@@ -40,7 +40,7 @@ def main(
     *, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3, soak_images: int = 500_000
 ) -> int:
     """Measure `rounds` times, print a table, write JSON and a plot."""
-    version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
+    version = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
     measured = []
     for number in range(1, rounds + 1):
         console.print(f"round {number} of {rounds}", style="dim")

@@ -66,8 +66,8 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     """
     from trainer.data import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
-    from trainer.report.evidence import metrics_text, score_metrics  # noqa: PLC0415
-    from trainer.report.scores import score  # noqa: PLC0415
+    from trainer.report.evidence import metrics_text  # noqa: PLC0415
+    from trainer.report.scores import score, score_metrics  # noqa: PLC0415
 
     name, images, digits = load_test_images(data)
     scores = score(digits, load_model(model)(images))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import DIGITS, Dataset
+from trainer.data import Dataset
 from trainer.errors import TrainerError
 from trainer.export.predictor import (
     Latency,
@@ -31,13 +31,13 @@ from trainer.report.robustness import (
 from trainer.report.scores import (
     MISCLASSIFIED,
     Curves,
-    Interval,
     McNemar,
     Scores,
     compare_misclassified,
     digit_curves,
     read_misclassified,
     score,
+    score_metrics,
 )
 from trainer.repository.manifest import same_test_images
 from trainer.run import Epoch, Run
@@ -172,25 +172,6 @@ def _stable(
     return Stable(int(folder.name), metrics, compare_misclassified(len(y_test), mine, wrong))
 
 
-def score_metrics(scores: Scores) -> Metrics:
-    """Return scores in the keys of metrics.json: shares are 0-1, `_low` and `_high` end a 95 % interval."""
-    table: Metrics = {
-        **_with_interval("test_accuracy", scores.accuracy, scores.accuracy_interval),
-        "test_images": scores.images,
-        "test_errors_images": scores.errors,
-        "test_nll_nats": scores.nll_nats,
-        "test_brier": scores.brier,
-        "test_ece": scores.ece,
-    }
-    for digit in range(DIGITS):
-        table[f"digit_{digit}_images"] = int(scores.confusion[digit].sum())
-        for which in ("precision", "recall"):
-            value = float(getattr(scores, which)[digit])
-            table |= _with_interval(f"digit_{digit}_{which}", value, scores.interval(which, digit))
-        table[f"digit_{digit}_f1"] = float(scores.f1[digit])
-    return table | {"confusion_matrix": scores.confusion.tolist()}
-
-
 def run_metrics(evidence: Evidence) -> Metrics:
     """Return all measurements of a run in the keys of metrics.json."""
     robustness = evidence.robustness
@@ -233,10 +214,6 @@ def metrics_text(table: Metrics) -> str:
     numbers = {key: _rounded(value) for key, value in table.items() if key != "confusion_matrix"}
     rest = json.dumps(numbers, indent=2, allow_nan=False)
     return rest[:-2] + f',\n  "confusion_matrix": [\n    {matrix}\n  ]\n}}\n'
-
-
-def _with_interval(key: str, value: float, interval: Interval) -> Metrics:
-    return {key: value, f"{key}_low": interval.low, f"{key}_high": interval.high}
 
 
 def _latency_metrics(prefix: str, latencies: tuple[Latency, ...]) -> Metrics:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,3 +202,26 @@ def read_misclassified(path: Path) -> set[int]:
     if header != _HEADER:
         raise TrainerError(f"{path}: begins with {header!r}, expected {_HEADER!r}")
     return wrong
+
+
+def score_metrics(scores: Scores) -> dict[str, Any]:
+    """Return scores in the keys of metrics.json: shares are 0-1, `_low` and `_high` end a 95 % interval."""
+    table: dict[str, Any] = {
+        **_with_interval("test_accuracy", scores.accuracy, scores.accuracy_interval),
+        "test_images": scores.images,
+        "test_errors_images": scores.errors,
+        "test_nll_nats": scores.nll_nats,
+        "test_brier": scores.brier,
+        "test_ece": scores.ece,
+    }
+    for digit in range(DIGITS):
+        table[f"digit_{digit}_images"] = int(scores.confusion[digit].sum())
+        for which in ("precision", "recall"):
+            value = float(getattr(scores, which)[digit])
+            table |= _with_interval(f"digit_{digit}_{which}", value, scores.interval(which, digit))
+        table[f"digit_{digit}_f1"] = float(scores.f1[digit])
+    return table | {"confusion_matrix": scores.confusion.tolist()}
+
+
+def _with_interval(key: str, value: float, interval: Interval) -> dict[str, Any]:
+    return {key: value, f"{key}_low": interval.low, f"{key}_high": interval.high}

@@ -86,7 +86,7 @@ CONTENDERS = (
 @app.default
 def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
     """Measure `rounds` times, print a table, write JSON."""
-    version = max((SHIPPED_REPOSITORY / "digits").iterdir(), key=lambda path: int(path.name))
+    version = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
     golden = VersionFiles.read(version, version.parent.parent).manifest.golden
     titles = {contender: titled(contender) for contender in CONTENDERS}
     measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
