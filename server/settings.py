@@ -28,6 +28,7 @@ Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
 Level = Literal["debug", "info", "warning", "error"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 # The C int of milliseconds that gRPC takes ends at 24 days.
 PositiveSeconds = Annotated[float, Parameter(validator=Number(gte=0.001, lte=2_000_000))]
 
@@ -124,6 +125,16 @@ class Settings:
     max_inflight_bytes: Count = 64 * 2**20
     """Most bytes that the messages of calls under way hold in one process; past it, calls are refused. Raise it with
     max_request_images, lower it where memory is short."""
+
+    capture_dir: Path | None = None
+    """Folder for images that the model was not sure of, none by default. Set it to label them with digit-client label
+    and train with them; docs/improve.md says what is stored."""
+
+    capture_below: Share = 0.8
+    """Images answered with less confidence are captured. Raise it for more of them."""
+
+    capture_max_mb: Count = 100
+    """Most megabytes of images that wait for a label in the capture folder. Raise it to keep more of them."""
 
     drain_seconds: Seconds = 5.0
     """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it. Raise it where they take

@@ -1,6 +1,6 @@
 """One batch: the images of several calls go through the model together, and each call gets its own rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,15 @@ class Predictor(Protocol):
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities (n, 10) of images (n, 784)."""
+
+
+class Observer(Protocol):
+    """Looks at what was answered, on the thread that answered it: it must be quick, and must not wait."""
+
+    def __call__(
+        self, images: NDArray[np.uint8], digits: NDArray[np.int64], confidences: NDArray[np.float32], /
+    ) -> None:
+        """Take images (n, 784), their digits (n,) and confidences (n,), and change none of them."""
 
 
 @dataclass(slots=True)
@@ -46,10 +55,15 @@ class _Run(NamedTuple):
     seconds: float
 
 
-def run_batch(
-    model: Predictor, metrics: BatchMetrics, parts: list[Part], reason: str, clock: Callable[[], float]
+def run_batch(  # noqa: PLR0913, PLR0917 - a batch, and what goes with every one
+    model: Predictor,
+    metrics: BatchMetrics,
+    parts: list[Part],
+    reason: str,
+    clock: Callable[[], float],
+    observers: Iterable[Observer],
 ) -> None:
-    """Run the model on `parts`, and answer the calls that are complete.
+    """Run the model on `parts`, answer the calls that are complete, and show the answers to `observers`.
 
     If the model raises, each call runs again alone: only the call that fails shall fail.
     """
@@ -58,7 +72,7 @@ def run_batch(
     except Exception:
         log.exception("model failed on a batch", calls=len(parts))
     else:
-        _answer(metrics, parts, run, reason)
+        _answer(metrics, parts, run, reason, observers)
         return
     for part in parts:
         try:
@@ -67,7 +81,7 @@ def run_batch(
             log.exception("model failed on a call", images=part.call.count)
             part.call.finish(_failure(metrics, part.call, clock()))
         else:
-            _answer(metrics, [part], run, "retry")
+            _answer(metrics, [part], run, "retry", observers)
 
 
 def _predict(model: Predictor, parts: list[Part], clock: Callable[[], float]) -> _Run:
@@ -78,8 +92,10 @@ def _predict(model: Predictor, parts: list[Part], clock: Callable[[], float]) ->
     return _Run(images, probabilities, started, clock() - started)
 
 
-def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) -> None:
-    probabilities = run.probabilities
+def _answer(
+    metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str, observers: Iterable[Observer]
+) -> None:
+    seen, probabilities = run.images, run.probabilities
     best = probabilities.argmax(axis=1)
     highest = probabilities[np.arange(len(best)), best]  # a third of what max() takes
     digits: list[int] = best.tolist()
@@ -115,12 +131,26 @@ def _answer(metrics: BatchMetrics, parts: list[Part], run: _Run, reason: str) ->
         if part.start + part.count == call.count:
             outcomes.append((call, answer))
     if broken is not None:
-        best, highest = best[~broken], highest[~broken]
+        seen, best, highest = seen[~broken], best[~broken], highest[~broken]
     metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
     if traced:
         traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
     for call, outcome in outcomes:  # last: a caller who has an answer finds it counted
         call.finish(outcome)
+    _show(observers, seen, best, highest)
+
+
+def _show(
+    observers: Iterable[Observer],
+    images: NDArray[np.uint8],
+    digits: NDArray[np.int64],
+    confidences: NDArray[np.float32],
+) -> None:
+    for observe in observers:
+        try:
+            observe(images, digits, confidences)
+        except Exception:
+            log.exception("observer failed")  # its defect must not end calls
 
 
 def _failure(metrics: BatchMetrics, call: QueuedCall, now: float) -> ModelFailedError:

@@ -6,7 +6,7 @@ A plain synchronous object: the data plane submits calls as they arrive, and run
 import time
 from collections.abc import Callable, MutableSet
 
-from server.batching.batch import Part, Predictor, run_batch
+from server.batching.batch import Observer, Part, Predictor, run_batch
 from server.batching.call_queue import CallQueue, QueuedCall, Reply, Trace
 from server.errors import ExpiredError, InvalidRequestError, OverloadedError, UnavailableError
 from server.observability.batch_metrics import BatchMetrics
@@ -34,6 +34,7 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to run `model`; while calls wait, the batcher is in `ready`."""
+        self.observers: tuple[Observer, ...] = ()  # replaced as a whole, on any thread
         self._model = model
         self._metrics = metrics
         self._max_batch_images = max_batch_images
@@ -206,7 +207,7 @@ class Batcher:
         full = images >= self._max_batch_images or len(parts) == MAX_BATCH_CALLS
         reason = "full" if full else "idle" if self._idle else "quiet"
         self._idle = False
-        run_batch(self._model, self._metrics, parts, reason, self._clock)
+        run_batch(self._model, self._metrics, parts, reason, self._clock, self.observers)
         self._running_images = 0
         ended = self._clock()
         # With all the work around the model while the server is busy.

@@ -7,6 +7,7 @@ no parameters and shows no more than `/metrics` and the log do.
 import base64
 import hashlib
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).parent
 REFRESH_SECONDS = 5
 HEIGHT = 44  # of a sparkline, in pixels; its width is the length of the history, but for the first minutes
 LEAST_WIDTH = 36
+MAX_DIFFERENCES = 4
 STYLE = (FOLDER / "status_page.css").read_text()
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = (
@@ -76,6 +78,7 @@ class StatusPage:
             cards=[_card(name, self.history.each(figure)) for name, figure in FIGURES],
             ends=self.history.ends().most_common(),
             versions=list(_versions(snapshot)),
+            shadows=list(_shadows(snapshot)),
             events=self._events.latest(),
         ).encode()
 
@@ -122,6 +125,31 @@ def _versions(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
             "accuracy": f"{float(info['accuracy']):.2%}",
             "runs_on": f"{info['provider']}, {info['precision']}",
             "sha256": info["sha256"][:12],
+        }
+
+
+def _shadows(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+    """Yield each pair of a version and a candidate: how often they agree, where they do not, how long both take."""
+    pairs: dict[tuple[str, str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+    for labels, (images,) in snapshot.items(table.SHADOW_IMAGES):
+        digits = labels["digit"], labels["shadow_digit"]
+        pairs[labels["model"], labels["version"], labels["shadow_version"]][digits] += int(images)
+    for (model, version, candidate), confusion in sorted(pairs.items()):
+        images = confusion.total()
+        agreed = sum(count for (digit, other), count in confusion.items() if digit == other)
+        other_digits = [(pair, count) for pair, count in confusion.most_common() if pair[0] != pair[1]]
+        stable = {"model": model, "version": version}
+        seconds = (
+            snapshot.total(table.COMPUTE_DURATION, **stable),
+            snapshot.total(table.SHADOW_DURATION, model=model, shadow_version=candidate),
+        )
+        yield stable | {
+            "candidate": candidate,
+            "images": images,
+            "agreement": agreed / images,
+            "differences": ", ".join(f"{a} is {b}: {n:,}" for (a, b), n in other_digits[:MAX_DIFFERENCES]),
+            "image_us": seconds[0] / snapshot.total(table.PREDICTIONS, **stable) * 1e6,
+            "candidate_image_us": seconds[1] / images * 1e6,
         }
 
 

@@ -40,6 +40,22 @@ DROPPED = Metric(
 )
 PREDICTIONS = Metric("digits_predictions", "counter", "Digits predicted", (*VERSION, "digit"))
 FAILED = Metric("digits_failed_calls", "counter", "Calls that the model failed on", VERSION)
+SHADOW_IMAGES = Metric(
+    "digits_shadow_images", "counter", "Images that a candidate ran too, by its digit and by the one that was answered",
+    (*VERSION, "shadow_version", "digit", "shadow_digit"),
+)  # fmt: skip
+SHADOW_SKIPPED = Metric(
+    "digits_shadow_skipped_images", "counter", "Images chosen for a candidate that had no time to run them",
+    ("model", "shadow_version"),
+)  # fmt: skip
+SHADOW_DURATION = Metric(
+    "digits_shadow_duration_seconds", "histogram", "A few images in a candidate", ("model", "shadow_version"),
+    DURATION_BUCKETS,
+)  # fmt: skip
+CAPTURED = Metric("digits_captured_images", "counter", "Images kept for labelling", ("why",))
+CAPTURE_SKIPPED = Metric(
+    "digits_capture_skipped_images", "counter", "Images below the confidence that were not kept", ("reason",)
+)
 MODEL_INFO = Metric(
     "digits_model_info", "gauge", "1 for each version that serves",
     (*VERSION, "sha256", "provider", "precision", "accuracy"),
@@ -74,9 +90,13 @@ BUILD_INFO = Metric("digits_build_info", "gauge", "1, with the server's version"
 WORKERS = Metric("digits_workers", "gauge", "Processes that answer calls")
 RESTARTS = Metric("digits_worker_restarts", "counter", "Workers that died and were started again")
 # Of batches and predictions: not shown of versions that do not serve.
-VERSION_METRICS = (*(QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE, INK, PREDICTIONS, FAILED),)
+VERSION_METRICS = (
+    *(QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE, INK, PREDICTIONS, FAILED),
+    *(SHADOW_IMAGES, SHADOW_SKIPPED, SHADOW_DURATION),
+)
 TABLE = (
     *(REQUESTS, REQUEST_DURATION, STAGE_SECONDS, *VERSION_METRICS, BATCHES, REJECTED, DROPPED),
+    *(CAPTURED, CAPTURE_SKIPPED),
     *(MODEL_INFO, SERVING_SINCE, LABEL_INFO, LABEL_SHARE, MODEL_LOADS, PROBLEMS),
     *(QUEUE_IMAGES, INFLIGHT_IMAGES, QUEUE_LIMIT, QUEUE_AGE, TICK_LAG, BUILD_INFO, WORKERS, RESTARTS),
 )
@@ -93,6 +113,8 @@ EXPECTED = (
     *((REJECTED, reason) for reason in ("queue_full", "deadline", "calls", "bytes")),
     *((DROPPED, reason) for reason in ("cancelled", "expired")),
     *((MODEL_LOADS, result) for result in ("loaded", "refused")),
+    *((CAPTURED, why) for why in ("uncertain", "sample")),
+    *((CAPTURE_SKIPPED, reason) for reason in ("busy", "full", "failed")),
 )
 
 

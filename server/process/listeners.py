@@ -15,7 +15,7 @@ import structlog
 
 from server.errors import StartError
 from server.observability.series import Snapshot
-from server.observability.table import MODEL_INFO
+from server.observability.table import LABEL_INFO, MODEL_INFO
 from server.settings import DEFAULT_MODEL, Settings
 
 EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for  # nosec B104
@@ -105,7 +105,12 @@ def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snap
     for info, _ in snapshot.items(MODEL_INFO):
         name = f"{info['model']}/{info['version']}"
         graph = f"accuracy {float(info['accuracy']):.2%}, {info['precision']} on {info['provider']}"
-        rows.append(("model", f"{name}: {graph}" + ", the default" * (info["model"] == default_model)))
+        labels = [
+            named["label"]
+            for named, _ in snapshot.items(LABEL_INFO, model=info["model"], version=info["version"])
+        ]
+        default = ["the default model"] * (info["model"] == default_model)
+        rows.append(("model", ", ".join([f"{name}: {graph}", *labels, *default])))
     with suppress(OSError):  # a full disk
         print("\n".join(f"  {name:7} {text}" for name, text in rows), file=sys.stderr, flush=True)  # noqa: T201 - for a person
 

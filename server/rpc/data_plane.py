@@ -11,6 +11,7 @@ from server.batching.batcher import Batcher
 from server.batching.threaded import ThreadedBatcher
 from server.errors import StartError
 from server.model.model import Model
+from server.observability.capture import Capture
 from server.observability.metrics import Metrics
 from server.observability.tracing import Tracing
 from server.rpc.access_log import AccessLog
@@ -25,6 +26,7 @@ from server.rpc.tls import Certificates
 from server.rpc.tokens import Tokens
 from server.settings import IMAGE_BYTES, Settings
 from server.versions.registry import Registry
+from server.versions.shadow import Shadows
 
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 # The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
@@ -66,6 +68,11 @@ class DataPlane:
         self._handler = self._serving_handler(tracing)
         self._health_handler = self._handler_of(tracing)
         self._servers: list[Server] = []
+        self._shadows = Shadows(metrics, self._loop.idle_work)
+        self._capture = None
+        if settings.capture_dir is not None:
+            capture = settings.capture_dir, settings.capture_below, settings.capture_max_mb
+            self._capture = Capture(*capture, metrics.store)
         registry.on_change = lambda: self._loop.call_soon(self._look)
 
     def _handler_of(self, tracing: Tracing | None) -> Handler:
@@ -101,12 +108,15 @@ class DataPlane:
         """Return a queue in front of a model; where it computes elsewhere, its batches run on a thread of their own."""
         metrics = self._metrics.loaded(model.name, model.version)
         kind = partial(Batcher, ready=self._loop.ready) if model.provider == "cpu" else ThreadedBatcher
-        return kind(
+        batcher = kind(
             model,
             metrics,
             max_batch_images=model.batch_images,
             max_queue_images=self._settings.max_queue_images,
         )
+        if self._capture is not None:
+            batcher.observers = (self._capture.of(model.name, model.version),)
+        return batcher
 
     def listen(
         self, addresses: Sequence[str], health_addresses: Sequence[str] = (), *, shared: bool = False
@@ -169,6 +179,8 @@ class DataPlane:
         for server in self._servers:
             server.cancel_calls()
         self._finish(CANCEL_SECONDS)
+        if self._capture is not None:
+            self._capture.close()
         self._metrics.flush()
 
     def _finish(self, seconds: float) -> None:
@@ -188,8 +200,9 @@ class DataPlane:
                 return
 
     def _look(self) -> None:
-        """Let health tell of a change in the registry."""
+        """Let health and shadows follow a change in the registry."""
         self.health.update(self._registry.ready, self._registry.states)
+        self._shadows.follow(self._registry.models().values())
 
     def _tick(self, late_seconds: float) -> None:
         self._metrics.tick(late_seconds)

@@ -131,6 +131,7 @@ class Loop:
         gc.set_threshold(20_000, 50, 50)
         self.queue = cygrpc.CompletionQueue()
         self.ready: set[Any] = set()  # batchers with work; `run` runs one batch
+        self.idle_work: set[Any] = set()  # what runs a little, by `run`, while there is nothing else to do
         self._tick = tick
         self._soon: deque[Callable[[], None]] = deque()
 
@@ -140,7 +141,7 @@ class Loop:
 
     def run(self, until: Callable[[], bool]) -> None:
         """Handle events and run batches until `until()`, which is asked at each event and tick."""
-        poll, ready, soon = self.queue.poll, self.ready, self._soon
+        poll, ready, idle_work, soon = self.queue.poll, self.ready, self.idle_work, self._soon
         timeout = cygrpc.CompletionType.queue_timeout
         drained = 0
         ticked = time.monotonic()
@@ -148,7 +149,7 @@ class Loop:
             while soon:
                 soon.popleft()()
             # A deadline in the past asks for what is there; any other is of the calendar's clock.
-            event = poll(0.0 if ready else time.time() + TICK_SECONDS)
+            event = poll(0.0 if ready or idle_work else time.time() + TICK_SECONDS)
             if event.completion_type != timeout:
                 try:
                     event.tag(event)
@@ -158,7 +159,7 @@ class Loop:
                 if drained < DRAINED_EVENTS:
                     continue
             drained = 0
-            for runner in tuple(ready):
+            for runner in tuple(ready or idle_work):
                 runner.run()
             now = time.monotonic()
             if now >= ticked + TICK_SECONDS:

@@ -114,7 +114,7 @@ def plan(
                 followed[name] = previous
         else:
             followed[name] = label
-    trials = {label.version for label in followed.values() if label.share is not None}
+    trials = {label.version for label in followed.values() if label.on_trial}
     settled = [version for version in usable if version not in trials]
     wanted = {*policy.choose(settled), *(label.version for label in followed.values())}
     return Plan(sorted(wanted, reverse=True), followed, problems)

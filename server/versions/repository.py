@@ -35,6 +35,13 @@ class Label(Struct, frozen=True, forbid_unknown_fields=True):
     # Of the requests that name neither version nor label, 0-1. A version that has a share, be it 0, is on
     # trial: it gets that and no more.
     share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    # Of the images that the default version answers, 0-1: the version runs them too, and its answers are compared.
+    shadow: Annotated[float, Meta(gt=0, le=1)] | None = None
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether its version gets no requests but its share of them."""
+        return self.share is not None or self.shadow is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def scan(repository: Path) -> dict[str, ModelFolder]:
 
 
 def parse_labels(content: bytes) -> dict[str, Label]:
-    """Read `{"stable": 3, "canary": {"version": 4, "share": 0.05}}`.
+    """Read `{"stable": 3, "canary": {"version": 4, "share": 0.05}, "next": {"version": 5, "shadow": 0.2}}`.
 
     Raises:
         RefusedError: it is anything else, with the label that is wrong; a file is taken whole or not at all.
@@ -98,11 +105,15 @@ def parse_labels(content: bytes) -> dict[str, Label]:
             value = shown(msgspec.json.decode(entry))
             raise RefusedError(
                 f"label {name!r} is {value} in {LABELS}, "
-                'expected a version, or {"version": 4, "share": 0.05} with a share of 0 to 1'
+                'expected a version, {"version": 4, "share": 0.05} or {"version": 4, "shadow": 0.2}, each of 0 to 1'
             ) from None
         labels[name] = label if isinstance(label, Label) else Label(label)
     if (total := sum(label.share or 0 for label in labels.values())) > 1:
         raise RefusedError(f"{LABELS} has shares that add up to {total:g}, expected at most 1")
+    if len(shadows := [name for name, label in labels.items() if label.shadow is not None]) > 1:
+        raise RefusedError(
+            f"labels {shadows[0]!r} and {shadows[1]!r} both have a shadow, expected at most one"
+        )
     return labels
 
 

@@ -55,7 +55,7 @@ class ServedModel:
     ) -> "ServedModel":
         """Work out the default version, `stable` or else the newest that is not on trial, and the shares."""
         newest_first = dict(sorted(versions.items(), reverse=True))
-        on_trial = {label.version for label in labels.values() if label.share is not None}
+        on_trial = {label.version for label in labels.values() if label.on_trial}
         candidates = [
             *(label.version for label_name, label in labels.items() if label_name == STABLE),
             *(version for version in newest_first if version not in on_trial),
@@ -120,6 +120,15 @@ class ServedModel:
                 f"version {version} of model {quoted(self.name)} does not serve; available: {listed(self.versions)}"
             )
         return self.versions[version]
+
+    @property
+    def shadow(self) -> tuple[Serving, Serving, float] | None:
+        """The default version, the candidate that its answers are compared with, and the share of the images."""
+        for label in self.labels.values():
+            candidate = self.versions[label.version]
+            if label.shadow is not None and self.default is not None and self.default is not candidate:
+                return self.default, candidate, label.shadow
+        return None
 
     def describe(self) -> list[pb.Model]:
         """Return the wire's description of every version on disk: those that serve, then the rest."""

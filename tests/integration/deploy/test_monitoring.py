@@ -61,7 +61,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Itera
     for version in (1, 2):
         publish(repository, version=version)
     (repository / "digits" / "labels.json").write_text(
-        json.dumps({"stable": 1, "canary": {"version": 2, "share": 0.3}})
+        json.dumps({"stable": 1, "canary": {"version": 2, "share": 0.3, "shadow": 0.5}})
     )
     options = ("--model-repository", repository, "--max-queue-images", 64, "--max-request-images", 64)
     with (

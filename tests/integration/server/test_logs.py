@@ -132,6 +132,6 @@ def test_person_reads_where_the_server_is_and_what_it_serves(repository: Path) -
     assert grpc_line.split()[0] == "gRPC"
     assert "127.0.0.1:" in grpc_line
     assert status.split()[1].startswith("http://127.0.0.1:")
-    assert model.split(maxsplit=1)[1] == "digits/1: accuracy 50.00%, float32 on cpu, the default"
+    assert model.split(maxsplit=1)[1] == "digits/1: accuracy 50.00%, float32 on cpu, the default model"
     process.process.terminate()
     assert process.wait() == 0

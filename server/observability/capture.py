@@ -1,0 +1,234 @@
+"""Keeps images that a model was not sure of, for a person to label and the trainer to learn from.
+
+The data plane offers what it answered; a thread writes a few images a second. docs/improve.md says what is stored.
+"""
+
+import hashlib
+import json
+import os
+import random
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from server.errors import StartError
+from server.observability import table
+from server.observability.series import Store
+
+UNLABELLED = "unlabelled"
+# Written at most a second, uncertain and others: files cost more than predictions.
+MAX_UNCERTAIN, MAX_SAMPLES = 32, 1
+SAMPLE_EVERY = 200  # images, on average, of those that the model is sure of
+ROUND_SECONDS = 1.0
+SCAN_SECONDS = 10.0  # between looks at what other processes keep in the folder
+COMPLAIN_SECONDS = 60.0
+CLOSE_SECONDS = 2.0
+FILE_BYTES = 4096  # a file system's block: what a small file takes
+
+RANDOM = random.Random()  # noqa: S311 - it samples, and keeps no secret
+
+log = structlog.get_logger()
+
+
+class Image(NamedTuple):
+    """An answered image: 784 bytes, and what was answered."""
+
+    pixels: bytes
+    digit: int
+    confidence: float
+    model: str
+    version: int
+    why: str  # uncertain or sample
+
+
+class Capture:
+    """Keeps a bounded sample of answered images below a confidence, and a few others, as files.
+
+    Each image is kept once, as `DIR/unlabelled/<sha256 of its pixels>.png`; any number of processes may share `folder`.
+    """
+
+    def __init__(self, folder: Path, below: float, max_mb: int, store: Store) -> None:
+        """Begin to keep images below the confidence `below`, 0-1, in at most `max_mb` megabytes of files.
+
+        Raises:
+            StartError: the folder is not there and cannot be made.
+
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"capture_dir {folder} cannot be made: {error.strerror}") from None
+        self._folder = folder
+        self._below = below
+        self._most_files = max(max_mb * 2**20 // FILE_BYTES, 1)
+        self._store = store
+        self._lock = threading.Lock()
+        self._uncertain: list[Image] = []
+        self._samples: list[Image] = []
+        self._offered = 0  # below the confidence, in this round
+        self._offered_ever = 0
+        self._until_sample = RANDOM.randrange(SAMPLE_EVERY)
+        self._unlabelled: list[str] = []
+        self._known: set[str] = set()
+        self._scanned = self._complained = -COMPLAIN_SECONDS
+        self._lost = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._thread.start()
+
+    def of(self, model: str, version: int) -> Callable[..., None]:
+        """Return the observer of a version's answers."""
+        return partial(self._offer, model, version)
+
+    def close(self) -> None:
+        """Write what waits, for CLOSE_SECONDS at most, and keep no more."""
+        self._closed.set()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _offer(
+        self,
+        model: str,
+        version: int,
+        images: NDArray[np.uint8],
+        digits: NDArray[np.int64],
+        confidences: NDArray[np.float32],
+    ) -> None:
+        """Choose among images (n, 784), each as likely as any other of the round (Vitter's algorithm R)."""
+
+        def image(index: int, why: str) -> Image:
+            facts = int(digits[index]), float(confidences[index]), model, version
+            return Image(images[index].tobytes(), *facts, why)
+
+        with self._lock:
+            for index in np.flatnonzero(confidences < self._below).tolist():
+                self._offered += 1
+                if len(self._uncertain) < MAX_UNCERTAIN:
+                    self._uncertain.append(image(index, "uncertain"))
+                elif (place := RANDOM.randrange(self._offered)) < MAX_UNCERTAIN:
+                    self._uncertain[place] = image(index, "uncertain")
+            self._until_sample -= len(digits)
+            if self._until_sample < 0 and len(digits):
+                index = RANDOM.randrange(len(digits))
+                self._until_sample = RANDOM.randrange(2 * SAMPLE_EVERY)
+                if confidences[index] >= self._below and len(self._samples) < MAX_SAMPLES:
+                    self._samples.append(image(index, "sample"))
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            closing = self._closed.wait(ROUND_SECONDS)
+            with self._lock:
+                images, offered = [*self._uncertain, *self._samples], self._offered
+                self._skip("busy", offered - len(self._uncertain))
+                self._uncertain, self._samples, self._offered = [], [], 0
+            self._offered_ever += offered
+            try:
+                self._keep(images)
+            except Exception as error:  # noqa: BLE001 - the images are lost, and that is logged
+                self._complain(str(error), len(images))
+
+    def _keep(self, images: list[Image]) -> None:
+        folder = self._folder / UNLABELLED
+        if images and time.monotonic() >= self._scanned + SCAN_SECONDS:
+            self._scan(folder)
+        for image in images:
+            name = f"{hashlib.sha256(image.pixels).hexdigest()[:32]}.png"
+            if name in self._known:
+                continue
+            try:
+                if not self._make_room(folder):
+                    self._skip("full", 1)
+                    continue
+                folder.mkdir(exist_ok=True)
+                _write(folder / name, image)
+            except OSError as error:
+                self._complain(error.strerror or str(error), 1)
+                continue
+            self._known.add(name)
+            self._unlabelled.append(name)
+            self._store.add(table.CAPTURED, image.why)
+
+    def _scan(self, folder: Path) -> None:
+        """Look at what is kept, and what a person has labelled."""
+        self._scanned = time.monotonic()
+        self._unlabelled = [name for name in _names(folder) if name.endswith(".png")]
+        labelled = [
+            name
+            for other in _names(self._folder)
+            if other != UNLABELLED
+            for name in _names(self._folder / other)
+        ]
+        self._known = {*self._unlabelled, *labelled}
+
+    def _make_room(self, folder: Path) -> bool:
+        """Tell whether one more image is to be kept; a full folder gives up one in its favour, ever more rarely."""
+        if len(self._unlabelled) < self._most_files:
+            return True
+        if RANDOM.random() * self._offered_ever > self._most_files:
+            return False
+        place = RANDOM.randrange(len(self._unlabelled))
+        (folder / self._unlabelled[place]).unlink(missing_ok=True)
+        self._known.discard(self._unlabelled[place])
+        self._unlabelled[place] = self._unlabelled[-1]
+        self._unlabelled.pop()
+        return True
+
+    def _skip(self, reason: str, images: int) -> None:
+        self._store.add(table.CAPTURE_SKIPPED, reason, amount=images)
+
+    def _complain(self, reason: str, images: int) -> None:
+        """Count images that are lost, and say so once a minute."""
+        self._skip("failed", images)
+        self._lost += images
+        if time.monotonic() >= self._complained + COMPLAIN_SECONDS:
+            log.warning("images not captured", folder=str(self._folder), images=self._lost, reason=reason)
+            self._complained, self._lost = time.monotonic(), 0
+
+
+def _names(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+
+
+def _write(path: Path, image: Image) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(png(image))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def png(image: Image) -> bytes:
+    """Return an image as a PNG of 28x28 gray pixels, with what was answered in a text chunk called `digits`."""
+    facts = {
+        "digit": image.digit,
+        "confidence": round(image.confidence, 6),
+        "model": image.model,
+        "version": image.version,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "why": image.why,
+    }
+    rows = b"".join(b"\0" + image.pixels[start : start + 28] for start in range(0, 28 * 28, 28))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 28, 28, 8, 0, 0, 0, 0)),
+        (b"tEXt", b"digits\0" + json.dumps(facts).encode()),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
