@@ -111,6 +111,10 @@ class Settings:
     max_request_images: CountOfImages = 4096
     """Most images in one call. Raise it for batch jobs with larger calls; each holds its memory while it waits."""
 
+    max_picture_bytes: CountOrChosen = 0
+    """Most bytes of a PNG or JPEG picture of a digit in a BYTES tensor of the Open Inference Protocol; 0 takes none. Set
+    it, such as to 1000000, for callers that cannot make images of 28x28; decoding takes CPU time from predictions."""
+
     max_connections: Count = 4096
     """Most connections of a process, fewer where the limit on open files is lower. Raise it for more clients."""
 

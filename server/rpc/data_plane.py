@@ -19,6 +19,7 @@ from server.rpc.connections import channel_arguments
 from server.rpc.handler import Handler
 from server.rpc.health import HEALTH_SERVICE, Health
 from server.rpc.open_inference import INFERENCE_SERVICE, InferenceService
+from server.rpc.pictures import Pictures
 from server.rpc.prediction import PREDICTION_SERVICE, PredictionService
 from server.rpc.reflection import REFLECTION_NAMES, REFLECTION_SERVICE, Reflection
 from server.rpc.server import Loop, Server
@@ -95,9 +96,10 @@ class DataPlane:
         registry, most = self._registry, self._settings.max_request_images
         handler = self._handler_of(tracing)
         handler.add(PREDICTION_SERVICE, PredictionService(registry, most))
-        handler.add(
-            INFERENCE_SERVICE, InferenceService(registry, self._metrics, most, lambda: self.health.serving)
-        )
+        largest = self._settings.max_picture_bytes
+        pictures = Pictures(largest, self._loop.call_soon) if largest else None
+        inference = InferenceService(registry, self._metrics, most, lambda: self.health.serving, pictures)
+        handler.add(INFERENCE_SERVICE, inference)
         names = (*(service.full_name for service in SERVICES), HEALTH_SERVICE.full_name)
         reflection = Reflection(names, (*(service.file for service in SERVICES), health_pb2.DESCRIPTOR))
         for name in REFLECTION_NAMES:

@@ -16,6 +16,7 @@ from server.observability.metrics import Metrics
 from server.rpc import tensors, triton
 from server.rpc.call import Request
 from server.rpc.handler import INTERNAL_MESSAGE
+from server.rpc.pictures import Pictures
 from server.settings import IMAGE_BYTES
 from server.versions.registry import Registry
 from server.versions.served_model import ServedModel, Serving
@@ -36,12 +37,18 @@ class InferenceService:
     """A thin translation of the protocol's messages onto the batchers."""
 
     def __init__(
-        self, registry: Registry, metrics: Metrics, max_request_images: int, ready: Callable[[], bool]
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        max_request_images: int,
+        ready: Callable[[], bool],
+        pictures: Pictures | None = None,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._max_request_images = max_request_images
         self._ready = ready
+        self._pictures = pictures
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: Request) -> pb.ServerLiveResponse:
         """Tell whether the batchers run."""
@@ -127,23 +134,37 @@ class InferenceService:
 
         `model_version` is a version's number or a label. Answered raw when asked raw.
         """
-        asked = tensors.question(request, self._max_request_images)
+        asked = tensors.question(request, self._max_request_images, pictures=self._pictures is not None)
         deadline = call.deadline
         if request.parameters:
             deadline = min(deadline, time.monotonic() + tensors.timeout_seconds(request))
-        serving = self._registry.find(request.model_name, *_reference(request.model_version))
 
-        def response(answer: Answer) -> pb.ModelInferResponse:
-            model = serving.model
-            message = pb.ModelInferResponse(
-                model_name=model.name, model_version=str(model.version), id=request.id
+        def submit(images: bytes) -> None:
+            serving = self._registry.find(request.model_name, *_reference(request.model_version))
+
+            def response(answer: Answer) -> pb.ModelInferResponse:
+                model = serving.model
+                message = pb.ModelInferResponse(
+                    model_name=model.name, model_version=str(model.version), id=request.id
+                )
+                tensors.answer(asked, answer.probabilities, message)
+                return message
+
+            call.queued = serving.batcher.submit(
+                images, asked.count, deadline, call.answering(response), call.trace
             )
-            tensors.answer(asked, answer.probabilities, message)
-            return message
 
-        call.queued = serving.batcher.submit(
-            asked.images, asked.count, deadline, call.answering(response), call.trace
-        )
+        if self._pictures is None or not asked.pictures:
+            submit(asked.images)
+            return
+
+        def decoded(images: bytes) -> None:
+            try:
+                submit(images)
+            except Exception as error:  # noqa: BLE001 - logged, and answered
+                call.fail(error)
+
+        self._pictures.decode(asked.pictures, decoded, call.fail)
 
     def ModelStreamInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
         """Answer a stream of ModelInfer requests in order; one that fails gets its error and no more."""

@@ -12,6 +12,7 @@ from protos import inference_pb2 as pb
 from server.errors import InvalidRequestError, cut, quoted
 from server.model.manifest import CLASSES
 from server.model.session import INPUT, OUTPUT
+from server.rpc.pictures import elements
 from server.settings import IMAGE_BYTES
 
 # Shapes of an image after N: the graph's own, and those of image libraries.
@@ -25,6 +26,7 @@ SCALED = bytes(range(MAX_SCALED + 1))
 # The middle rows, where almost every digit has ink: most batches need no more than a look at them.
 MIDDLE = slice(13 * 28, 15 * 28)
 MICROSECONDS = 1e6
+PICTURES = "BYTES"  # the datatype of encoded pictures
 
 
 class Datatype(NamedTuple):
@@ -60,10 +62,11 @@ class Question:
     count: int
     classes: int  # the k most probable digits of each image; 0: all ten probabilities
     raw: bool  # whether tensors travel as bytes rather than as lists of numbers
+    pictures: tuple[bytes, ...] = ()  # count encoded pictures, in place of the images
 
 
-def question(request: pb.ModelInferRequest, max_images: int) -> Question:
-    """Read a request.
+def question(request: pb.ModelInferRequest, max_images: int, *, pictures: bool = False) -> Question:
+    """Read a request; `pictures` says whether it may bring encoded ones.
 
     Raises:
         InvalidRequestError: the inputs are not one tensor of at most `max_images` images, or an output is
@@ -75,6 +78,13 @@ def question(request: pb.ModelInferRequest, max_images: int) -> Question:
         raise InvalidRequestError(f"the request has inputs {names}, expected one, {INPUT!r}")
     (tensor,) = request.inputs
     _refuse_shared_memory("input", tensor.name, tensor.parameters)
+    if tensor.datatype == PICTURES:
+        if not pictures:
+            raise InvalidRequestError(
+                f"input {INPUT!r} has datatype BYTES, which needs the server's setting max_picture_bytes"
+            )
+        encoded = elements(tensor, request.raw_input_contents, max_images)
+        return Question(b"", len(encoded), _classes(request), bool(request.raw_input_contents), encoded)
     count = _count(tensor.shape, max_images)
     if request.raw_input_contents:
         images = _raw(tensor, request.raw_input_contents, count)

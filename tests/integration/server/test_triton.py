@@ -1,5 +1,6 @@
 """What Triton's own clients and tools ask for beside the standard, against the real process."""
 
+import io
 import os
 import re
 import shutil
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
+from clients import pixels
 from tests.conftest import Publish, linear_answers
 from tests.graphs import TROUBLE, raising_graph
 from tests.process import RunningServer, running
@@ -142,3 +145,71 @@ def test_load_generator_reports_what_the_server_measured(server: RunningServer) 
     times = re.findall(r"queue (\d+) usec \+ compute input \d+ usec \+ compute infer (\d+) usec", report)
     assert len(times) == 2
     assert all(int(compute) > 0 for _, compute in times)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[Any]:
+    """A client of a server that takes encoded pictures."""
+    repository = tmp_path_factory.mktemp("repository")
+    publish(repository, version=2)
+    with (
+        running("--model-repository", repository, "--max-picture-bytes", 5000) as server,
+        triton.InferenceServerClient(server.address) as client,
+    ):
+        yield client
+
+
+def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind)
+    return content.getvalue()
+
+
+def infer_pictures(client: Any, *contents: bytes) -> Any:
+    tensor = triton.InferInput("images", [len(contents)], "BYTES")
+    tensor.set_data_from_numpy(np.array(contents, object))
+    return client.infer("digits", [tensor]).as_numpy("probabilities")
+
+
+def test_picture_gets_the_answer_that_its_pixels_get(pictures: Any) -> None:
+    images = np.where(IMAGES[:3] < 220, 0, IMAGES[:3])  # mostly paper
+    contents = [encoded(Image.fromarray(image.reshape(28, 28))) for image in images]
+    np.testing.assert_allclose(infer_pictures(pictures, *contents), linear_answers(2, images), atol=1e-5)
+
+
+def test_photograph_is_prepared_as_the_client_prepares_it(pictures: Any) -> None:
+    drawing = Image.new("L", (200, 300), 230)
+    ImageDraw.Draw(drawing).line([(100, 60), (100, 240)], fill=20, width=14)
+    content = encoded(drawing, "JPEG")
+    answers = infer_pictures(pictures, content)
+    np.testing.assert_allclose(answers, linear_answers(2, pixels(content)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello", "picture 1: not a picture .*, expected PNG, JPEG"),
+        (bytes(5001), "picture 1 has 5001 bytes, expected at most 5000"),
+        (encoded(Image.new("L", (100, 100), 255)), "picture 1: nothing is drawn on it"),
+    ],
+    ids=["text", "large", "blank"],
+)
+def test_content_that_is_no_picture_of_a_digit_is_refused_by_its_number(
+    pictures: Any, content: bytes, message: str
+) -> None:
+    good = encoded(Image.fromarray(IMAGES[0].reshape(28, 28)))
+    with pytest.raises(InferenceServerException, match=message) as caught:
+        infer_pictures(pictures, good, content)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_more_pictures_than_ever_may_wait_are_refused(pictures: Any) -> None:
+    with pytest.raises(InferenceServerException, match="brings 257 pictures, expected at most 256"):
+        infer_pictures(pictures, *[b"1"] * 257)
+
+
+def test_pictures_are_refused_unless_the_setting_takes_them(client: Any) -> None:
+    with pytest.raises(
+        InferenceServerException, match="BYTES, which needs the server's setting max_picture_bytes"
+    ):
+        infer_pictures(client, b"1")
