@@ -76,6 +76,10 @@ class Settings:
     """Versions to serve beside those that labels point at: latest:N, all, or specific:V,V. With MODEL= before it, it is
     that model's own; may be given several times. Change it to keep older versions callable, or to pin one."""
 
+    model_control: bool = False
+    """Let callers load and unload models by Triton's RepositoryModelLoad and RepositoryModelUnload. Set it for tools that
+    do so; an unloaded model stays so until it is loaded again or the server restarts."""
+
     repository_poll_seconds: Seconds = 2.0
     """How often to look for new, changed and removed versions and labels. Raise it for a slow network file system; 0
     looks only on SIGHUP."""
@@ -184,6 +188,10 @@ class Settings:
             )
         if self.host.startswith("unix:") and self.workers != 1:
             raise StartError(f"{self.host} cannot be shared by workers: use a port, or one worker")
+        if self.model_control and self.workers != 1:
+            raise StartError(
+                "model_control with several workers: a call would change the models of one of them; use one worker"
+            )
         ports = {"grpc_port": self.grpc_port, "health_port": self.health_port}
         if self.host.startswith("unix:"):
             del ports["grpc_port"]

@@ -54,6 +54,8 @@ class App:
             call_soon=self.plane.call_soon,
             beside=beside,
         )
+        if settings.model_control:
+            self.registry.change_model = self._reconciler.change
         signals.hangup = self._reconciler.wake
         signals.diagnosed = lambda: log_queues(self.registry.batchers)
 

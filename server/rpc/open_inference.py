@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from google.protobuf.message import Message
 
 from protos import inference_pb2 as pb
 from server.batching.call_queue import Answer
@@ -27,7 +28,7 @@ MAX_VERSION_DIGITS = 18
 
 NO_LOADING = (
     "the repository decides which versions serve: publish, promote or withdraw a version there, "
-    "and the server follows"
+    "and the server follows; its setting model_control lets callers load and unload models"
 )
 
 log = structlog.get_logger()
@@ -121,13 +122,25 @@ class InferenceService:
         self._registry.model("")  # unavailable while the server starts or stops
         return triton.index(self._registry.describe(), only_ready=request.ready)
 
-    def RepositoryModelLoad(self, _: pb.RepositoryModelLoadRequest, __: Request) -> None:
-        """Refuse: what serves is what the repository says."""
-        raise InvalidRequestError(NO_LOADING)
+    def RepositoryModelLoad(self, request: pb.RepositoryModelLoadRequest, call: Request) -> None:
+        """Load what the repository has of a model, where the setting model_control lets callers do so."""
+        self._change(request.model_name, pb.RepositoryModelLoadResponse(), call, load=True)
 
-    def RepositoryModelUnload(self, _: pb.RepositoryModelUnloadRequest, __: Request) -> None:
-        """Refuse likewise."""
-        raise InvalidRequestError(NO_LOADING)
+    def RepositoryModelUnload(self, request: pb.RepositoryModelUnloadRequest, call: Request) -> None:
+        """Unload a model likewise, until it is loaded again or the server restarts."""
+        self._change(request.model_name, pb.RepositoryModelUnloadResponse(), call, load=False)
+
+    def _change(self, name: str, answer: Message, call: Request, *, load: bool) -> None:
+        if self._registry.change_model is None:
+            raise InvalidRequestError(NO_LOADING)
+
+        def then(problem: str) -> None:
+            if problem:
+                call.fail(InvalidRequestError(problem))
+            else:
+                call.reply(answer)
+
+        self._registry.change_model(name, load=load, then=then)
 
     def ModelInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
         """Answer N images, in order.

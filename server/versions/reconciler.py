@@ -5,6 +5,7 @@ reconciler's thread, which owns all state and never waits for anything but the n
 """
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -12,11 +13,12 @@ from queue import SimpleQueue
 import structlog
 
 from server.batching.batcher import Batcher
-from server.errors import RefusedError, StartError
+from server.errors import RefusedError, StartError, quoted
 from server.machine import return_memory
 from server.model.model import Model
 from server.observability.metrics import Metrics
 from server.settings import DEFAULT_MODEL, Settings
+from server.versions.control import ModelControl, Then
 from server.versions.loader import Loader, StoppingError
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import Policies
@@ -55,6 +57,8 @@ class Reconciler:
         self._loader.beside = beside
         self._policies = Policies.parse(settings.version_policy)
         self._versions: dict[str, ModelVersions] = {}
+        self._control = ModelControl()
+        self._scanned = 0.0  # when the last scan began, of the monotonic clock
         self._problems: dict[str, list[str]] = {}
         self._reported: set[str] = set()
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -87,6 +91,11 @@ class Reconciler:
         self._events.put(self._forget_refusals)
         self._woken.set()
 
+    def change(self, name: str, *, load: bool, then: Then) -> None:
+        """Load or unload a model until told otherwise, and call `then` once that is in force or has failed."""
+        self._events.put(partial(self._control.ask, name, load=load, then=then))
+        self.wake()
+
     def close(self) -> None:
         """Follow the repository no more; waits for nothing."""
         self._closed.set()
@@ -97,6 +106,7 @@ class Reconciler:
 
     def _scan(self) -> None:
         while not self._closed.is_set():
+            began = time.monotonic()
             try:
                 found = scan(self._settings.model_repository)
             except RepositoryError as error:
@@ -105,7 +115,7 @@ class Reconciler:
                 log.exception("scan of the repository failed")
                 self._events.put(partial(self._unreadable, f"scan failed: {type(error).__name__}"))
             else:
-                self._events.put(partial(self._reconcile, found))
+                self._events.put(partial(self._reconcile, found, began))
             self._woken.wait(self._settings.repository_poll_seconds or None)
             self._woken.clear()
 
@@ -126,9 +136,11 @@ class Reconciler:
         self._report()
         self._fail(problem)
 
-    def _reconcile(self, found: dict[str, ModelFolder]) -> None:
+    def _reconcile(self, found: dict[str, ModelFolder], scanned: float) -> None:
         """Bring every model in line with what is on disk."""
         self._problems = {}
+        self._scanned = scanned
+        found = self._control.wanted(found)
         if not self._versions and not self._choose_default(found):
             return
         self._registry.announce(found)
@@ -141,8 +153,7 @@ class Reconciler:
                 self._advance(name)
             else:  # what serves keeps serving
                 self._problems[name] = [f"model {name!r}: {problem}" for problem in folder.problems]
-        self._report()
-        self._check_start()
+        self._conclude()
 
     def _choose_default(self, found: dict[str, ModelFolder]) -> bool:
         only = next(iter(found)) if len(found) == 1 else DEFAULT_MODEL
@@ -183,8 +194,7 @@ class Reconciler:
     def _end_load(self, name: str, end: Callable[[], None]) -> None:
         end()
         self._advance(name)
-        self._report()
-        self._check_start()
+        self._conclude()
 
     def _release(self, serving: Serving) -> None:
         """Let a version that gets no new calls finish those that it has."""
@@ -195,6 +205,18 @@ class Reconciler:
     def _released(self, name: str, version: int, sha256: str) -> None:
         return_memory()
         log.info("version released", model=name, version=version, sha256=sha256)
+
+    def _conclude(self) -> None:
+        self._report()
+        self._check_start()
+        self._control.answer(self._scanned, self._failure_of)
+
+    def _failure_of(self, name: str) -> str | None:
+        """Return why a model that a caller loads does not serve; None while it is loading, empty if it serves."""
+        if name in self._versions and self._versions[name].pending:
+            return None
+        problems = "; ".join(self._problems.get(name, [])) or f"the repository has no model {quoted(name)}"
+        return "" if self._registry.serves(name) else problems
 
     def _report(self) -> None:
         """Log each problem once, for as long as it lasts."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 import structlog
 
@@ -17,6 +18,13 @@ EVEN_STEP = 0.6180339887498949
 log = structlog.get_logger()
 
 
+class ChangeModel(Protocol):
+    """Loads or unloads a model."""
+
+    def __call__(self, name: str, *, load: bool, then: Callable[[str], None]) -> None:
+        """Call `then` once it is done, with why it failed, or with nothing; on any thread."""
+
+
 class Registry:
     """An immutable snapshot of the models, swapped by reference: a call goes on with the version that it found.
 
@@ -27,6 +35,7 @@ class Registry:
     def __init__(self, default_model: str, metrics: Metrics) -> None:
         self.default_model = default_model
         self.on_change: Callable[[], None] = lambda: None
+        self.change_model: ChangeModel | None = None  # where callers may load and unload models
         self._metrics = metrics
         self._models: Mapping[str, ServedModel] = {}
         self._positions: dict[str, float] = {}

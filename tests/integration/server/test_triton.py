@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,29 @@ def test_load_generator_reports_what_the_server_measured(server: RunningServer) 
     times = re.findall(r"queue (\d+) usec \+ compute input \d+ usec \+ compute infer (\d+) usec", report)
     assert len(times) == 2
     assert all(int(compute) > 0 for _, compute in times)
+
+
+def test_callers_load_and_unload_models_where_the_setting_lets_them(tmp_path: Path, publish: Publish) -> None:
+    publish(tmp_path)
+    publish(tmp_path, model="letters")
+    with (
+        running("--model-repository", tmp_path, "--model-control") as server,
+        triton.InferenceServerClient(server.address) as client,
+    ):
+        client.unload_model("letters")
+        assert not client.is_model_ready("letters")
+        with pytest.raises(InferenceServerException, match="no version of model 'letters' serves"):
+            infer(client, IMAGES, "letters")
+        client.load_model("letters")
+        assert infer(client, IMAGES, "letters").shape == (12, 10)
+        publish(tmp_path, model="later")
+        client.load_model("later")  # which waits until it serves
+        assert infer(client, IMAGES, "later").shape == (12, 10)
+        with pytest.raises(InferenceServerException, match="the repository has no model 'cats'"):
+            client.load_model("cats")
+        publish(tmp_path, model="broken", graph=b"not a graph")
+        with pytest.raises(InferenceServerException, match=r"model 'broken': version 1: model.onnx cannot be"):
+            client.load_model("broken")
 
 
 @pytest.fixture(scope="module")
