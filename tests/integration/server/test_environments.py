@@ -60,6 +60,63 @@ def test_nothing_of_the_environment_is_needed(repository: Path, workers: int) ->
         assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
 
 
+def in_namespace(*setup: str) -> type[RunningServer]:
+    """A server whose file system was changed for it alone, by commands that `unshare` lets run as root."""
+    prefix = ("unshare", "--map-root-user", "--mount")
+    if subprocess.run([*prefix, "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:
+        pytest.skip("NOT RUN: a file system cannot be mounted here")
+    return started_by(*prefix, "sh", "-e", "-c", "; ".join([*setup, 'exec "$@"']), "sh")
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files"),
+    [
+        ("0::/", {"cpu.max": "50000 100000"}),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}),
+    ],
+    ids=["v2", "v1"],
+)
+def test_half_a_cpu_has_one_worker(
+    repository: Path, tmp_path: Path, cgroup: str, files: dict[str, str]
+) -> None:
+    (tmp_path / "cgroup").write_text(cgroup + "\n")
+    limits = [f"echo {text} > /sys/fs/cgroup/{name}" for name, text in files.items()]
+    kind = in_namespace(
+        f"mount --bind {tmp_path}/cgroup /proc/$$/cgroup",
+        "mount -t tmpfs none /sys/fs/cgroup",
+        "mkdir /sys/fs/cgroup/cpu",
+        *limits,
+    )
+    with running("--model-repository", repository, "--workers", "auto", kind=kind) as server:
+        assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
+        assert server.workers == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_server_needs_no_place_for_files_or_shared_memory(repository: Path, workers: int) -> None:
+    kind = in_namespace(
+        "mount -t tmpfs -o ro none /dev/shm",
+        "mount -o remount,bind,ro /",
+        "mount -o bind,ro /tmp /tmp",
+        "! touch /tmp/file /dev/shm/file /file",
+    )
+    with running("--model-repository", repository, "--workers", workers, kind=kind) as server:
+        assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
+        assert server.metric("digits_predictions_total") == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_server_is_the_first_process_of_a_container(repository: Path, workers: int) -> None:
+    kind = started_by("unshare", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child")
+    server = kind("--model-repository", repository, "--workers", workers)
+    (first,) = server.workers
+    identifiers = Path(f"/proc/{first.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0]
+    assert identifiers.split()[-1] == "1"
+    assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
+    first.terminate()
+    assert server.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("host", "addresses", "workers"),
     [

@@ -51,24 +51,6 @@ def test_log_on_a_full_disk_fails_no_call(tmp_path: Path, publish: Publish, log_
     process.wait(WAIT_SECONDS)
 
 
-class OnReadOnlyRoot(RunningServer):
-    """A server that can write no file anywhere."""
-
-    prefix = (
-        *("unshare", "--map-root-user", "--mount"),
-        *("sh", "-c", 'mount -o remount,bind,ro / && mount -o bind,ro /tmp /tmp; exec "$@"', "sh"),
-    )
-
-
-def test_workers_need_no_place_for_files(tmp_path: Path, publish: Publish) -> None:
-    publish(tmp_path)
-    if subprocess.run([*OnReadOnlyRoot.prefix, "sh", "-c", "! touch /tmp/x /x"], check=False).returncode:
-        pytest.skip("NOT RUN: a file system cannot be mounted here")
-    with running("--model-repository", tmp_path, "--workers", 2, kind=OnReadOnlyRoot) as server:
-        assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
-        assert server.metric("digits_predictions_total") == 1
-
-
 def test_exhausted_file_descriptors_cost_no_caller_that_is_connected(
     tmp_path: Path, publish: Publish
 ) -> None:

@@ -167,7 +167,9 @@ def test_callers_load_and_unload_models_where_the_setting_lets_them(tmp_path: Pa
         with pytest.raises(InferenceServerException, match="the repository has no model 'cats'"):
             client.load_model("cats")
         publish(tmp_path, model="broken", graph=b"not a graph")
-        with pytest.raises(InferenceServerException, match=r"model 'broken': version 1: model.onnx cannot be"):
+        with pytest.raises(
+            InferenceServerException, match=r"model 'broken': version 1: model.onnx cannot be"
+        ):
             client.load_model("broken")
 
 
