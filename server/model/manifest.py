@@ -196,7 +196,7 @@ def _read(folder: Path, name: str, max_bytes: int, expected_bytes: int | None = 
     try:
         return read_file(folder / name, max_bytes, expected_bytes)
     except OSError as error:
-        hint = "; `digit-trainer publish` writes it beside model.onnx" if name == MANIFEST else ""
+        hint = "; `digit-trainer import` publishes an ONNX file that has none" if name == MANIFEST else ""
         raise RefusedError(f"{name} cannot be read: {error.strerror}{hint}") from None
 
 

@@ -17,7 +17,10 @@ LABELS = "labels.json"
 MAX_LABELS_BYTES = 64 * 1024
 # The digits of an int64 on the wire.
 MAX_DIGITS = 18
-LAYOUT = f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes them"
+LAYOUT = (
+    f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes them, and "
+    "`digit-trainer import` from any ONNX file"
+)
 
 Version = Annotated[int, Meta(ge=1, lt=10**MAX_DIGITS)]
 # The files below a version's folder with their sizes and times: it changes when they do.

@@ -297,7 +297,7 @@ def test_graph_of_ten_thousand_layers_loads(tmp_path: Path, publish: Publish) ->
 def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     assert refusal(tmp_path / "digits" / "1") == (
-        "manifest.json cannot be read: No such file or directory; `digit-trainer publish` writes it beside model.onnx"
+        "manifest.json cannot be read: No such file or directory; `digit-trainer import` publishes an ONNX file that has none"
     )
 
 
