@@ -25,8 +25,9 @@ from server.observability import table
 from server.observability.series import Store
 
 UNLABELLED = "unlabelled"
-# Written at most a second, uncertain and others: files cost more than predictions.
-MAX_UNCERTAIN, MAX_SAMPLES = 32, 1
+# Of images below the confidence, so many are written a second in the long run, and so many at once: files cost more
+# than predictions. Of the others, one a second.
+UNCERTAIN_A_SECOND, MAX_UNCERTAIN = 8, 64
 SAMPLE_EVERY = 200  # images, on average, of those that the model is sure of
 ROUND_SECONDS = 1.0
 SCAN_SECONDS = 10.0  # between looks at what other processes keep in the folder
@@ -74,7 +75,8 @@ class Capture:
         self._lock = threading.Lock()
         self._uncertain: list[Image] = []
         self._samples: list[Image] = []
-        self._offered = 0  # below the confidence, in this round
+        self._room = MAX_UNCERTAIN  # for images below the confidence, in this round
+        self._offered = 0  # of them
         self._offered_ever = 0
         self._until_sample = RANDOM.randrange(SAMPLE_EVERY)
         self._unlabelled: list[str] = []
@@ -111,15 +113,15 @@ class Capture:
         with self._lock:
             for index in np.flatnonzero(confidences < self._below).tolist():
                 self._offered += 1
-                if len(self._uncertain) < MAX_UNCERTAIN:
+                if len(self._uncertain) < self._room:
                     self._uncertain.append(image(index, "uncertain"))
-                elif (place := RANDOM.randrange(self._offered)) < MAX_UNCERTAIN:
+                elif (place := RANDOM.randrange(self._offered)) < self._room:
                     self._uncertain[place] = image(index, "uncertain")
             self._until_sample -= len(digits)
             if self._until_sample < 0 and len(digits):
                 index = RANDOM.randrange(len(digits))
                 self._until_sample = RANDOM.randrange(2 * SAMPLE_EVERY)
-                if confidences[index] >= self._below and len(self._samples) < MAX_SAMPLES:
+                if confidences[index] >= self._below and not self._samples:
                     self._samples.append(image(index, "sample"))
 
     def _run(self) -> None:
@@ -129,6 +131,8 @@ class Capture:
             with self._lock:
                 images, offered = [*self._uncertain, *self._samples], self._offered
                 self._skip("busy", offered - len(self._uncertain))
+                self._room += UNCERTAIN_A_SECOND - len(self._uncertain)
+                self._room = min(self._room, MAX_UNCERTAIN)
                 self._uncertain, self._samples, self._offered = [], [], 0
             self._offered_ever += offered
             try:

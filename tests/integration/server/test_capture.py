@@ -25,9 +25,9 @@ def name_of(image: np.ndarray) -> str:
     return f"{hashlib.sha256(image.tobytes()).hexdigest()[:32]}.png"
 
 
-def kept(server: RunningServer, images: int) -> None:
+def kept(server: RunningServer, images: int, metric: str = "digits_captured_images_total") -> None:
     deadline = time.monotonic() + WAIT_SECONDS
-    while server.metric("digits_captured_images_total") < images:
+    while server.metric(metric) < images:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -99,6 +99,7 @@ def test_folder_that_vanishes_costs_the_images_and_no_call(repository: Path, tmp
         assert list(server.predict(IMAGES.tobytes()).digits) == PROBABILITIES.argmax(axis=1).tolist()
         event = server.event("images not captured")
         assert (event["folder"], event["reason"]) == (str(folder), "No such file or directory")
+        kept(server, len(IMAGES), "digits_capture_skipped_images_total")
         assert server.metric("digits_capture_skipped_images_total", reason="failed") == len(IMAGES)
         assert not folder.exists()  # an unmounted volume's files would fill the disk below it
 
