@@ -6,12 +6,16 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from trainer.errors import TrainerError, UsageError
-from trainer.repository.publish import Gates, Label, published_version
+from trainer.repository.publish import STABLE, Gates, Label, published_version
 from trainer.repository.publish import publish as add
-from trainer.repository.versions import existing_model, labels, point, point_back, versions
+from trainer.repository.versions import end_shadow, existing_model, labels, point, point_back, versions
 from trainer.run import Run
 
 Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+Share = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))]
+Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+MIN_SHADOW_IMAGES = 1000
+METRICS = "http://127.0.0.1:9090/metrics"
 
 
 def publish(  # noqa: PLR0913  # each is a flag
@@ -22,6 +26,7 @@ def publish(  # noqa: PLR0913  # each is a flag
     model: str | None = None,
     label: str | None = None,
     share: Fraction | None = None,
+    shadow: Share | None = None,
     min_accuracy: Fraction = 0.0,
     no_worse_than_stable: bool = False,
     allow_no_stable: bool = False,
@@ -40,6 +45,8 @@ def publish(  # noqa: PLR0913  # each is a flag
         Label that then points at the new version, such as canary.
     share
         Part of the requests that name neither version nor label which the label gets, 0-1.
+    shadow
+        Part of the answered images, 0-1, that the version runs too, so that its digits can be compared.
     min_accuracy
         Refuse a run with a lower accuracy on the test images, 0-1.
     no_worse_than_stable
@@ -49,8 +56,9 @@ def publish(  # noqa: PLR0913  # each is a flag
         With --no-worse-than-stable, publish where no version is labelled stable yet.
 
     """
-    if share is not None and label is None:
-        raise UsageError("--share: given without --label, expected the label that gets the share")
+    for option, value in (("share", share), ("shadow", shadow)):
+        if value is not None and label is None:
+            raise UsageError(f"--{option}: given without --label, expected the label that gets it")
     if allow_no_stable and not no_worse_than_stable:
         raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
     finished = Run(run)
@@ -58,12 +66,12 @@ def publish(  # noqa: PLR0913  # each is a flag
         print(f"model   {again} holds this run already; `promote` moves labels")
         return 0
     gates = Gates(min_accuracy, no_worse_than_stable, allow_no_stable)
-    added = add(finished, repository, model, Label(label, share) if label else None, gates)
+    added = add(finished, repository, model, Label(label, share, shadow) if label else None, gates)
     print(f"model   {added}")
     if versions(added.parent) == [int(added.name)]:
         print(f"new     {added.parent.name} is a new model in {repository}")
     if label:
-        print(f"label   {label}" + (f" with {share:.0%} of the requests" if share is not None else ""))
+        print(f"label   {label}{_extent(share, shadow)}")
     return 0
 
 
@@ -73,8 +81,12 @@ def promote(  # noqa: PLR0913  # each is a flag
     model: str = "digits",
     version: int | None = None,
     from_label: str = "canary",
-    label: str = "stable",
+    label: str = STABLE,
     share: Fraction | None = None,
+    shadow: Share | None = None,
+    shadow_agreement: Fraction | None = None,
+    min_shadow_images: Count | None = None,
+    metrics: str | None = None,
 ) -> int:
     """Make a label point at a version: stable at the one labelled canary, if nothing else is said.
 
@@ -93,6 +105,14 @@ def promote(  # noqa: PLR0913  # each is a flag
     share
         Part of the requests that name neither version nor label which the label gets, 0-1; a label that
         moves without it has none.
+    shadow
+        Part of the answered images, 0-1, that the version runs too, so that its digits can be compared.
+    shadow_agreement
+        Refuse a version that, as a shadow, gave the stable version's digit for a smaller part of the images, 0-1.
+    min_shadow_images
+        With --shadow-agreement, refuse a version that was compared on fewer images; 1,000 if not given.
+    metrics
+        With --shadow-agreement, the server's metrics; http://127.0.0.1:9090/metrics if not given.
 
     """
     folder = existing_model(repository, model)
@@ -100,9 +120,28 @@ def promote(  # noqa: PLR0913  # each is a flag
         version = labels(folder).get(from_label)
         if version is None:
             raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
-    before = point(folder, label, version, share)
-    print(f"{label}  {model} {version}" + (f" (was {before})" if before not in {None, version} else ""))
+    if shadow_agreement is not None:
+        from trainer.repository.agreement import require_agreement  # noqa: PLC0415  # other promotions need no server
+
+        least = min_shadow_images or MIN_SHADOW_IMAGES
+        agreed = require_agreement(folder, version, shadow_agreement, least, metrics or METRICS)
+        print(f"shadow  {agreed}")
+    elif min_shadow_images is not None or metrics is not None:
+        raise UsageError("--min-shadow-images and --metrics: have no effect without --shadow-agreement")
+    before = point(folder, label, version, share, shadow)
+    was = f" (was {before})" if before not in {None, version} else ""
+    print(f"{label}  {model} {version}{was}{_extent(share, shadow)}")
+    for ended in end_shadow(folder, version) if label == STABLE else ():
+        print(f"{ended}  {model} {version}, no longer a shadow: it is {STABLE} now")
     return 0
+
+
+def _extent(share: float | None, shadow: float | None) -> str:
+    parts = [
+        *([f"{share:.0%} of the requests"] if share is not None else []),
+        *([f"{shadow:.0%} of the answered images as a shadow"] if shadow is not None else []),
+    ]
+    return f" with {' and '.join(parts)}" if parts else ""
 
 
 def rollback(*, repository: Path, model: str = "digits", label: str = "stable") -> int:

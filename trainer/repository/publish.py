@@ -15,7 +15,7 @@ from trainer.repository.versions import labels, model_lock, point, take_version,
 from trainer.run import Run
 
 _UNFINISHED = ".publishing-"
-_STABLE = "stable"
+STABLE = "stable"
 NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
 
 
@@ -34,10 +34,11 @@ class Gates:
 
 @dataclass(frozen=True)
 class Label:
-    """A label for the new version and, if given, its share of the requests that name neither."""
+    """A label for the new version and, if given, its share of the requests and its shadow (see `point`)."""
 
     name: str
     share: float | None = None
+    shadow: float | None = None
 
 
 def publish(
@@ -61,7 +62,7 @@ def publish(
         with model_lock(folder):
             version = _add(run, folder)
         if label:
-            point(folder, label.name, version, label.share)
+            point(folder, label.name, version, label.share, label.shadow)
     except OSError as error:
         raise TrainerError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
     return folder / str(version)
@@ -85,7 +86,7 @@ def stable_version(repository: Path, model: str) -> Path | None:
     from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # brings scipy, which few commands need
 
     folder = repository / model
-    version = folder / str(labels(folder).get(_STABLE))
+    version = folder / str(labels(folder).get(STABLE))
     return version if (version / "report" / MISCLASSIFIED).is_file() else None
 
 
@@ -114,7 +115,7 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> N
         raise GateRefused(f"test accuracy {accuracy:.2%}, expected at least {gates.min_accuracy:.2%}")
     if not gates.no_worse_than_stable:
         return
-    stable = labels(folder).get(_STABLE)
+    stable = labels(folder).get(STABLE)
     if stable is None:
         if gates.allow_no_stable:
             return

@@ -75,7 +75,7 @@ def labels(folder: Path) -> dict[str, int]:
         }
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"{path}: damaged, expected a version, or a version and a share, for each label: {error!r}"
+            f"{path}: damaged, expected a version, or a version with share or shadow, for each label: {error!r}"
         ) from error
 
 
@@ -88,14 +88,34 @@ def existing_model(repository: Path, model: str) -> Path:
     return folder
 
 
-def point(folder: Path, label: str, version: int, share: float | None = None) -> int | None:
+def point(
+    folder: Path, label: str, version: int, share: float | None = None, shadow: float | None = None
+) -> int | None:
     """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
 
-    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets.
+    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets; `shadow` is
+    the part of the answered images that the version runs too, for comparison.
     """
     version_manifest(folder, version)
     with model_lock(folder):
-        return _point(folder, label, version, share)
+        return _point(folder, label, version, {"share": share, "shadow": shadow})
+
+
+def end_shadow(folder: Path, version: int) -> list[str]:
+    """Let the labels that point at a version run no answered images any more; return them. Takes the lock."""
+    with model_lock(folder):
+        entries = _entries(folder)
+        ended = [
+            label
+            for label, entry in entries.items()
+            if isinstance(entry, dict) and "shadow" in entry and entry["version"] == version
+        ]
+        for label in ended:
+            left = {key: value for key, value in entries[label].items() if key != "shadow"}
+            entries[label] = left if len(left) > 1 else version
+        if ended:
+            _write_labels(folder, entries)
+        return ended
 
 
 def point_back(folder: Path, label: str) -> tuple[int, int]:
@@ -122,23 +142,32 @@ def point_back(folder: Path, label: str) -> tuple[int, int]:
 
 
 def _point(
-    folder: Path, label: str, version: int, share: float | None = None, *, back: bool = False
+    folder: Path,
+    label: str,
+    version: int,
+    options: dict[str, float | None] | None = None,
+    *,
+    back: bool = False,
 ) -> int | None:
+    given = {key: value for key, value in (options or {}).items() if value is not None}
     before = labels(folder).get(label)
     if before != version:
         move = {"label": label, "from": before, "to": version, **({"back": True} if back else {})}
         lines = [json.dumps(entry) for entry in (*_moves(folder), move)]
         write_durably(folder / _LABEL_HISTORY, ("\n".join(lines) + "\n").encode())
-    elif share is None:
+    elif not given:
         return before
-    entry = version if share is None else {"version": version, "share": share}
-    text = json.dumps(_entries(folder) | {label: entry}, indent=2, sort_keys=True) + "\n"
-    write_durably(folder / "labels.json", text.encode())
+    _write_labels(folder, _entries(folder) | {label: {"version": version, **given} if given else version})
     return before
 
 
+def _write_labels(folder: Path, entries: dict[str, Any]) -> None:
+    text = json.dumps(entries, indent=2, sort_keys=True) + "\n"
+    write_durably(folder / "labels.json", text.encode())
+
+
 def _entries(folder: Path) -> dict[str, Any]:
-    """Return labels.json as it is: a version for each label, or an object of `version` and `share`."""
+    """Return labels.json as it is: a version for each label, or an object of `version`, `share` and `shadow`."""
     path = folder / "labels.json"
     if not path.exists():
         return {}
