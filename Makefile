@@ -1,4 +1,4 @@
-# The front door. `make` alone lists what people use; what other documents and CI call has no line there.
+# `make` lists the targets for people; those that only CI and documents call have no line there.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 PIP    := python -m pip --quiet --disable-pip-version-check
 
-# All of MNIST as IDX files, where a checkout has them beside it; tests that need it skip loudly without.
+# All of MNIST as IDX files, if they lie beside the checkout; without it, tests that need it are skipped and listed.
 export DIGITS_DATA_DIR ?= $(abspath $(wildcard ../shared/data/mnist))
 
 .PHONY: help
@@ -16,7 +16,7 @@ help:
 
 ##@ Use
 .PHONY: setup
-setup: $(VENV)/.ready  ## Make .venv from the hashed lock; quick when nothing changed
+setup: $(VENV)/.ready  ## Create .venv from the hashed lock, if it changed
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -26,7 +26,7 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	touch $@
 
 .PHONY: demo
-demo: setup  ## Train, publish, serve and predict on real digits; leaves the results in demo/
+demo: setup  ## Train, publish, serve and predict real digits; results stay in demo/
 	$(BIN)/python deploy/demo.py
 
 # DATA is `sample`, or a folder of IDX files; RECIPE a shipped recipe's name, or a TOML file.
@@ -52,10 +52,10 @@ web: setup  ## Open a page to draw digits on
 
 ##@ Develop
 .PHONY: test
-test: setup  ## Run the tests, in 4 minutes; says what this machine lacks for the rest
+test: setup  ## Run the tests, 4 minutes; lists those that this machine cannot run
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not install" --durations 25 $(TESTS)
 
-# A test that fails among many others and passes alone is a defect of the test: it is named, and the run goes on.
+# A test that fails among others and passes alone is a defect of the test: it is named, and the run continues.
 define once-more
 $(1) || { [ $$? = 1 ] && echo "FAILED ABOVE, AND RUN ONCE MORE, ALONE:" && \
 	$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none -v; }
@@ -78,15 +78,15 @@ protos: setup  ## Generate the Python modules from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
 	  protos/digits/v1/prediction.proto protos/inference.proto
 	$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=. protos/digits/v1/prediction.proto
-	# Other libraries register messages of these names too; a pool of our own lets both be used in one process.
+	# Other libraries register messages of the same names; a descriptor pool of our own allows both in one process.
 	sed -i.old 's/_descriptor_pool.Default()/_descriptor_pool.DescriptorPool()/' protos/inference_pb2.py
 	rm protos/inference_pb2.py.old
 
 .PHONY: lock
-lock: build/uv/.ready  ## Resolve the dependencies again into requirements/
+lock: build/uv/.ready  ## Resolve the dependencies into requirements/
 	requirements/lock build/uv/bin/uv
 
-# Pinned in the lock files by hash are the versions that tests use; uv only resolves and installs.
+# Not pinned: uv only resolves and installs; the lock files pin what tests use by hash.
 build/uv/.ready:
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/$(PIP) install uv
@@ -97,7 +97,7 @@ packages:  ## Install the Debian packages that tests and benchmarks use (as root
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  buildah catatonit chromium chromium-driver debootstrap libb64-0d nghttp2-client podman runc >/dev/null
-	# Only its programs: the package starts a Prometheus of its own, on the port of our metrics.
+	# Only its programs: the package would start a Prometheus on the port of our metrics.
 	command -v promtool >/dev/null || { mkdir -p build/prometheus && cd build/prometheus && \
 	  apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | \
 	  tar --extract --directory /usr/local/bin --strip-components 3 ./usr/bin; }
@@ -106,7 +106,7 @@ packages:  ## Install the Debian packages that tests and benchmarks use (as root
 	  ln -sf ../lib/perf_analyzer/perf_analyzer /usr/local/bin; }
 
 .PHONY: clean
-clean:  ## Remove everything that the other targets made
+clean:  ## Remove everything that the other targets created
 	rm -rf .venv .venv-policy build demo dist repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -126,7 +126,7 @@ bench-peers: setup $(patsubst %,build/peers/%/.ready,kserve litserve mlserver)  
 
 # SOAK_MINUTES, SOAK_LOAD, KILL_SECONDS and SOAK_PENDING_CALLS: see tests/soak/run.py.
 .PHONY: soak
-soak: setup  ## Load for half an hour while workers are killed, then overload
+soak: setup  ## Load the server for half an hour while workers are killed, then overload it
 	$(BIN)/python -m tests.soak.run
 
 # FUZZ_INPUTS and FUZZ_SEED: see tests/fuzz/run.py.
@@ -134,7 +134,7 @@ soak: setup  ## Load for half an hour while workers are killed, then overload
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.run
 
-# The lock has the newest grpcio that pyproject.toml allows, or nearly; these are the oldest.
+# The lock has a recent grpcio; this is the oldest that pyproject.toml allows.
 GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 .PHONY: test-grpc
 test-grpc: setup build/grpc-$(GRPC_OLDEST)/.ready
@@ -146,7 +146,7 @@ build/grpc-$(GRPC_OLDEST)/.ready: | $(VENV)/.ready
 	  grpcio==$(GRPC_OLDEST) grpcio-health-checking==$(GRPC_OLDEST) grpcio-reflection==$(GRPC_OLDEST)
 	touch $@
 
-# Exceptions of bandit are in pyproject.toml and beside the lines, each with its reason.
+# Exceptions from bandit are in pyproject.toml and in the code, each with its reason.
 LOCKS ?= $(filter-out %/policy.txt,$(wildcard requirements/*.txt))
 .PHONY: audit
 audit: setup
