@@ -3,12 +3,14 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer.backend import precision_policy
 from trainer.data import Dataset, Split, split_validation
 from trainer.errors import Stopped, TrainerError
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
+from trainer.extra import Captured
 from trainer.fit import FitResult, fit
 from trainer.network import fold, parameter_count, served_network
 from trainer.progress import Progress, Stage
@@ -35,14 +37,14 @@ class Job:
     resume: bool = False
     overwrite: bool = False
     stop: threading.Event | None = None
+    captured: Captured | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The result of a job; `parity` is None when the run was finished before."""
 
-    accuracy: float
-    test_images: int
+    manifest: dict[str, Any]
     parity: Parity | None
     published: Path | None
 
@@ -54,11 +56,14 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
     """
     run, recipe = job.run, job.recipe
     split = load_split(recipe, dataset)
+    if job.captured is not None:
+        split = job.captured.join(split)
     epochs = job.epochs or recipe.fit.epochs_for(len(split.y_train))
     policy = precision_policy(recipe.fit.precision)
     network = served_network(recipe)  # Keras refuses a recipe before the run directory is touched
     teacher = teacher_sha256(recipe)
-    digests = (dataset.sha256, teacher) if teacher else (dataset.sha256,)
+    captured = job.captured.sha256 if job.captured is not None else None
+    digests = [digest for digest in (dataset.sha256, teacher, captured) if digest is not None]
     fingerprint = fingerprint_of(recipe, job.seed, epochs, policy, *digests)
     parity: Parity | None = None
     if not run.begin(recipe, fingerprint, job.data, resume=job.resume, overwrite=job.overwrite):
@@ -67,6 +72,8 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
             f"data    {dataset.name}: {len(split.y_train):,} training images, "
             f"{len(split.y_validation):,} validation images, {len(dataset.y_test):,} test images"
         )
+        if job.captured is not None:
+            progress.say(f"extra   {job.captured.described}")
         if epochs != recipe.fit.epochs and job.epochs is None:
             progress.say(f"epochs  {epochs} (small data set; {recipe.fit.epochs} on all of MNIST)")
         checkpoint = Checkpoint(run.checkpoint)
@@ -86,8 +93,7 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
     published: Path | None = None
     if job.repository is not None:
         published = published_version(run, job.repository) or publish(run, job.repository)
-    metrics = run.read_manifest()["metrics"]
-    return Outcome(metrics["test_accuracy"], metrics["test_images"], parity, published)
+    return Outcome(run.read_manifest(), parity, published)
 
 
 def load_split(recipe: Recipe, dataset: Dataset) -> Split:
@@ -131,6 +137,8 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
     }
     if (teacher := teacher_sha256(recipe)) is not None:
         facts["teacher_sha256"] = teacher
+    if job.captured is not None:
+        facts["captured"] = job.captured.measure(onnx_predictor(run.model))
     accuracy = float((exported.argmax(axis=1) == dataset.y_test).mean())
     table = manifest_table(
         run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy

@@ -28,6 +28,7 @@ def train(  # noqa: PLR0913  # each is a flag
     *,
     recipe: str = "digits",
     data: str,
+    extra: Path | None = None,
     repository: Path | None = None,
     run_dir: Path | None = None,
     resume: bool = False,
@@ -44,6 +45,8 @@ def train(  # noqa: PLR0913  # each is a flag
         Name of a shipped recipe, or a TOML file.
     data
         sample (5,000 real digits, no download), mnist, or a folder of IDX, npz or TSV files.
+    extra
+        Folder of captured images that `digit-client label` sorted by digit, to train on as well.
     repository
         Model repository to publish into; without it the result stays in the run directory.
     run_dir
@@ -71,6 +74,11 @@ def train(  # noqa: PLR0913  # each is a flag
     from trainer.data import load_data  # noqa: PLC0415
 
     dataset = load_data(data)
+    captured = None
+    if extra is not None:
+        from trainer.extra import load_captured  # noqa: PLC0415
+
+        captured = load_captured(extra)
     from trainer.progress import Progress  # noqa: PLC0415
     from trainer.train import Job  # noqa: PLC0415
     from trainer.train import train as run_job  # noqa: PLC0415
@@ -83,6 +91,7 @@ def train(  # noqa: PLR0913  # each is a flag
             resume=resume,
             overwrite=overwrite,
             stop=stop,
+            captured=captured,
         )
         try:
             with writing(run.folder):
@@ -90,8 +99,13 @@ def train(  # noqa: PLR0913  # each is a flag
         except Stopped as stopped:
             sys.stderr.write(f"digit-trainer: {stopped}; --run-dir {run.folder} --resume continues it\n")
             return SIGTERM_EXIT
-    wrong = round(outcome.test_images * (1 - outcome.accuracy))
-    print(f"test    {outcome.accuracy:.2%} of {outcome.test_images:,} test images ({wrong} wrong)")
+    images, accuracy = (
+        outcome.manifest["metrics"]["test_images"],
+        outcome.manifest["metrics"]["test_accuracy"],
+    )
+    print(f"test    {accuracy:.2%} of {images:,} test images ({round(images * (1 - accuracy))} wrong)")
+    if captured is not None and len(captured.y_held):
+        print(f"extra   {_on_captured(outcome.manifest['captured'])}")
     if outcome.parity:
         worst = outcome.parity.max_difference
         print(
@@ -107,6 +121,17 @@ def train(  # noqa: PLR0913  # each is a flag
     else:
         print(f"next    digit-trainer publish {run.folder} --repository models --label stable")
     return 0
+
+
+def _on_captured(facts: dict[str, int]) -> str:
+    from trainer.report.scores import wilson  # noqa: PLC0415  # loaded by now
+
+    images, right = facts["test_images"], facts["right"]
+    interval = wilson(right, images)
+    return (
+        f"{right / images:.2%} of {images:,} captured images held apart ({images - right} wrong; "
+        f"95 % interval {interval.low:.2%} to {interval.high:.2%})"
+    )
 
 
 @contextmanager

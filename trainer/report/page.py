@@ -134,6 +134,7 @@ def _render(template: str, evidence: Evidence, **more: Any) -> str:
         e=evidence,
         s=evidence.scores,
         manifest=evidence.manifest,
+        captured=evidence.manifest.get("captured"),
         confusions=_confusions(evidence.scores.confusion),
         confident=CONFIDENT,
         machine=machine(),
