@@ -12,7 +12,7 @@ _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 
-# By name: module, help, two examples. A command's module is imported when it runs.
+# By name: module (and function, if that has another name), help, two examples. A command's module is imported when it runs.
 _COMMANDS: dict[str, tuple[str, str, tuple[str, str]]] = {
     "train": (
         "train",
@@ -77,6 +77,17 @@ A run that is a version already is left as it is, with its labels.""",
             "runs/digits --repository repository --label canary --share 0.05 --no-worse-than-stable",
         ),
     ),
+    "import": (
+        "publish:import_model",
+        """Publish an ONNX model that another program exported.
+
+Layout, scaling and output are found by trial on labelled images; the model is wrapped, measured and reported, and passes
+the gates of publish, or exit 3.""",
+        (
+            "model.onnx --data mnist --repository repository",
+            "model.onnx --data sample --repository repository --model theirs --label canary --shadow 0.2",
+        ),
+    ),
     "promote": (
         "publish",
         "Make a label point at a version: stable at the one labelled canary, if nothing else is said.",
@@ -107,8 +118,9 @@ app = App(
     default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
 )
 for _place, (_name, (_module, _help, _examples)) in enumerate(_COMMANDS.items()):
+    _function = _module if ":" in _module else f"{_module}:{_name}"
     app.command(
-        f"trainer.commands.{_module}:{_name}",
+        f"trainer.commands.{_function}",
         name=_name,
         help=re.sub(r"(?<!\n)\n(?=\w)", " ", _help),  # the terminal's width breaks lines
         help_epilogue="\n".join(

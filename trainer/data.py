@@ -57,6 +57,12 @@ class Dataset:
         """Digest of the test images and their digits."""
         return _digest(self.x_test, self.y_test)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Name, digests and test images, as manifests have them."""
+        digests = {"sha256": self.sha256, "test_sha256": self.test_sha256}
+        return {"name": self.name, **digests, "test_images": len(self.y_test)}
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

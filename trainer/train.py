@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainer.backend import precision_policy
 from trainer.data import Dataset, Split, split_validation
 from trainer.errors import Stopped, TrainerError
+from trainer.export.foreign import Foreign
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
 from trainer.extra import Captured
@@ -120,30 +124,48 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
     stage("verify parity")
     exported = onnx_predictor(run.model)(dataset.x_test)
     parity = verify_parity(keras_predictor(network)(dataset.x_test), exported)
-    golden = golden_positions(dataset.y_test)
     facts = {
         "recipe": recipe.name,
         "seed": job.seed,
         "parameters": parameter_count(network),
         "exported_epoch": result.exported_epoch,
-        "data": {
-            "name": dataset.name,
-            "sha256": dataset.sha256,
-            "test_sha256": dataset.test_sha256,
-            "train_images": len(split.y_train),
-            "validation_images": len(split.y_validation),
-            "test_images": len(dataset.y_test),
-        },
+        "data": dataset.identity
+        | {"train_images": len(split.y_train), "validation_images": len(split.y_validation)},
     }
     if (teacher := teacher_sha256(recipe)) is not None:
         facts["teacher_sha256"] = teacher
     if job.captured is not None:
         facts["captured"] = job.captured.measure(onnx_predictor(run.model))
-    accuracy = float((exported.argmax(axis=1) == dataset.y_test).mean())
-    table = manifest_table(
-        run.folder, facts, golden_table(dataset.x_test[golden], exported[golden]), accuracy
-    )
     stable = stable_version(job.repository, recipe.name) if job.repository is not None else None
+    _report(run, facts, dataset, exported, stable, stage)
+    return parity
+
+
+def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> float:
+    """Wrap a foreign model, measure it and leave all evidence in the run directory; return its test accuracy."""
+    parameters = foreign.wrap(run.model, {"imported": foreign.path.name, "sha256": foreign.sha256})
+    facts = {
+        "recipe": foreign.path.stem,
+        "imported": {"file": foreign.path.name, "sha256": foreign.sha256, "input": str(foreign)},
+        "parameters": parameters,
+        "data": dataset.identity,
+    }
+    return _report(run, facts, dataset, onnx_predictor(run.model)(dataset.x_test), stable)
+
+
+def _report(  # noqa: PLR0913, PLR0917  # what is measured, with what, and where it goes
+    run: Run,
+    facts: dict[str, Any],
+    dataset: Dataset,
+    probabilities: NDArray[np.float32],
+    stable: Path | None,
+    stage: Stage = lambda _: None,
+) -> float:
+    """Write report and manifest of a graph that gave these probabilities [n, 10]; return its test accuracy."""
+    golden = golden_positions(dataset.y_test)
+    accuracy = float((probabilities.argmax(axis=1) == dataset.y_test).mean())
+    answers = golden_table(dataset.x_test[golden], probabilities[golden])
+    table = manifest_table(run.folder, facts, answers, accuracy)
     write_report(run, table, dataset, stable, stage)
     run.write_manifest(table)
-    return parity
+    return accuracy

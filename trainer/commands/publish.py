@@ -1,12 +1,21 @@
 """`digit-trainer publish`, `promote` and `rollback`."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
 from trainer.errors import TrainerError, UsageError
-from trainer.repository.publish import STABLE, Gates, Label, published_version
+from trainer.repository.publish import (
+    STABLE,
+    Gates,
+    Label,
+    check_destination,
+    published_version,
+    stable_version,
+)
 from trainer.repository.publish import publish as add
 from trainer.repository.versions import end_shadow, existing_model, labels, point, point_back, versions
 from trainer.run import Run
@@ -18,60 +27,97 @@ MIN_SHADOW_IMAGES = 1000
 METRICS = "http://127.0.0.1:9090/metrics"
 
 
-def publish(  # noqa: PLR0913  # each is a flag
-    run: Path,
-    /,
-    *,
-    repository: Path,
-    model: str | None = None,
-    label: str | None = None,
-    share: Fraction | None = None,
-    shadow: Share | None = None,
-    min_accuracy: Fraction = 0.0,
-    no_worse_than_stable: bool = False,
-    allow_no_stable: bool = False,
-) -> int:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a version is published, and what is asked of it."""
+
+    repository: Path
+    """Model repository to publish into."""
+    model: str | None = None
+    """Name to publish under; the recipe's or the file's if not given."""
+    label: str | None = None
+    """Label that then points at the new version, such as canary."""
+    share: Fraction | None = None
+    """Part of the requests that name neither version nor label which the label gets, 0-1."""
+    shadow: Share | None = None
+    """Part of the answered images, 0-1, that the version runs too, so that its digits can be compared."""
+    min_accuracy: Fraction = 0.0
+    """Refuse a model with a lower accuracy on the test images, 0-1."""
+    no_worse_than_stable: bool = False
+    """Refuse a model that is significantly worse (McNemar's test) than the version labelled stable, or that cannot be
+    compared with it."""
+    allow_no_stable: bool = False
+    """With --no-worse-than-stable, publish where no version is labelled stable yet."""
+
+    def check(self) -> None:
+        """Raise UsageError where an option has no effect."""
+        for option, value in (("share", self.share), ("shadow", self.shadow)):
+            if value is not None and self.label is None:
+                raise UsageError(f"--{option}: given without --label, expected the label that gets it")
+        if self.allow_no_stable and not self.no_worse_than_stable:
+            raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
+
+    def publish(self, run: Run) -> None:
+        """Publish a finished run, unless it is a version already, and say what became of it."""
+        if again := published_version(run, self.repository, self.model):
+            print(f"model   {again} holds this run already; `promote` moves labels")
+            return
+        gates = Gates(self.min_accuracy, self.no_worse_than_stable, self.allow_no_stable)
+        label = Label(self.label, self.share, self.shadow) if self.label else None
+        added = add(run, self.repository, self.model, label, gates)
+        print(f"model   {added}")
+        if versions(added.parent) == [int(added.name)]:
+            print(f"new     {added.parent.name} is a new model in {self.repository}")
+        if self.label:
+            print(f"label   {self.label}{_extent(self.share, self.shadow)}")
+
+
+def publish(run: Path, /, *, to: Destination) -> int:
     """Add a finished run to a model repository as the next version.
 
     Parameters
     ----------
     run
         Run directory of `train`.
-    repository
-        Model repository to publish into.
-    model
-        Name to publish under; the recipe's if not given.
-    label
-        Label that then points at the new version, such as canary.
-    share
-        Part of the requests that name neither version nor label which the label gets, 0-1.
-    shadow
-        Part of the answered images, 0-1, that the version runs too, so that its digits can be compared.
-    min_accuracy
-        Refuse a run with a lower accuracy on the test images, 0-1.
-    no_worse_than_stable
-        Refuse a run that is significantly worse (McNemar's test) than the version labelled stable, or that
-        cannot be compared with it.
-    allow_no_stable
-        With --no-worse-than-stable, publish where no version is labelled stable yet.
+    to
+        Destination and conditions.
 
     """
-    for option, value in (("share", share), ("shadow", shadow)):
-        if value is not None and label is None:
-            raise UsageError(f"--{option}: given without --label, expected the label that gets it")
-    if allow_no_stable and not no_worse_than_stable:
-        raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
-    finished = Run(run)
-    if again := published_version(finished, repository, model):
-        print(f"model   {again} holds this run already; `promote` moves labels")
-        return 0
-    gates = Gates(min_accuracy, no_worse_than_stable, allow_no_stable)
-    added = add(finished, repository, model, Label(label, share, shadow) if label else None, gates)
-    print(f"model   {added}")
-    if versions(added.parent) == [int(added.name)]:
-        print(f"new     {added.parent.name} is a new model in {repository}")
-    if label:
-        print(f"label   {label}{_extent(share, shadow)}")
+    to.check()
+    to.publish(Run(run))
+    return 0
+
+
+def import_model(file: Path, /, *, data: str, to: Destination) -> int:
+    """Publish an ONNX model that another program exported.
+
+    Parameters
+    ----------
+    file
+        ONNX file.
+    data
+        Labelled images, as for train: the training images find layout and scaling, the test images measure.
+    to
+        Destination and conditions.
+
+    """
+    to.check()
+    name = to.model or file.stem
+    check_destination(to.repository, name)
+    from trainer.data import load_data  # noqa: PLC0415  # mistakes in the options are reported before
+    from trainer.export.foreign import inspect  # noqa: PLC0415
+    from trainer.train import finish_import  # noqa: PLC0415
+
+    dataset = load_data(data)
+    foreign = inspect(file, dataset.x_train, dataset.y_train)
+    print(f"input   {foreign}")
+    with TemporaryDirectory() as folder:
+        run = Run(Path(folder))
+        accuracy = finish_import(foreign, run, dataset, stable_version(to.repository, name))
+        images = len(dataset.y_test)
+        print(f"test    {accuracy:.2%} of {images:,} test images ({round(images * (1 - accuracy))} wrong)")
+        replace(to, model=name).publish(run)
     return 0
 
 

@@ -72,14 +72,30 @@ class Stable:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """A run and the predictions of its exported graph: `probabilities` float32 [n, 10] of `x_test`."""
+class Training:
+    """The training of a run: its Keras network, and how far the exported graph's probabilities are from that."""
 
-    manifest: dict[str, Any]
     recipe: Recipe
     recipe_text: str
     history: tuple[Epoch, ...]
     network: Any
+    parity: Parity
+
+    @property
+    def duration_seconds(self) -> float:
+        """Time spent fitting."""
+        return float(sum(epoch.duration_seconds for epoch in self.history))
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A run and the predictions of its exported graph: `probabilities` float32 [n, 10] of `x_test`.
+
+    Of an imported model there is no `training`.
+    """
+
+    manifest: dict[str, Any]
+    training: Training | None
     x_test: NDArray[np.uint8]
     y_test: NDArray[np.int64]
     probabilities: NDArray[np.float32]
@@ -87,7 +103,6 @@ class Evidence:
     curves: tuple[Curves, ...]
     robustness: Robustness
     out_of_distribution: tuple[OutOfDistribution, ...]
-    parity: Parity
     latency: tuple[Latency, ...]
     model_bytes: int
     int8: Int8 | None
@@ -99,11 +114,6 @@ class Evidence:
         digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return digits
 
-    @property
-    def fit_duration_seconds(self) -> float:
-        """Time spent training."""
-        return float(sum(epoch.duration_seconds for epoch in self.history))
-
 
 def gather(
     run: Run, manifest: dict[str, Any], dataset: Dataset, stable: Path | None, stage: Callable[[str], None]
@@ -113,12 +123,11 @@ def gather(
     `stable` is the version folder to compare with; `stage` is called with the name of each stage. Raises
     TrainerError when a model cannot be loaded, or the graph and the Keras network disagree.
     """
-    recipe, history = run.read_recipe(), run.read_history()
     x_test, y_test = dataset.x_test, dataset.y_test
     stage(STAGES[0])
-    network, predict = load_network(run.network), load_model(run.model)
+    predict = load_model(run.model)
     probabilities = predict(x_test)
-    parity = verify_parity(keras_predictor(network)(x_test), probabilities)
+    training = None if "imported" in manifest else _training(run, x_test, probabilities)
     scores, curves = score(y_test, probabilities), digit_curves(y_test, probabilities)
     stage(STAGES[1])
     robustness = measure_robustness(predict, x_test, y_test)
@@ -137,10 +146,7 @@ def gather(
         )
     return Evidence(
         manifest=manifest,
-        recipe=recipe,
-        recipe_text=run.recipe.read_text(encoding="utf-8"),
-        history=history,
-        network=network,
+        training=training,
         x_test=x_test,
         y_test=y_test,
         probabilities=probabilities,
@@ -148,12 +154,17 @@ def gather(
         curves=curves,
         robustness=robustness,
         out_of_distribution=out_of_distribution,
-        parity=parity,
         latency=measure_latency(run.model, x_test),
         model_bytes=run.model.stat().st_size,
         int8=int8,
         stable=_stable(stable, manifest, y_test, digits) if stable is not None else None,
     )
+
+
+def _training(run: Run, x_test: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> Training:
+    recipe, history, network = run.read_recipe(), run.read_history(), load_network(run.network)
+    parity = verify_parity(keras_predictor(network)(x_test), probabilities)
+    return Training(recipe, run.recipe.read_text(encoding="utf-8"), history, network, parity)
 
 
 def _stable(
@@ -180,14 +191,20 @@ def run_metrics(evidence: Evidence) -> Metrics:
     for curves in evidence.curves:
         table[f"digit_{curves.digit}_roc_auc"] = curves.auroc
         table[f"digit_{curves.digit}_average_precision"] = curves.average_precision
+    training = evidence.training
+    if training is not None:
+        table |= {
+            "validation_accuracy": training.history[evidence.manifest.get("exported_epoch", -1)].val_accuracy,
+            "epochs": len(training.history),
+            "fit_duration_seconds": round(training.duration_seconds, 1),
+        }
+    table |= {"parameters": evidence.manifest["parameters"], "model_bytes": evidence.model_bytes}
+    if training is not None:
+        table |= {
+            "parity_images": training.parity.images,
+            "parity_max_difference": training.parity.max_difference,
+        }
     table |= {
-        "validation_accuracy": evidence.history[evidence.manifest.get("exported_epoch", -1)].val_accuracy,
-        "epochs": len(evidence.history),
-        "fit_duration_seconds": round(evidence.fit_duration_seconds, 1),
-        "parameters": evidence.manifest["parameters"],
-        "model_bytes": evidence.model_bytes,
-        "parity_images": evidence.parity.images,
-        "parity_max_difference": evidence.parity.max_difference,
         "robustness_images": robustness.images,
         "robustness_clean_accuracy": robustness.clean_accuracy,
         "robustness_mean_accuracy": robustness.mean_accuracy,

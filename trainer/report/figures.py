@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.report.evidence import Evidence
 from trainer.report.scores import BINS, Curves, Interval, reliability, wilson
+from trainer.run import Epoch
 
 Panel = Callable[[Any], None]
 """Draws on matplotlib axes."""
@@ -30,6 +31,7 @@ def figures(evidence: Evidence) -> dict[str, tuple[Panel, ...]]:
     return {
         name: tuple(partial(_panel, draw, evidence, labels) for draw, labels in panels)
         for name, panels in _FIGURES.items()
+        if evidence.training or name != "learning_curves"
     }
 
 
@@ -85,13 +87,17 @@ def _panel(
         getattr(axes, f"{name}axis").set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
 
 
+def _history(evidence: Evidence) -> tuple[Epoch, ...]:
+    return evidence.training.history if evidence.training else ()
+
+
 def _loss(evidence: Evidence, axes: Any) -> None:
-    _course(axes, "{:g}", [(epoch.loss, epoch.val_loss) for epoch in evidence.history])
+    _course(axes, "{:g}", [(epoch.loss, epoch.val_loss) for epoch in _history(evidence)])
     axes.legend(loc="best")
 
 
 def _error_rate(evidence: Evidence, axes: Any) -> None:
-    rates = [(100 - 100 * epoch.accuracy, 100 - 100 * epoch.val_accuracy) for epoch in evidence.history]
+    rates = [(100 - 100 * epoch.accuracy, 100 - 100 * epoch.val_accuracy) for epoch in _history(evidence)]
     _course(axes, "{:g} %", rates)
 
 

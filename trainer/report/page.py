@@ -83,7 +83,7 @@ def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutoria
         misclassified=_misclassified(evidence),
         robustness=_robustness(evidence),
         examples=[(kind, _picture(kind.example)) for kind in evidence.out_of_distribution],
-        layers=[_layer(layer) for layer in evidence.network.layers],
+        layers=[_layer(layer) for layer in evidence.training.network.layers] if evidence.training else [],
         compared=_compared(evidence),
     )
 
@@ -133,6 +133,7 @@ def _render(template: str, evidence: Evidence, **more: Any) -> str:
     return environment.get_template(template).render(
         e=evidence,
         s=evidence.scores,
+        training=evidence.training,
         manifest=evidence.manifest,
         captured=evidence.manifest.get("captured"),
         confusions=_confusions(evidence.scores.confusion),

@@ -40,10 +40,11 @@ def test_house_confusion_matrix_is_true_by_predicted(evidence: Evidence) -> None
 
 
 def test_run_of_one_epoch_and_model_without_errors_can_be_drawn(evidence: Evidence) -> None:
+    assert evidence.training is not None
     probabilities = np.eye(10, dtype=np.float32)[evidence.y_test]
     perfect = replace(
         evidence,
-        history=evidence.history[:1],
+        training=replace(evidence.training, history=evidence.training.history[:1]),
         probabilities=probabilities,
         scores=score(evidence.y_test, probabilities),
         curves=digit_curves(evidence.y_test, probabilities),

@@ -122,8 +122,10 @@ def test_tied_confusions_have_no_sentence_and_single_errors_no_list(evidence: Ev
 
 
 def test_text_of_a_recipe_cannot_break_the_page(evidence: Evidence) -> None:
-    recipe = msgspec.structs.replace(evidence.recipe, summary="<script>alert(1)</script>")
-    text = page_of(dataclasses.replace(evidence, recipe=recipe))
+    assert evidence.training is not None
+    recipe = msgspec.structs.replace(evidence.training.recipe, summary="<script>alert(1)</script>")
+    training = dataclasses.replace(evidence.training, recipe=recipe)
+    text = page_of(dataclasses.replace(evidence, training=training))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 

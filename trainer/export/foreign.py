@@ -1,0 +1,244 @@
+"""ONNX models that another program exported: their layout and scaling found by trial, wrapped to our contract."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
+
+from trainer.data import DIGITS, PIXELS, SIDE
+from trainer.errors import TrainerError, first_line
+from trainer.export.onnx import INPUT_NAME, OUTPUT_NAME, finish
+
+MAX_BYTES = 256 * 2**20
+"""Of a graph with its weights: the largest that the server loads."""
+
+LAYOUTS = ((PIXELS,), (SIDE, SIDE, 1), (1, SIDE, SIDE), (SIDE, SIDE))
+SCALINGS = {  # factor and offset of pixels 0-255
+    "0 to 255": (1.0, 0.0),
+    "0 to 1": (1 / 255, 0.0),
+    "-1 to 1": (2 / 255, -1.0),
+    "mean 0.1307, deviation 0.3081": (1 / 255 / 0.3081, -0.1307 / 0.3081),
+}
+LEAST_ACCURACY = 0.5
+_TRIAL_IMAGES = 2000
+_BATCH_IMAGES = 100
+_SUM_TOLERANCE = 1e-2
+_LEAST = 1e-7
+_OLDEST_OPSET = 9
+_PREFIX = "imported/"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a model wants of pixels 0-255 on a black background."""
+
+    scaling: str
+    inverted: bool
+
+    def __str__(self) -> str:
+        """Return it as the command prints it."""
+        return f"pixels {self.scaling}" + (", ink dark" if self.inverted else "")
+
+    @property
+    def linear(self) -> tuple[float, float]:
+        """Factor and offset."""
+        factor, offset = SCALINGS[self.scaling]
+        return (-factor, offset + 255 * factor) if self.inverted else (factor, offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Foreign:
+    """A model in a file: its input, and what was found out about it."""
+
+    path: Path
+    session: ort.InferenceSession
+    layout: tuple[int, ...]
+    preparation: Preparation
+    softmax: bool  # whether its outputs are logits
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def __str__(self) -> str:
+        """Return what was found out, as the command prints it."""
+        (tensor,) = self.session.get_inputs()
+        sizes = ", ".join(map(str, ("N", *self.layout)))
+        kind = "logits" if self.softmax else "probabilities"
+        return f"{tensor.type} [{sizes}], {self.preparation}, {kind}"
+
+    def wrap(self, path: Path, metadata: dict[str, str]) -> int:
+        """Write the model as `images` uint8 [N, 784] -> `probabilities` float32 [N, 10]; return its parameters.
+
+        Raises TrainerError.
+        """
+        model = compose.add_prefix(_load(self.path), _PREFIX)
+        (opset,) = [each.version for each in model.opset_import if each.domain in {"", "ai.onnx"}]
+        if opset < _OLDEST_OPSET:
+            raise TrainerError(f"{self.path}: opset {opset}, expected {_OLDEST_OPSET} or newer")
+        before, after, constants = self._nodes()
+        nodes = [*before, *model.graph.node, *after]
+        del model.graph.node[:], model.graph.input[:], model.graph.output[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.extend(constants)
+        model.graph.input.append(helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["N", PIXELS]))
+        model.graph.output.append(
+            helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", DIGITS])
+        )
+        del model.graph.value_info[:]
+        newest = model.ir_version
+        finish(model, self.path.stem, metadata)
+        model.ir_version = max(newest, model.ir_version)
+        path.write_bytes(model.SerializeToString())
+        floats = [tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT]
+        return sum(int(np.prod(tensor.dims)) for tensor in floats) - len(constants) + 1
+
+    def _nodes(self) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[TensorProto]]:
+        """Return the nodes before and behind the model, and their constants."""
+        (tensor,), (output,) = self.session.get_inputs(), self.session.get_outputs()
+        factor, offset = self.preparation.linear
+        constants: dict[str, NDArray[Any]] = {
+            "factor": np.array(factor, np.float32),
+            "offset": np.array(offset, np.float32),
+            "layout": np.array([-1, *self.layout], np.int64),
+        }
+        before = [
+            helper.make_node("Cast", [INPUT_NAME], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["pixels", "factor"], ["multiplied"]),
+            helper.make_node("Add", ["multiplied", "offset"], ["prepared"]),
+            helper.make_node("Cast", ["prepared"], ["typed"], to=_element_type(tensor.type)),
+            helper.make_node("Reshape", ["typed", "layout"], [_PREFIX + tensor.name]),
+        ]
+        names = [_PREFIX + output.name], [OUTPUT_NAME]
+        last = (
+            helper.make_node("Softmax", *names, axis=1)
+            if self.softmax
+            else helper.make_node("Identity", *names)
+        )
+        return before, [last], [numpy_helper.from_array(value, name) for name, value in constants.items()]
+
+
+def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> Foreign:
+    """Open a model, and find by its accuracy on labelled images [n, 784] how it wants them.
+
+    Raises TrainerError when it is no model of ten digits, or none of what was tried is right half of the time.
+    """
+    session = _open(path)
+    layout = _layout(path, session)
+    chosen = np.random.default_rng(1).permutation(len(digits))[:_TRIAL_IMAGES]
+    tried: list[tuple[float, float, Preparation, bool]] = []
+    for preparation in _preparations(session):
+        outputs = _run(path, session, layout, preparation, images[chosen])
+        softmax = not _are_probabilities(outputs)
+        probabilities = _softmax(outputs) if softmax else outputs
+        accuracy = float((outputs.argmax(axis=1) == digits[chosen]).mean())
+        likelihood = np.log(np.maximum(probabilities[np.arange(len(chosen)), digits[chosen]], _LEAST)).mean()
+        tried.append((round(accuracy, 3), float(likelihood), preparation, softmax))
+    accuracy, _, preparation, softmax = max(tried, key=lambda each: each[:2])
+    if accuracy < LEAST_ACCURACY:
+        results = "; ".join(f"{each[2]}: {each[0]:.1%}" for each in tried)
+        raise TrainerError(
+            f"{path}: {accuracy:.1%} of {len(chosen)} labelled images right at best, expected at least "
+            f"{LEAST_ACCURACY:.0%}; tried {results}"
+        )
+    return Foreign(path, session, layout, preparation, softmax)
+
+
+def _open(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    content = _load(path).SerializeToString()
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no narrower base
+        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
+    for side, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        if len(tensors) != 1:
+            names = ", ".join(tensor.name for tensor in tensors)
+            raise TrainerError(f"{path}: has {len(tensors)} {side} ({names}), expected one")
+    return session
+
+
+def _layout(path: Path, session: ort.InferenceSession) -> tuple[int, ...]:
+    (tensor,) = session.get_inputs()
+    sizes = tuple(tensor.shape)
+    if tensor.type not in {"tensor(float)", "tensor(uint8)"}:
+        raise TrainerError(f"{path}: takes {tensor.type}, expected tensor(float) or tensor(uint8)")
+    if sizes[1:] not in LAYOUTS:
+        known = ", ".join(str(["N", *layout]).replace("'", "") for layout in LAYOUTS)
+        raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected one of {known}")
+    if isinstance(sizes[0], int):
+        raise TrainerError(
+            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: export it with a dynamic batch "
+            "dimension"
+        )
+    return sizes[1:]
+
+
+def _preparations(session: ort.InferenceSession) -> Iterator[Preparation]:
+    floats = session.get_inputs()[0].type == "tensor(float)"
+    for scaling in SCALINGS if floats else list(SCALINGS)[:1]:
+        for inverted in (False, True):
+            yield Preparation(scaling, inverted)
+
+
+def _run(
+    path: Path,
+    session: ort.InferenceSession,
+    layout: tuple[int, ...],
+    preparation: Preparation,
+    images: NDArray[np.uint8],
+) -> NDArray[np.float32]:
+    factor, offset = preparation.linear
+    (tensor,) = session.get_inputs()
+    dtype = np.float32 if tensor.type == "tensor(float)" else np.uint8
+    prepared = (images.astype(np.float32) * factor + offset).astype(dtype).reshape(-1, *layout)
+    outputs = []
+    for start in range(0, len(images), _BATCH_IMAGES):
+        part = prepared[start : start + _BATCH_IMAGES]
+        try:
+            (found,) = session.run(None, {tensor.name: part})
+        except Exception as error:  # as for loading
+            raise TrainerError(f"{path}: cannot be run: {first_line(error)}") from error
+        if found.shape != (len(part), DIGITS) or found.dtype != np.float32:
+            raise TrainerError(
+                f"{path}: returns {found.dtype} of shape {list(found.shape)} for {len(part)} images, "
+                f"expected float32 [{len(part)}, {DIGITS}]"
+            )
+        outputs.append(found)
+    return np.concatenate(outputs)
+
+
+def _are_probabilities(outputs: NDArray[np.float32]) -> bool:
+    return bool((outputs >= 0).all() and (np.abs(outputs.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _load(path: Path) -> ModelProto:
+    """Return the model with all its weights, those in files beside it included."""
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise TrainerError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # of Protocol Buffers, and of onnx's own checks
+        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
+    if (size := model.ByteSize()) > MAX_BYTES:
+        raise TrainerError(f"{path}: {size:,} bytes with its weights, expected at most {MAX_BYTES:,}")
+    return model
+
+
+def _element_type(kind: str) -> int:
+    return TensorProto.FLOAT if kind == "tensor(float)" else TensorProto.UINT8
