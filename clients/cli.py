@@ -93,12 +93,33 @@ Examples:
         "Measure latency and throughput under load.",  # an App, which has its examples
     ),
     "web": (
-        "clients.web.app:web",
+        "clients.web.draw:web",
         """Serve a page to draw digits and numbers on, until Ctrl-C.
 
 Examples:
   digit-client web --open
   digit-client web --host 0.0.0.0 --port 8080""",
+    ),
+    "label": (
+        "clients.web.label:label",
+        """Serve a page to label captured images on, until Ctrl-C.
+
+FOLDER is the --capture-dir of a digit-server. A label moves an image to FOLDER/0 ... FOLDER/9, or to FOLDER/none where
+it shows no digit; `digit-trainer train --extra FOLDER` trains with them.
+
+Examples:
+  digit-client label captured --open
+  digit-client label captured --host 0.0.0.0 --port 8081""",
+    ),
+    "shadow": (
+        "clients.commands.shadow:shadow",
+        """Show how often a candidate gives the digit of the version that answers.
+
+MODEL is one model; all of them if not given. See docs/improve.md.
+
+Examples:
+  digit-client shadow
+  digit-client shadow digits --metrics http://digits.example:9090/metrics --output json""",
     ),
 }
 for _place, (_name, (_path, _text)) in enumerate(_COMMANDS.items()):

@@ -1,6 +1,5 @@
 """The page in a real browser: digits drawn with real pointer events, read by the real server."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from PIL import Image
 
 pytest.importorskip("selenium", reason="NOT RUN: selenium is not installed")
 
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -47,22 +45,6 @@ STROKES: dict[int, list[Points]] = {
     8: [[*loop((0.5, 0.34), (0.15, 0.15), 90, -360), *loop((0.5, 0.67), (0.19, 0.18), -90, 360)]],
     9: [[*loop((0.48, 0.36), (0.17, 0.17), 0, -360), (0.65, 0.36), (0.63, 0.6), (0.56, 0.85)]],
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[WebDriver]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("NOT RUN: chromium and chromedriver are needed (Debian: chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1100,900")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")

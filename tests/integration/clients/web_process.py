@@ -1,16 +1,21 @@
-"""`digit-client web` as a process of its own."""
+"""`digit-client web` and `label` as processes of their own."""
 
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+
+def serving_page(address: str) -> AbstractContextManager[str]:
+    """Serve the page to draw on, which asks the server at `address`, for the length of a block; its URL."""
+    return serving("web", "--server", address)
 
 
 @contextmanager
-def serving_page(address: str) -> Iterator[str]:
-    """Serve the page, which asks the server at `address`, for the length of a block; its URL."""
-    command = [sys.executable, "-m", "clients.cli", "web", "--port", "0", "--server", address]
+def serving(*words: str) -> Iterator[str]:
+    """Run a command that serves a page, for the length of a block; its URL."""
+    command = [sys.executable, "-m", "clients.cli", *words, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -1,0 +1,102 @@
+"""What a server's metrics say of candidates that run as shadows."""
+
+import math
+import urllib.request
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from clients.errors import InputError
+
+METRICS = "http://127.0.0.1:9090/metrics"
+_TIMEOUT_SECONDS = 10.0
+_DEVIATES = 1.96  # of a 95 % interval
+
+
+@dataclass
+class Shadow:
+    """A candidate, the version that answers, and how their digits compare."""
+
+    model: str
+    version: str
+    shadow_version: str
+    confusion: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skipped: int = 0
+
+    @property
+    def images(self) -> int:
+        """Images that both ran."""
+        return self.confusion.total()
+
+    @property
+    def agreed(self) -> int:
+        """Images that got the same digit."""
+        return sum(count for (digit, other), count in self.confusion.items() if digit == other)
+
+    @property
+    def differences(self) -> list[tuple[str, str, int]]:
+        """Digit, the candidate's digit and images, the most frequent first."""
+        pairs = self.confusion.most_common()
+        return [(digit, other, count) for (digit, other), count in pairs if digit != other]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's score interval of the share that agrees."""
+        images, share = self.images, self.agreed / self.images
+        scale = 1 + _DEVIATES**2 / images
+        middle = share + _DEVIATES**2 / (2 * images)
+        spread = _DEVIATES * math.sqrt(share * (1 - share) / images + _DEVIATES**2 / (4 * images**2))
+        return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything for programs."""
+        low, high = self.interval
+        return asdict(self) | {
+            "images": self.images,
+            "agreement": self.agreed / self.images,
+            "agreement_low": low,
+            "agreement_high": high,
+            "confusion": [[digit, other, count] for (digit, other), count in sorted(self.confusion.items())],
+        }
+
+
+def read_shadows(url: str) -> list[Shadow]:
+    """Return what was compared so far, by the metrics at `url`. Raises InputError."""
+    families = _read(url)
+    if not any(family.name == "digits_shadow_images" for family in families):
+        raise InputError(
+            f"--metrics {url}: has no digits_shadow_images, expected the metrics of a digit-server"
+        )
+    return _shadows(families)
+
+
+def _read(url: str) -> list[Metric]:
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"--metrics {url}: expected a URL such as http://127.0.0.1:9090/metrics")
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as page:  # noqa: S310 - checked above  # nosec B310
+            return list(text_string_to_metric_families(page.read().decode()))
+    except (OSError, HTTPException) as error:
+        raise InputError(f"--metrics {url}: {getattr(error, 'reason', error)}") from None
+    except ValueError as error:
+        raise InputError(f"--metrics {url}: no page of metrics: {error}") from None
+
+
+def _shadows(families: list[Metric]) -> list[Shadow]:
+    found: dict[tuple[str, str, str], Shadow] = {}
+    skipped: dict[tuple[str, str], int] = defaultdict(int)
+    for sample in (sample for family in families for sample in family.samples):
+        labels = sample.labels
+        if sample.name == "digits_shadow_skipped_images_total":
+            skipped[labels["model"], labels["shadow_version"]] += int(sample.value)
+        elif sample.name == "digits_shadow_images_total":
+            key = labels["model"], labels["version"], labels["shadow_version"]
+            each = found.setdefault(key, Shadow(*key))
+            each.confusion[labels["digit"], labels["shadow_digit"]] += int(sample.value)
+    for each in found.values():
+        each.skipped = skipped[each.model, each.shadow_version]
+    return sorted(found.values(), key=lambda each: (each.model, each.version, each.shadow_version))

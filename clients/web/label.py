@@ -1,0 +1,117 @@
+"""`digit-client label`: a page to label captured images, and the moves of their files.
+
+The server's `--capture-dir` leaves them in FOLDER/unlabelled; a label is the folder that a file is moved to, FOLDER/0 to
+FOLDER/9 or FOLDER/none, where `digit-trainer train --extra` finds them.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from clients.errors import InputError
+from clients.web.serving import HEADERS, Page, WebOptions, body, refuse, serve
+
+UNLABELLED = "unlabelled"
+LABELS = (*map(str, range(10)), "none")
+_SIZE = (28, 28)
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.png")
+_PAGE = Page("label.html", "page.css", "label.js")
+_WEB = WebOptions()
+
+
+class Captured:
+    """The captured images below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raise InputError where there is nothing to label."""
+        if not (folder / UNLABELLED).is_dir():
+            raise InputError(
+                f"{folder} has no folder {UNLABELLED}, expected the --capture-dir of a digit-server that has captured images"
+            )
+        self.folder = folder
+
+    def images(self) -> list[dict[str, Any]]:
+        """Return what the model answered to each image that waits, those it was least sure of first.
+
+        An image that cannot be read has a `problem` instead.
+        """
+        found = [self._facts(path) for path in sorted((self.folder / UNLABELLED).glob("[!.]*.png"))]
+        return sorted(found, key=lambda each: (each.get("why") != "uncertain", each.get("confidence", 1.0)))
+
+    def path(self, name: str, label: str = UNLABELLED) -> Path:
+        """Return where an image is or goes. Raises InputError when that is no name, or no label."""
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name[:80]!r} is no name of an image")
+        if label not in {*LABELS, UNLABELLED}:
+            raise InputError(f"{label[:80]!r} is no label, expected one of {', '.join(LABELS)}")
+        return self.folder / label / name
+
+    def move(self, name: str, source: str, target: str) -> None:
+        """Move an image from one label to another. Raises InputError when it is gone, or one of its name is there."""
+        before, after = self.path(name, source), self.path(name, target)
+        try:
+            after.parent.mkdir(exist_ok=True)
+            os.link(before, after)  # unlike a rename, it never replaces a file
+            before.unlink()
+        except FileNotFoundError:
+            raise InputError(f"{name} is not in {source} any more: somebody else has labelled it") from None
+        except OSError as error:
+            raise InputError(f"{name} cannot be moved to {target}: {error.strerror}") from None
+
+    @staticmethod
+    def _facts(path: Path) -> dict[str, Any]:
+        try:
+            with Image.open(path) as picture:
+                if picture.size != _SIZE:
+                    return {"name": path.name, "problem": f"has {picture.width}x{picture.height} pixels"}
+                facts = json.loads(picture.info.get("digits", "{}"))
+                picture.load()
+        except (OSError, ValueError) as error:
+            return {"name": path.name, "problem": str(error)}
+        return (facts if isinstance(facts, dict) else {}) | {"name": path.name}
+
+
+def label(folder: Path, /, *, options: WebOptions = _WEB) -> int:
+    """Serve the page until Ctrl-C."""
+    return serve(make_app(Captured(folder)), options, "Label")
+
+
+def make_app(captured: Captured) -> Starlette:
+    """Make the application."""
+
+    async def images(_: Request) -> Response:
+        record = {"folder": str(captured.folder), "images": captured.images()}
+        return JSONResponse(record, headers=HEADERS)
+
+    async def image(request: Request) -> Response:
+        path = captured.path(request.path_params["name"])
+        if not path.is_file():
+            return JSONResponse({"error": f"{path.name} is gone"}, 404, headers=HEADERS)
+        return FileResponse(path, headers=HEADERS)
+
+    async def move(request: Request) -> Response:
+        try:
+            asked = json.loads(await body(request))
+            name, source, target = (str(asked[key]) for key in ("name", "from", "to"))
+        except (ValueError, KeyError, TypeError):
+            raise InputError("expected an object of name, from and to") from None
+        captured.move(name, source, target)
+        return JSONResponse({}, headers=HEADERS)
+
+    return Starlette(
+        routes=[
+            Route("/", _PAGE.answer),
+            Route("/images", images),
+            Route("/images/{name}", image),
+            Route("/move", move, methods=["POST"]),
+        ],
+        exception_handlers={InputError: refuse},
+    )
