@@ -134,8 +134,8 @@ def steady(server: RunningServer, rate: float) -> bool:
         f"{MINUTES:g} minutes at {LOAD:.0%}, {len(killer.memory_mb)} workers killed: {tally.ok:,} right, "
         f"{dict(tally.failed) or 'none'} failed, p50 {tally.latency_ms(50):.1f} ms, p99 {tally.latency_ms(99):.1f} ms"
     )
-    if not result.kept_up:
-        print(f"sent up to {result.late_ms:.0f} ms late")
+    if result.limit:
+        print(f"the generator was the limit: {result.limit}")
     print(f"memory MB {' '.join(f'{each:.0f}' for each in killer.memory_mb)}, x{killer.growth:.3f}")
     return not tally.failed and killer.growth <= MOST_GROWTH
 
