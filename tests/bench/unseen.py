@@ -24,6 +24,7 @@ from trainer.export.predictor import onnx_predictor
 
 MODELS = Path(__file__).parents[2] / "server" / "models"
 IMAGES, SIDE, WHITE = 1500, 28, 255
+DOUBT = 0.8
 LETTERS = "ACEFHJKLMNPRTUVWXacdefhkmnprtuvwx"  # without those that look like a digit
 FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "DejaVuSans-Oblique")
 
@@ -158,8 +159,22 @@ def scribbles(rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
+def noise(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Clouds of any slope, from white noise to a soft gradient, and a blank image."""
+    clouded = [clouds(1, rng, slope)[0] * WHITE for slope in rng.uniform(0, 2, 999)]
+    return np.stack([np.zeros((SIDE, SIDE)), *clouded]).astype(np.uint8).reshape(-1, SIDE * SIDE)
+
+
+def calibration_error(probabilities: NDArray[np.float32], digits: NDArray[np.int64], bins: int = 15) -> float:
+    """Expected calibration error: mean distance of accuracy and confidence over equal bins (Guo et al., 2017)."""
+    confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == digits
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(places, hits - confidence, bins)
+    return float(np.abs(gaps).sum() / len(digits))
+
+
 def main(graphs: list[str]) -> None:
-    """Print a table for each graph."""
+    """Print the figures of each graph."""
     split = split_validation(load_data(os.environ["DIGITS_DATA_DIR"]), 0.1)
     some = np.random.default_rng(5).permutation(len(split.y_validation))[:IMAGES]
     images, digits = split.x_validation[some].reshape(-1, SIDE, SIDE).astype(float), split.y_validation[some]
@@ -171,24 +186,30 @@ def main(graphs: list[str]) -> None:
     elsewhere = np.stack(
         [as_mnist(Image.fromarray(np.uint8(15.9 * each)).resize((40, 40))) for each in scans.images]
     )
-    strange = {make.__name__: make(np.random.default_rng(5)) for make in (letters, scribbles)}
+    strange = {make.__name__: make(np.random.default_rng(5)) for make in (letters, scribbles, noise)}
     for graph in map(Path, graphs or sorted(map(str, MODELS.glob("*/*/model.onnx")))):
         predict = onnx_predictor(graph)
         clean = predict(split.x_validation)
         figures = {"validation": (clean.argmax(axis=1) == split.y_validation).mean()}
-        hits = {
-            name: predict(each.reshape(-1, SIDE * SIDE)).argmax(axis=1) == digits
-            for name, each in damaged.items()
-        }
+        answers = {name: predict(each.reshape(-1, SIDE * SIDE)) for name, each in damaged.items()}
+        hits = {name: each.argmax(axis=1) == digits for name, each in answers.items()}
         figures |= {name: hit.mean() for name, hit in hits.items()} | {
             "damaged": np.mean(list(hits.values()))
         }
         figures["elsewhere"] = (predict(elsewhere).argmax(axis=1) == scans.target).mean()
         print(graph, *(f"{name} {100 * value:.2f} %" for name, value in figures.items()), sep="  ")
+        on_damaged = calibration_error(np.concatenate(list(answers.values())), np.tile(digits, len(DAMAGE)))
+        errors = f"validation {calibration_error(clean, split.y_validation):.2%}, damaged {on_damaged:.2%}"
+        print(f"  calibration error: {errors}")
+        print(f"  digits below {DOUBT:.0%} confidence: {(clean.max(axis=1) < DOUBT).mean():.2%}")
         for name, unknown in strange.items():
-            confidence = np.concatenate([clean.max(axis=1), predict(unknown).max(axis=1)])
+            doubted = predict(unknown).max(axis=1)
+            confidence = np.concatenate([clean.max(axis=1), doubted])
             is_digit = np.repeat([1, 0], [len(clean), len(unknown)])
-            print(f"  AUROC of confidence, digits against {name}: {roc_auc_score(is_digit, confidence):.3f}")
+            auroc = roc_auc_score(is_digit, confidence)
+            print(
+                f"  {name}: AUROC of confidence {auroc:.3f}, below {DOUBT:.0%}: {(doubted < DOUBT).mean():.1%}"
+            )
 
 
 if __name__ == "__main__":
