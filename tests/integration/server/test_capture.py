@@ -25,9 +25,13 @@ def name_of(image: np.ndarray) -> str:
     return f"{hashlib.sha256(image.tobytes()).hexdigest()[:32]}.png"
 
 
-def kept(server: RunningServer, images: int, metric: str = "digits_captured_images_total") -> None:
+def kept(server: RunningServer, images: int) -> None:
+    reaches(server, images, "digits_captured_images_total", why="uncertain")
+
+
+def reaches(server: RunningServer, images: int, metric: str, **labels: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
-    while server.metric(metric) < images:
+    while server.metric(metric, **labels) < images:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -47,9 +51,8 @@ def test_uncertain_images_are_kept_once_each_with_what_was_answered(repository: 
             server.predict(IMAGES.tobytes())
         kept(server, 10)
     folder = tmp_path / "captured" / UNLABELLED
-    assert {path.name for path in folder.iterdir()} == {
-        name_of(image) for image in IMAGES[confidences < below]
-    }
+    uncertain = {name_of(image) for image in IMAGES[confidences < below]}
+    assert uncertain <= {path.name for path in folder.iterdir()}  # and by chance a sample of the others
     for image, probabilities in zip(IMAGES, PROBABILITIES, strict=True):
         path = folder / name_of(image)
         if probabilities.max() < below:
@@ -99,7 +102,7 @@ def test_folder_that_vanishes_costs_the_images_and_no_call(repository: Path, tmp
         assert list(server.predict(IMAGES.tobytes()).digits) == PROBABILITIES.argmax(axis=1).tolist()
         event = server.event("images not captured")
         assert (event["folder"], event["reason"]) == (str(folder), "No such file or directory")
-        kept(server, len(IMAGES), "digits_capture_skipped_images_total")
+        reaches(server, len(IMAGES), "digits_capture_skipped_images_total")
         assert server.metric("digits_capture_skipped_images_total", reason="failed") == len(IMAGES)
         assert not folder.exists()  # an unmounted volume's files would fill the disk below it
 

