@@ -4,13 +4,12 @@ The data plane offers what it answered; a thread writes a few images a second. d
 """
 
 import hashlib
+import io
 import json
 import os
 import random
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL.PngImagePlugin import PngInfo
 
 from server.errors import StartError
 from server.observability import table
@@ -225,14 +226,8 @@ def png(image: Image) -> bytes:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "why": image.why,
     }
-    rows = b"".join(b"\0" + image.pixels[start : start + 28] for start in range(0, 28 * 28, 28))
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", 28, 28, 8, 0, 0, 0, 0)),
-        (b"tEXt", b"digits\0" + json.dumps(facts).encode()),
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
+    text = PngInfo()
+    text.add_text("digits", json.dumps(facts))
+    content = io.BytesIO()
+    Picture.frombytes("L", (28, 28), image.pixels).save(content, "PNG", pnginfo=text)
+    return content.getvalue()

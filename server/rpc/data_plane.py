@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from grpc import ServerCredentials
 from grpc_health.v1 import health_pb2
@@ -11,7 +12,6 @@ from server.batching.batcher import Batcher
 from server.batching.threaded import ThreadedBatcher
 from server.errors import StartError
 from server.model.model import Model
-from server.observability.capture import Capture
 from server.observability.metrics import Metrics
 from server.observability.tracing import Tracing
 from server.rpc.access_log import AccessLog
@@ -28,6 +28,9 @@ from server.rpc.tokens import Tokens
 from server.settings import IMAGE_BYTES, Settings
 from server.versions.registry import Registry
 from server.versions.shadow import Shadows
+
+if TYPE_CHECKING:
+    from server.observability.capture import Capture
 
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
 # The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
@@ -70,10 +73,12 @@ class DataPlane:
         self._health_handler = self._handler_of(tracing)
         self._servers: list[Server] = []
         self._shadows = Shadows(metrics, self._loop.idle_work)
-        self._capture = None
+        self._capture: "Capture | None" = None
         if settings.capture_dir is not None:
-            capture = settings.capture_dir, settings.capture_below, settings.capture_max_mb
-            self._capture = Capture(*capture, metrics.store)
+            from server.observability import capture  # noqa: PLC0415 - its library of pictures costs memory
+
+            options = settings.capture_dir, settings.capture_below, settings.capture_max_mb
+            self._capture = capture.Capture(*options, metrics.store)
         registry.on_change = lambda: self._loop.call_soon(self._look)
 
     def _handler_of(self, tracing: Tracing | None) -> Handler:
