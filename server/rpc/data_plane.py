@@ -73,7 +73,7 @@ class DataPlane:
         self._health_handler = self._handler_of(tracing)
         self._servers: list[Server] = []
         self._shadows = Shadows(metrics, self._loop.idle_work)
-        self._capture: "Capture | None" = None
+        self._capture: Capture | None = None
         if settings.capture_dir is not None:
             from server.observability import capture  # noqa: PLC0415 - its library of pictures costs memory
 
