@@ -22,7 +22,7 @@ from clients.errors import InputError
 
 MAX_BODY_BYTES = 16 * 2**20
 HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
-_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound  # nosec B104
+_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
 @Parameter(name="*")

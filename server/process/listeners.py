@@ -18,7 +18,7 @@ from server.observability.series import Snapshot
 from server.observability.table import LABEL_INFO, MODEL_INFO
 from server.settings import DEFAULT_MODEL, Settings
 
-EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for  # nosec B104
+EVERY_INTERFACE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - what an operator may ask for
 HINTS = {
     errno.EADDRINUSE: "is another server using it?",
     errno.EACCES: "ports below 1024 need a privilege, take one above",
@@ -222,7 +222,7 @@ def _resolve(name: str, host: str) -> Sequence[_Address]:
     if bare in EVERY_INTERFACE:
         if socket.has_dualstack_ipv6():
             return [_Address(socket.AF_INET6, "::")]
-        return [_Address(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - asked for  # nosec B104
+        return [_Address(socket.AF_INET, "0.0.0.0")]  # noqa: S104 - asked for
     try:
         found = socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
     except OSError as error:
