@@ -119,7 +119,7 @@ class Session:
         if self.provider == "cpu":
             (probabilities,) = self.onnx.run([OUTPUT], {INPUT: images})
         else:
-            # One copy to the device and one back, whatever the graph does in between.
+            # One copy to the device and one back.
             binding = self.onnx.io_binding()
             binding.bind_cpu_input(INPUT, images)
             binding.bind_output(OUTPUT)

@@ -233,7 +233,7 @@ def _resolve(name: str, host: str) -> Sequence[_Address]:
 
 
 def _free_socket(address: str) -> str:
-    """Return the address of a Unix socket that nobody listens on; gRPC replaces its file."""
+    """Return the address of a Unix socket without a listener; gRPC replaces its file."""
     with socket.socket(socket.AF_UNIX) as one, suppress(OSError):
         one.connect(address.removeprefix("unix:").replace("//", "", 1))
         raise StartError(f"gRPC socket {address} cannot be bound: another server listens on it")

@@ -134,7 +134,7 @@ def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
     while supervisor.readline():
         reports.ask()
     if signals.stopping.is_set():
-        os._exit(1)  # nobody waits for the end of this stop any more
+        os._exit(1)  # the supervisor is gone, so the stop need not be clean
     signals.stop(signal.SIGINT)
 
 

@@ -66,7 +66,7 @@ class WorkerMetrics:
 
 
 class _Processes(Collector):
-    """CPU, memory and file descriptors of each process, told apart by the label `worker`."""
+    """CPU, memory and file descriptors of each process, labelled by `worker`."""
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
