@@ -147,7 +147,7 @@ class Calls:
                 answer.set_result(read(call.result(), seconds))
             except grpc.RpcError as error:
                 answer.set_exception(server_error(error, connection))
-            except Exception as error:  # noqa: BLE001 - the caller must learn of it, whatever it is
+            except Exception as error:  # noqa: BLE001 - any error reaches the caller
                 answer.set_exception(error)
 
         call.add_done_callback(finish)

@@ -85,7 +85,7 @@ class Pipeline:
     def _land(self, call: Answers) -> None:
         with self._lock:
             self._flying.discard(call)
-            if call.cancelled() or call.exception():  # nobody reads past the first failure
+            if call.cancelled() or call.exception():  # nothing is read past the first failure
                 self._pending.clear()
                 self._ending = self._ended = True
             self._fly()

@@ -1,4 +1,4 @@
-"""What a server's metrics say of candidates that run as shadows."""
+"""Shadow traffic in a server's metrics: how candidates compare with the versions that answered."""
 
 import math
 import urllib.request

@@ -77,7 +77,7 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     def Predict(  # noqa: N802 - the method's name on the wire
         self, request: prediction_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> prediction_pb2.PredictResponse:
-        """Fail as told, else answer."""
+        """Fail if a failure was requested, else answer."""
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         if self.failures:

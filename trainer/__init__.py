@@ -2,5 +2,5 @@
 
 import os
 
-# ONNX Runtime's Linux builds report home unless told not to before the first import.
+# ONNX Runtime's Linux builds send telemetry unless this is set before the first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -99,7 +99,7 @@ def keras_object(module: str, table: dict[str, Any], where: str) -> Any:
         return classes[str(name)](**{key: _value(item, f"{where}.{key}") for key, item in arguments.items()})
     except RecipeError:
         raise
-    except Exception as error:  # Keras raises whatever its constructors raise
+    except Exception as error:  # Keras's constructors raise many types
         raise RecipeError(_explain(error, arguments, where, str(name))) from error
 
 

@@ -119,7 +119,7 @@ def load_data(source: str) -> Dataset:
         else:
             raise TrainerError(f"--data {source}: {len(paths)} files, expected {EXPECTED}")
     dataset = _dataset(paths[0].resolve().parent.name if len(paths) > 1 else paths[0].stem, parts)
-    # The same images are the same data, whatever the folder is called.
+    # The same images are the same data, independent of the folder's name.
     return replace(dataset, name=MNIST_NAME) if dataset.sha256 == MNIST_SHA256 else dataset
 
 

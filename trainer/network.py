@@ -169,7 +169,7 @@ def _sequential(recipe: Recipe, layers: list[tuple[str, Any]]) -> Any:
     for where, layer in layers:
         try:
             network.add(layer)
-        except Exception as error:  # Keras raises whatever its layers raise
+        except Exception as error:  # Keras's layers raise many types
             raise RecipeError(f"{where} ({type(layer).__name__}): {first_line(error)}") from error
     return network
 

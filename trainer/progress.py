@@ -57,5 +57,5 @@ class Progress:
             yield stage
 
     def _bars(self) -> Bars:
-        # Where nobody watches a bar would be a line of its own.
+        # Without a terminal each update of a bar would be a line.
         return Bars(*_COLUMNS, console=self._console, transient=True, disable=not self._console.is_terminal)

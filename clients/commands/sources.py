@@ -58,7 +58,7 @@ class Reading:
 def expand(files: Sequence[str]) -> list[str]:
     """Replace folders by the files in them, and patterns that the shell left alone.
 
-    Raises InputError if a folder or a pattern holds nothing.
+    Raises InputError if a folder or a pattern is empty.
     """
     expanded: list[str] = []
     for file in files:

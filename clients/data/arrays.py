@@ -35,7 +35,7 @@ def read_idx(file: IO[bytes], source: str, count: int | None = None) -> Rows:
         raise InputError(f"{source}: ends inside the IDX header")
     shape = struct.unpack(f">{magic[3]}I", header)
     if prod(shape) == 0:
-        raise InputError(f"{source}: IDX file of shape {shape} holds nothing")
+        raise InputError(f"{source}: IDX file of shape {shape} is empty")
     array = _read_rows(file, shape, dtype, source, count)
     if len(array) == shape[0] and file.read(1):
         raise InputError(f"{source}: goes on after the {shape[0]:,} rows in its header")
@@ -51,7 +51,7 @@ def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
     if dtype.hasobject:
         raise InputError(f"{source}: Python objects, which could run code; save it with dtype uint8")
     if prod(shape) == 0:
-        raise InputError(f"{source}: an array of shape {shape} holds nothing")
+        raise InputError(f"{source}: an array of shape {shape} is empty")
     if not shape:
         raise InputError(f"{source}: a single number, expected images")
     if fortran:  # columns first: rows come only with the whole

@@ -1,4 +1,4 @@
-"""What the pages share: the listener and its addresses, what a page may load, bodies and errors."""
+"""Shared by the pages: the listener and its addresses, security headers, request bodies, errors."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ class WebOptions:
 
 
 class Page:
-    """A page that is complete in itself: nothing but what it holds may run on it, and nobody may frame it."""
+    """A self-contained page: it runs only its own scripts, and cannot be framed."""
 
     def __init__(self, html: str, style: str, *scripts: str) -> None:
         """Join the files: `style` replaces a comment of its name, and so do all `scripts` together."""

@@ -135,7 +135,7 @@ def _answer(
     metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
     if traced:
         traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
-    for call, outcome in outcomes:  # last: a caller who has an answer finds it counted
+    for call, outcome in outcomes:  # last: an answered call is already counted
         call.finish(outcome)
     _show(observers, seen, best, highest)
 

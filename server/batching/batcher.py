@@ -163,12 +163,12 @@ class Batcher:
     def _full(self, count: int) -> InvalidRequestError | OverloadedError:
         if count > self._max_queue_images:
             return InvalidRequestError(
-                f"the call brings {count} images, the queue has room for {self._max_queue_images}"
+                f"the call has {count} images, the queue has room for {self._max_queue_images}"
             )
         self._metrics.rejected("queue_full")
         return OverloadedError(
             f"the queue has {self._queue.images} images and room for {self._max_queue_images}, "
-            f"the call brings {count}",
+            f"the call has {count}",
             retry_seconds=self._wait_seconds,
         )
 

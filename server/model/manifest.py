@@ -148,7 +148,7 @@ def read_file(path: Path, max_bytes: int, expected_bytes: int | None = None) -> 
     """
     found = path.stat()  # first: a pipe would never end, and the size tells a file that is still being copied
     if not stat.S_ISREG(found.st_mode):
-        raise RefusedError(f"{path.name} is no file")
+        raise RefusedError(f"{path.name} is not a regular file")
     if found.st_size > max_bytes:
         raise RefusedError(f"{path.name} has {found.st_size} bytes, expected at most {max_bytes}")
     if expected_bytes not in {None, found.st_size}:

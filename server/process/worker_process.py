@@ -158,7 +158,7 @@ class WorkerProcess:
         return message.alive
 
     def _became_ready(self) -> None:
-        assert self._process is not None  # noqa: S101 - it has told of itself
+        assert self._process is not None  # noqa: S101 - it has sent a report
         self._metrics.started(self._slot, self._process.pid)
         log.info("worker ready", worker=self._slot, pid=self._process.pid)
         if debugging() != self._job.debug:  # toggled while it started

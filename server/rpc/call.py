@@ -54,7 +54,7 @@ class Request:
         return reply
 
     def drop(self) -> None:
-        """Take the message out of the batcher's queue: nobody waits for its answer."""
+        """Take the message out of the batcher's queue: its caller is gone."""
         if self.queued is not None:
             self.queued.cancelled = True
             self.queued = (

@@ -41,7 +41,7 @@ class Pictures:
         """
         if len(pictures) > MAX_WAITING_PICTURES:
             raise InvalidRequestError(
-                f"the call brings {len(pictures)} pictures, expected at most {MAX_WAITING_PICTURES}"
+                f"the call has {len(pictures)} pictures, expected at most {MAX_WAITING_PICTURES}"
             )
         for index, picture in enumerate(pictures):
             if len(picture) > self.max_bytes:

@@ -86,7 +86,7 @@ class Certificates:
                 raise StartError(
                     f"TLS key {self._key} is not that of certificate {self._certificate}"
                 ) from None
-            raise StartError(f"TLS key {self._key} is no PEM key without a passphrase") from None
+            raise StartError(f"TLS key {self._key} is not a PEM key without a passphrase") from None
         except OSError as error:
             raise StartError(f"TLS key {self._key} cannot be read: {error.strerror}") from None
         return grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
@@ -105,7 +105,7 @@ def _certificates(path: Path) -> bytes:
         content = path.read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=content.decode("ascii"))
     except (ssl.SSLError, ValueError):
-        raise StartError(f"TLS file {path} is no certificate in PEM") from None
+        raise StartError(f"TLS file {path} is not a PEM certificate") from None
     except OSError as error:
         raise StartError(f"TLS file {path} cannot be read: {error.strerror}") from None
     return content

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may call which methods, from a file that holds no token, only what tells one.
+"""Bearer tokens: which callers may call which methods. The file holds SHA-256 digests, not tokens.
 
 Tokens are long random strings, not passwords: nobody can try enough of them to need a slow hash, so a plain
 SHA-256 is right.
@@ -53,7 +53,7 @@ class Tokens:
             return UnauthenticatedError("the call's token is not known")
         if any(not entry.methods or method in entry.methods for entry in found):
             return None
-        return ForbiddenError(f"the call's token is not good for {method}")
+        return ForbiddenError(f"the call's token does not allow {method}")
 
     def _look(self) -> None:
         """Read the file again if it has changed; what cannot be used is logged, and the old tokens stay."""

@@ -26,7 +26,10 @@ class ModelControl:
         return {name: folder for name, folder in found.items() if name not in self._unloaded}
 
     def answer(self, scanned: float, failure: Callable[[str], str | None]) -> None:
-        """Answer those who asked before a scan began; `failure` says why a model does not serve, None for not yet."""
+        """Answer the changes that were requested before a scan began.
+
+        `failure` returns the reason why a model does not serve: empty if it serves, None while it is loading.
+        """
         for name, asked in list(self._asked.items()):
             problem = "" if name in self._unloaded else failure(name)
             if problem is None:

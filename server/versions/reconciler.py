@@ -92,7 +92,7 @@ class Reconciler:
         self._woken.set()
 
     def change(self, name: str, *, load: bool, then: Then) -> None:
-        """Load or unload a model until told otherwise, and call `then` once that is in force or has failed."""
+        """Load or unload a model until the next such change; call `then` once it is in force or has failed."""
         self._events.put(partial(self._control.ask, name, load=load, then=then))
         self.wake()
 

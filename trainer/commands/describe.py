@@ -179,7 +179,7 @@ def counts_table(dataset: "Dataset") -> Any:
 def save_picture(path: Path, dataset: "Dataset") -> None:
     """Write a sheet of training images, a row a digit, dark on white. Raises TrainerError."""
     import numpy as np  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415  # only for those who ask for the picture
+    from PIL import Image  # noqa: PLC0415  # only for --picture
 
     from trainer.data import DIGITS, SIDE  # noqa: PLC0415
 

@@ -37,7 +37,7 @@ _PREFIX = "imported/"
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a model wants of pixels 0-255 on a black background."""
+    """Preprocessing that a model expects of pixels 0-255 on a black background."""
 
     scaling: str
     inverted: bool

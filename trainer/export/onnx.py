@@ -73,7 +73,7 @@ def _convert(network: Any) -> ModelProto:
 
     try:
         converted, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
-    except Exception as error:  # it raises whatever its handlers raise
+    except Exception as error:  # its handlers raise many types
         raise TrainerError(f"{network.name}: cannot be exported to ONNX: {first_line(error)}") from error
     model: ModelProto = converted
     # tf2onnx makes inputs of the tensors that a layer such as Normalization keeps outside of its variables.

@@ -140,7 +140,7 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> N
 
 
 def _add(run: Run, folder: Path) -> int:
-    for left in folder.glob(_UNFINISHED + "*"):  # a killed publisher's; holding the lock, nobody is at work
+    for left in folder.glob(_UNFINISHED + "*"):  # of a killed publisher: the lock excludes a running one
         shutil.rmtree(left, ignore_errors=True)
     version = take_version(folder)
     temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))

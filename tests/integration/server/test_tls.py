@@ -193,10 +193,10 @@ def test_files_that_cannot_be_used_end_the_start_with_the_reason(
     assert start("--tls-cert-file", gone, "--tls-key-file", key) == (
         f"TLS file {gone} cannot be read: No such file or directory"
     )
-    assert start("--tls-cert-file", key, "--tls-key-file", key) == f"TLS file {key} is no certificate in PEM"
-    assert start(*mount.arguments, "--tls-client-ca-file", key) == f"TLS file {key} is no certificate in PEM"
+    assert start("--tls-cert-file", key, "--tls-key-file", key) == f"TLS file {key} is not a PEM certificate"
+    assert start(*mount.arguments, "--tls-client-ca-file", key) == f"TLS file {key} is not a PEM certificate"
     assert start("--tls-cert-file", cert, "--tls-key-file", cert) == (
-        f"TLS key {cert} is no PEM key without a passphrase"
+        f"TLS key {cert} is not a PEM key without a passphrase"
     )
     mount.put(cert.read_bytes(), authority.issue_cert("localhost").private_key_pem.bytes())
     for workers in (1, 2):

@@ -90,7 +90,7 @@ def test_a_token_may_be_good_for_some_methods_only(server: RunningServer, tokens
     tokens.write_text(tokens.read_text().strip() + " ListModels,GetModel\n")
     while answer(server, token) == "OK":
         pass  # until the server has looked at the file again
-    assert "PERMISSION_DENIED: the call's token is not good for Predict" in answer(server, token)
+    assert "PERMISSION_DENIED: the call's token does not allow Predict" in answer(server, token)
     with Client(Connection(address=server.address, token=token)) as client:
         assert [model.name for model in client.models()] == ["digits"]
 

@@ -228,7 +228,7 @@ def test_call_for_which_the_model_answers_nan_fails_alone_and_is_not_counted_as_
 def test_full_queue_refuses_a_call_that_does_not_fit_now() -> None:
     bench = Bench(max_queue_images=4)
     bench.submit(1, 2, 3)
-    with pytest.raises(OverloadedError, match="the queue has 3 images and room for 4, the call brings 2"):
+    with pytest.raises(OverloadedError, match="the queue has 3 images and room for 4, the call has 2"):
         bench.submit(4, 5)
     bench.run()
     bench.submit(4, 5)
@@ -238,7 +238,7 @@ def test_full_queue_refuses_a_call_that_does_not_fit_now() -> None:
 
 
 def test_call_that_can_never_fit_is_the_callers_mistake() -> None:
-    with pytest.raises(InvalidRequestError, match="the call brings 5 images, the queue has room for 4"):
+    with pytest.raises(InvalidRequestError, match="the call has 5 images, the queue has room for 4"):
         Bench(max_queue_images=4).submit(*range(5))
 
 

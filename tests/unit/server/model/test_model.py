@@ -250,7 +250,7 @@ def test_pipe_in_place_of_a_file_is_refused_unread(tmp_path: Path, publish: Publ
     folder = publish(tmp_path, files={"model.onnx": {"sha256": "", "bytes": 0}})
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    assert refusal(folder) == f"{name} is no file"
+    assert refusal(folder) == f"{name} is not a regular file"
 
 
 def test_weights_behind_a_link_out_of_the_version_are_not_read(tmp_path: Path, publish: Publish) -> None:

@@ -83,7 +83,7 @@ def test_labels_outside_the_repository_are_not_read(tmp_path: Path) -> None:
 def test_labels_that_would_never_end_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     os.mkfifo(tmp_path / "digits" / "labels.json")
-    assert scan(tmp_path)["digits"].problems == ("labels.json is no file",)
+    assert scan(tmp_path)["digits"].problems == ("labels.json is not a regular file",)
 
 
 def test_links_in_a_circle_spoil_only_what_they_name(tmp_path: Path) -> None:
