@@ -132,9 +132,7 @@ def _count(shape: Sequence[int], max_images: int) -> int:
 
 def _raw(tensor: InputTensor, contents: Sequence[bytes], count: int) -> bytes:
     if len(contents) != 1:
-        raise InvalidRequestError(
-            f"raw_input_contents has {len(contents)} entries, expected one per input: 1"
-        )
+        raise InvalidRequestError(f"raw_input_contents has {len(contents)} entries, expected one per input")
     if tensor.contents.ByteSize():
         raise InvalidRequestError(f"input {INPUT!r} has contents beside raw_input_contents, expected one")
     datatype = _datatype(tensor)

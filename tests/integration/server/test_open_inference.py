@@ -193,7 +193,7 @@ def _request(**fields: Any) -> pb.ModelInferRequest:
         (_request(raw_input_contents=[bytes(783)]),
          "input 'images' has 783 bytes, expected 784: UINT8 [1, 784]"),
         (_request(raw_input_contents=[bytes(784)] * 2),
-         "raw_input_contents has 2 entries, expected one per input: 1"),
+         "raw_input_contents has 2 entries, expected one per input"),
         (_request(inputs=[{"name": "images", "datatype": "UINT8", "shape": [1, 784],
                            "contents": {"uint_contents": [1]}}], raw_input_contents=[bytes(784)]),
          "input 'images' has contents beside raw_input_contents, expected one"),
