@@ -120,8 +120,10 @@ build/peers/%/.ready: tests/bench/peers/%/requirements.txt
 	build/peers/$*/bin/$(PIP) install --requirement $<
 	touch $@
 
+# Triton comes from PyTriton's wheel, which not every machine can install.
 .PHONY: bench-peers
 bench-peers: setup $(patsubst %,build/peers/%/.ready,kserve litserve mlserver)  ## Measure the server against other model servers
+	$(MAKE) --no-print-directory build/peers/triton/.ready || rm -rf build/peers/triton
 	$(BIN)/python -m tests.bench.peers.run
 
 # SOAK_MINUTES, SOAK_LOAD, KILL_SECONDS and SOAK_PENDING_CALLS: see tests/soak/run.py.

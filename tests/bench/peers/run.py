@@ -1,4 +1,4 @@
-"""Our server against other Python model servers, on one core: `make bench-peers`.
+"""Our server against other model servers, on one core: `make bench-peers`.
 
 All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours its 8-bit graph, too. Rounds alternate between
 the servers, and the table holds medians. Fails if a server gives a wrong digit or a call fails.
@@ -37,6 +37,7 @@ RESULTS = Path("build/bench")
 START_SECONDS = 30
 LOAD_SECONDS = 1.2
 WARMUP_CALLS = 100
+TRITON = "triton"
 # What is measured: images a call, calls in flight.
 CALLS, IMAGES, LATENCY = (
     "1 image, 64 in flight, calls/s",
@@ -76,6 +77,7 @@ CONTENDERS = (
     Contender("digit-server", wires.OURS, flags=FLOAT),
     Contender("digit-server, Open Inference Protocol", wires.OPEN_INFERENCE, flags=FLOAT),
     Contender("digit-server, the version's 8-bit graph", wires.OURS),
+    Contender("Triton", wires.OPEN_INFERENCE, TRITON),
     Contender("KServe SDK", wires.OPEN_INFERENCE, "kserve"),
     Contender("MLServer", wires.OPEN_INFERENCE, "mlserver"),
     Contender("MLServer, images as BYTES", wires.OPEN_INFERENCE_BYTES, "mlserver"),
@@ -88,7 +90,12 @@ def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> i
     """Measure `rounds` times, print a table, write JSON."""
     version = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
     golden = VersionFiles.read(version, version.parent.parent).manifest.golden
-    titles = {contender: titled(contender) for contender in CONTENDERS}
+    there = [each for each in CONTENDERS if each.peer != TRITON or (ENVIRONMENTS / TRITON).exists()]
+    if len(there) < len(CONTENDERS):
+        console.print(
+            "NOT MEASURED: Triton, since nvidia-pytriton cannot be installed here", style="bold red"
+        )
+    titles = {contender: titled(contender) for contender in there}
     measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
     for number in range(1, rounds + 1):
         for contender, title in titles.items():
@@ -117,7 +124,10 @@ def titled(contender: Contender) -> str:
         raise RuntimeError(
             f"{contender.peer}/requirements.txt must pin onnxruntime=={ort.__version__}, as ours"
         )
-    version = next(pin.partition("==")[2] for pin in pins if pin.startswith(f"{contender.peer}=="))
+    package = {TRITON: "nvidia-pytriton"}.get(contender.peer, contender.peer)
+    version = next(pin.partition("==")[2] for pin in pins if pin.startswith(f"{package}=="))
+    if contender.peer == TRITON:
+        version = f"of PyTriton {version}"
     name, comma, how = contender.title.partition(",")
     return f"{name} {version}{comma}{how}"
 
