@@ -71,7 +71,6 @@ lint: setup  ## Check style, types, import contracts and known weaknesses
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml server trainer clients
 
 .PHONY: protos
 protos: setup  ## Generate the Python modules from the .proto files
@@ -148,7 +147,6 @@ build/grpc-$(GRPC_OLDEST)/.ready: | $(VENV)/.ready
 	  grpcio==$(GRPC_OLDEST) grpcio-health-checking==$(GRPC_OLDEST) grpcio-reflection==$(GRPC_OLDEST)
 	touch $@
 
-# Exceptions from bandit are in pyproject.toml and in the code, each with its reason.
 LOCKS ?= $(filter-out %/policy.txt,$(wildcard requirements/*.txt))
 .PHONY: audit
 audit: setup

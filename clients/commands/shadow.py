@@ -12,8 +12,19 @@ from clients.shadow import METRICS, Shadow, read_shadows
 
 _METRICS = Parameter(help="The server's page of metrics.")
 _SHOWN = 5
-_COLUMNS = ("model", "version", "shadow", "images", "skipped", "agreement", "95 % interval", "differences")
-_RIGHT = ("version", "shadow", "images", "skipped", "agreement")
+_COLUMNS = (
+    "model",
+    "version",
+    "shadow",
+    "images",
+    "skipped",
+    "agreement",
+    "95 % interval",
+    "us an image",
+    "candidate",
+    "differences",
+)
+_RIGHT = ("version", "shadow", "images", "skipped", "agreement", "us an image", "candidate")
 
 
 def shadow(
@@ -45,5 +56,6 @@ def _row(shadow: Shadow) -> tuple[str, ...]:
     )
     return (
         *(shadow.model, shadow.version, shadow.shadow_version, f"{shadow.images:,}", f"{shadow.skipped:,}"),
-        *(f"{shadow.agreed / shadow.images:.3%}", f"{low:.3%} to {high:.3%}", differences or "-"),
+        *(f"{shadow.agreed / shadow.images:.3%}", f"{low:.3%} to {high:.3%}"),
+        *(f"{shadow.image_us:,.0f}", f"{shadow.shadow_image_us:,.0f}", differences or "-"),
     )

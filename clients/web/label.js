@@ -1,7 +1,7 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
 const AHEAD = 8;
-let images = [], place = 0, labelled = 0, history = [], folder = "", busy = false;
+let images = [], place = 0, history = [], folder = "", moves = Promise.resolve();
 
 async function read() {
   const found = await (await fetch("images")).json();
@@ -9,7 +9,7 @@ async function read() {
   images = found.images.filter((image) => !image.problem);
   const unreadable = found.images.filter((image) => image.problem);
   $("problem").textContent = unreadable.map(({ name, problem }) => `${name} is skipped: ${problem}`).join("; ");
-  place = labelled = 0;
+  place = 0;
   history = [];
   show();
 }
@@ -43,40 +43,43 @@ async function move(name, from, to) {
   if (!response.ok) throw new Error((await response.json()).error);
 }
 
-async function once(work) {  // one move at a time: keys may come faster than answers
-  if (busy) return;
-  busy = true;
-  try {
-    $("problem").textContent = "";
-    await work();
-  } catch (error) {
-    $("problem").textContent = error instanceof TypeError ? "digit-client label does not answer; is it still running?" : error.message;
-  }
-  busy = false;
-  show();
+function later(work, undone) {  // keys come faster than answers: one move after another, behind the image on show
+  moves = moves.then(work).catch((error) => {
+    const silent = error instanceof TypeError;
+    $("problem").textContent = silent ? "digit-client label does not answer; is it still running?" : error.message;
+    undone(silent);
+    show();
+  });
 }
 
-const give = (to) => once(async () => {
+function give(to) {
   const image = images[place];
   if (!image) return;
-  place++;  // gone or labelled: the next one either way
-  if (to) {
-    try {
-      await move(image.name, "unlabelled", to);
-    } catch (error) {
-      if (error instanceof TypeError) place--;
-      throw error;
-    }
-  }
-  history.push({ image, to });
-});
+  const entry = { image, to };
+  $("problem").textContent = "";
+  history.push(entry);
+  place++;
+  show();
+  if (!to) return;
+  later(() => move(image.name, "unlabelled", to), (silent) => {
+    history = history.filter((other) => other !== entry);
+    if (silent) place = Math.min(place, images.indexOf(image));  // gone otherwise: somebody else labelled it
+  });
+}
 
-const undo = () => once(async () => {
+function undo() {
   const last = history.pop();
   if (!last) return;
-  if (last.to) await move(last.image.name, last.to, "unlabelled");
+  $("problem").textContent = "";
+  const before = place;
   place = images.indexOf(last.image);
-});
+  show();
+  if (!last.to) return;
+  later(() => move(last.image.name, last.to, "unlabelled"), (silent) => {
+    place = before;
+    if (silent) history.push(last);
+  });
+}
 
 for (let digit = 9; digit >= 0; digit--) {
   const button = document.createElement("button");
@@ -89,7 +92,7 @@ const accept = () => { if (!$("accept").hidden) give(String(images[place].digit)
 $("accept").onclick = accept;
 $("none").onclick = () => give("none");
 $("skip").onclick = () => give("");
-$("again").onclick = read;
+$("again").onclick = () => later(read, () => {});
 for (const button of document.querySelectorAll(".undo")) button.onclick = undo;
 
 addEventListener("keydown", (event) => {

@@ -60,7 +60,11 @@ class Captured:
         try:
             after.parent.mkdir(exist_ok=True)
             os.link(before, after)  # unlike a rename, it never replaces a file
-            before.unlink()
+            try:
+                before.unlink()
+            except FileNotFoundError:  # another program gave it another label in between; one label stays
+                after.unlink(missing_ok=True)
+                raise
         except FileNotFoundError:
             raise InputError(f"{name} is not in {source} any more: somebody else has labelled it") from None
         except OSError as error:

@@ -121,7 +121,7 @@ def duration(seconds: float) -> str:
 def _render(template: str, evidence: Evidence, **more: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # only reports need it
 
-    environment = Environment(  # the model card is Markdown, where escapes would show  # nosec B701
+    environment = Environment(  # the model card is Markdown, where escapes would show
         loader=PackageLoader("trainer.report"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,

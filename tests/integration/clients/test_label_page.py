@@ -62,6 +62,14 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
 
 
+def test_keys_are_not_lost_while_the_page_waits_for_an_answer(page: WebDriver, folder: Path) -> None:
+    ActionChains(page).send_keys("12z3s").perform()
+    shows(page, "progress", "3 of 4, 1 left")
+    WebDriverWait(page, WAIT_SECONDS).until(lambda _: (folder / "3" / "second.png").is_file())
+    labelled = {"1/first.png", "3/second.png", "unlabelled/third.png", "unlabelled/fourth.png"}
+    assert files(folder) == labelled | {"unlabelled/broken.png"}
+
+
 def test_images_are_labelled_from_the_keyboard(page: WebDriver, folder: Path) -> None:
     shows(page, "problem", "broken.png is skipped: cannot identify image file")
     shows(page, "confidence", "30 % sure")

@@ -41,6 +41,8 @@ def test_agreement_and_differences_are_those_of_the_two_versions(
     assert (record["model"], record["version"], record["shadow_version"]) == ("digits", "1", "2")
     assert (record["images"], record["skipped"]) == (200, 0)
     assert record["agreement"] == pytest.approx(agreement)
+    assert record["image_us"] > 0
+    assert record["shadow_image_us"] > 0
     assert 0 <= record["agreement_low"] < agreement < record["agreement_high"] <= 1
     confusion = np.zeros((10, 10), int)
     for digit, other, count in record["confusion"]:
@@ -55,6 +57,7 @@ def test_table_names_the_most_frequent_difference(metrics: str, capsys: pytest.C
     heading, row = capsys.readouterr().out.splitlines()
     assert heading.split()[:6] == ["model", "version", "shadow", "images", "skipped", "agreement"]
     assert row.split()[:5] == ["digits", "1", "2", "200", "0"]
+    assert "us an image  candidate" in heading
     assert " is " in row
 
 

@@ -97,7 +97,8 @@ def test_server_needs_no_place_for_files_or_shared_memory(repository: Path, work
     kind = in_namespace(
         "mount -t tmpfs -o ro none /dev/shm",
         "mount -o remount,bind,ro /",
-        "mount -o bind,ro /tmp /tmp",
+        "mount --bind /tmp /tmp",
+        "mount -o remount,bind,ro /tmp",
         "! touch /tmp/file /dev/shm/file /file",
     )
     with running("--model-repository", repository, "--workers", workers, kind=kind) as server:

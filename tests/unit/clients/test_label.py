@@ -1,6 +1,7 @@
 """Moves of captured images between the folders that are their labels."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_nothing_is_overwritten(captured: Captured) -> None:
         captured.move("a.png", "unlabelled", "7")
     assert (captured.folder / "7" / "a.png").read_bytes() == b"another"
     assert "a.png" in names(captured)
+
+
+def test_two_programs_leave_one_label(captured: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def link_late(before: Path, after: Path) -> None:
+        link(before, after)
+        before.rename(captured.path("a.png", "1"))
+
+    (captured.folder / "1").mkdir()
+    monkeypatch.setattr(os, "link", link_late)
+    with pytest.raises(InputError, match=r"a\.png is not in unlabelled any more"):
+        captured.move("a.png", "unlabelled", "7")
+    assert [path.parent.name for path in captured.folder.rglob("a.png")] == ["1"]
 
 
 def test_image_that_another_person_labelled_is_named(captured: Captured) -> None:
