@@ -2,7 +2,7 @@
 
 import math
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 from typing import Any
@@ -92,7 +92,7 @@ def _read(url: str) -> list[Metric]:
 
 def _shadows(families: list[Metric]) -> list[Shadow]:
     found: dict[tuple[str, str, str], Shadow] = {}
-    totals: Counter[tuple[str, str, str]] = Counter()
+    totals: dict[tuple[str, str, str], float] = defaultdict(float)
     for sample in (sample for family in families for sample in family.samples):
         labels = sample.labels
         if sample.name == "digits_shadow_images_total":
