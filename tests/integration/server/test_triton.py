@@ -230,7 +230,7 @@ def test_content_that_is_no_picture_of_a_digit_is_refused_by_its_number(
 
 
 def test_more_pictures_than_ever_may_wait_are_refused(pictures: Any) -> None:
-    with pytest.raises(InferenceServerException, match="brings 257 pictures, expected at most 256"):
+    with pytest.raises(InferenceServerException, match="has 257 pictures, expected at most 256"):
         infer_pictures(pictures, *[b"1"] * 257)
 
 
