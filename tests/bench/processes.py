@@ -187,7 +187,7 @@ def offered(running: RunningServer, rate: float, *, seconds: int = 5, connection
     answered = running.metric(name, code="OK") - before
     slower = np.array([50, 10, 1, 0.1]) * min(answered / len(milliseconds), 1.0)
     percentiles = np.percentile(milliseconds, 100 - slower).tolist()
-    return Load(answered / seconds, *percentiles, refused=round(len(milliseconds) - answered))
+    return Load(answered / seconds, *percentiles, refused=max(round(len(milliseconds) - answered), 0))
 
 
 def stream(port: int, messages: int) -> float:

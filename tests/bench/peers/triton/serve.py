@@ -15,7 +15,7 @@ backend: "python"
 max_batch_size: 64
 input [{ name: "images", data_type: TYPE_UINT8, dims: [784] }]
 output [{ name: "probabilities", data_type: TYPE_FP32, dims: [10] }]
-dynamic_batching { max_queue_delay_microseconds: 1000 }
+dynamic_batching { }
 instance_group [{ kind: KIND_CPU, count: 1 }]
 """
 # The stub ignores PYTHONPATH.
