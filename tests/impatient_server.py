@@ -12,5 +12,5 @@ class ImpatientServer(RunningServer):
 
 
 if __name__ == "__main__":
-    connections.SILENCE_SECONDS = 0.5
+    connections.HANDSHAKE_SECONDS = connections.SILENCE_SECONDS = 0.5
     run()

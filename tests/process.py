@@ -1,5 +1,6 @@
 """A real server process, for tests that look at it from outside."""
 
+import inspect
 import json
 import os
 import queue
@@ -9,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -27,6 +28,14 @@ DEFAULTS = {
     "DIGITS_LOG_FORMAT": "json",
     "DIGITS_DRAIN_SECONDS": "0",
 }
+
+
+def until(condition: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait for a condition that no event tells of; fail if it does not hold in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {inspect.getsource(condition).strip()}"
+        time.sleep(0.005)
 
 
 class ServerProcess:
@@ -107,6 +116,10 @@ class RunningServer(ServerProcess):
         families = text_string_to_metric_families(self.get("/metrics")[1])
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def reaches(self, metric: str, value: float, **labels: str) -> None:
+        """Wait until a metric is at least `value`."""
+        until(lambda: self.metric(metric, **labels) >= value)
 
 
 Server = TypeVar("Server", bound=RunningServer)

@@ -20,7 +20,7 @@ class Speaker:
         self.http.local_settings.initial_window_size = window
         self.http.initiate_connection()
 
-    def begin(self, path: str = PREDICT, *more: tuple[str, str]) -> int:
+    def begin(self, path: str = PREDICT, *more: tuple[str, str | bytes]) -> int:
         """Begin a call; return its stream."""
         stream: int = self.http.get_next_available_stream_id()
         headers = [
@@ -51,7 +51,7 @@ class Peer(Speaker):
         """Send what is waiting."""
         self.socket.sendall(self.http.data_to_send())
 
-    def begin(self, path: str = PREDICT, *more: tuple[str, str]) -> int:
+    def begin(self, path: str = PREDICT, *more: tuple[str, str | bytes]) -> int:
         """Begin a call and say so; return its stream."""
         stream = super().begin(path, *more)
         self.flush()

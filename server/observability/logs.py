@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor
 from server.settings import Level
 
 OWN = "server"  # the logger of our own events
+GRPC = "grpc._cython.cygrpc"
 # Events of the log that tell of versions and processes; calls are not among them.
 SHOWN = frozenset(
     {
@@ -106,6 +107,7 @@ def configure(
     logging.raiseExceptions = False
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(OWN).setLevel(logging.DEBUG)  # structlog has chosen by then
+    logging.getLogger(GRPC).addFilter(_without_payloads)
     debug(level == "debug")
 
 
@@ -114,6 +116,11 @@ def _renderers(log_format: str) -> list[Processor]:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _without_payloads(record: logging.LogRecord) -> bool:
+    """Leave out gRPC's line, with the bytes, for each header of a caller that is no text."""
+    return "Invalid encoding" not in str(record.msg)
 
 
 def _add_library(_: Any, __: str, event: EventDict) -> EventDict:

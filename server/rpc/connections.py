@@ -11,7 +11,9 @@ from server.settings import Settings
 OTHER_FILES = 64
 # A smaller limit than this is worth a line.
 FEW_CONNECTIONS = 256
-# How long a connection may be silent: without a first word it is closed, else its other end is asked for.
+# A connection that has not begun HTTP/2 by then is closed.
+HANDSHAKE_SECONDS = 10.0
+# How long a connection may be silent before it is asked whether its other end is there.
 SILENCE_SECONDS = 60.0
 # A client that wants to notice a dead server may ping so often; gRPC allows one ping every five minutes.
 CLIENT_PING_SECONDS = 0.1
@@ -35,7 +37,7 @@ def channel_arguments(settings: Settings, max_message_bytes: int) -> list[tuple[
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_allowed_incoming_connections", _max_connections(settings.max_connections)),
-        ("grpc.server_handshake_timeout_ms", silence_ms),
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
         # The end of a connection gets lost with the machine or the network that it led to.
         ("grpc.keepalive_time_ms", silence_ms),
         ("grpc.keepalive_timeout_ms", silence_ms),

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from PIL import Image, ImageDraw
 from clients.images import find_digits
 from tests.conftest import Trained
 from tests.integration.clients.web_process import serving, serving_page
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import RunningServer, running
 from trainer.data import load_sample
 
 BIN = Path(sys.executable).parent
@@ -61,13 +60,6 @@ def prepared(pictures: list[bytes]) -> NDArray[np.uint8]:
     return np.stack([find_digits(picture)[0].image.reshape(784) for picture in pictures])
 
 
-def wait(server: RunningServer, images: float, metric: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while server.metric(metric) < images:
-        assert time.monotonic() < deadline, f"{metric} is {server.metric(metric)}, expected {images}"
-        time.sleep(0.05)
-
-
 def serves(server: RunningServer, labels: dict[str, int]) -> None:
     events = iter(lambda: server.event("versions serve"), None)
     assert next(event for event in events if event["labels"] == labels)
@@ -91,7 +83,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
             answers = [ask(f"{page}predict", picture)["digits"][0] for picture in sevens(1)]
         unsure = sum(answer["confidence"] < BELOW for answer in answers)
         assert unsure > SEVENS / 4  # or there is nothing to learn
-        wait(server, unsure, "digits_captured_images_total")
+        server.reaches("digits_captured_images_total", unsure)
 
         with serving("label", str(captured)) as page:
             images = [image for image in ask(f"{page}images")["images"] if image["why"] == "uncertain"]
@@ -110,7 +102,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
         test_images = load_sample().x_test
         for start in range(0, len(test_images), 100):
             server.predict(test_images[start : start + 100].tobytes())
-            wait(server, start + 100, "digits_shadow_images_total")
+            server.reaches("digits_shadow_images_total", start + 100)
         metrics = ("--metrics", f"http://127.0.0.1:{server.metrics_port}/metrics")
         shadow = json.loads(shell("digit-client", "shadow", *metrics, "--output", "json"))
         assert shadow["images"] == len(test_images)

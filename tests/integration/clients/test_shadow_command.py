@@ -1,7 +1,6 @@
 """`digit-client shadow` on the metrics of a real server."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from clients.cli import main
 from tests.conftest import Publish, linear_answers
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import RunningServer, running
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (200, 784), np.uint8)
 
@@ -24,10 +23,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Itera
     (repository / "digits" / "labels.json").write_text(json.dumps(labels))
     with running("--model-repository", repository) as server:
         server.predict(IMAGES.tobytes())
-        deadline = time.monotonic() + WAIT_SECONDS
-        while server.metric("digits_shadow_images_total") < len(IMAGES):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        server.reaches("digits_shadow_images_total", len(IMAGES))
         yield f"http://127.0.0.1:{server.metrics_port}/metrics"
 
 

@@ -12,7 +12,7 @@ import pytest
 from protos import inference_pb2
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 from tests.conftest import Publish, linear_answers
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, running, until
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (1000, 784), np.uint8)
 DIGITS = linear_answers(1, IMAGES).argmax(axis=1).tolist()
@@ -47,8 +47,7 @@ def question(number: int) -> inference_pb2.ModelInferRequest:
 
 async def emptied(server: RunningServer) -> None:
     """Return once the server holds nothing any more."""
-    while await asyncio.to_thread(server.metric, "digits_inflight_images"):
-        pass
+    await asyncio.to_thread(until, lambda: server.metric("digits_inflight_images") == 0)
 
 
 async def test_a_tenth_of_the_callers_cancels_and_the_others_are_right(server: RunningServer) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from server.observability.capture import MAX_UNCERTAIN, UNLABELLED, Capture, Ima
 from server.observability.series import Store
 from server.observability.table import CAPTURE_SKIPPED, CAPTURED
 from tests.conftest import linear_answers
-from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
+from tests.process import RunningServer, ServerProcess, running
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (20, 784), np.uint8)
 PROBABILITIES = linear_answers(1, IMAGES)
@@ -26,14 +25,7 @@ def name_of(image: np.ndarray) -> str:
 
 
 def kept(server: RunningServer, images: int) -> None:
-    reaches(server, images, "digits_captured_images_total", why="uncertain")
-
-
-def reaches(server: RunningServer, images: int, metric: str, **labels: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while server.metric(metric, **labels) < images:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    server.reaches("digits_captured_images_total", images, why="uncertain")
 
 
 def observed(capture: Capture, images: np.ndarray, confidence: float = 0.1) -> None:
@@ -102,7 +94,7 @@ def test_folder_that_vanishes_costs_the_images_and_no_call(repository: Path, tmp
         assert list(server.predict(IMAGES.tobytes()).digits) == PROBABILITIES.argmax(axis=1).tolist()
         event = server.event("images not captured")
         assert (event["folder"], event["reason"]) == (str(folder), "No such file or directory")
-        reaches(server, len(IMAGES), "digits_capture_skipped_images_total")
+        server.reaches("digits_capture_skipped_images_total", len(IMAGES))
         assert server.metric("digits_capture_skipped_images_total", reason="failed") == len(IMAGES)
         assert not folder.exists()  # an unmounted volume's files would fill the disk below it
 

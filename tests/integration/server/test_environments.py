@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -16,7 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from protos.digits.v1.prediction_pb2_grpc import PredictionServiceStub
 from tests.load import DIGIT, IMAGE
-from tests.process import DEFAULTS, WAIT_SECONDS, RunningServer, ServerProcess, running
+from tests.process import DEFAULTS, WAIT_SECONDS, RunningServer, ServerProcess, running, until
 
 ROOT = Path(__file__).parents[3]
 REQUEST = PredictRequest(images=IMAGE.tobytes())
@@ -188,8 +187,7 @@ def test_nonsense_from_a_worker_is_logged_and_survived(repository: Path) -> None
 def test_stop_signal_during_the_start_ends_it_at_once(repository: Path, workers: int) -> None:
     process = ServerProcess("--model-repository", repository, "--workers", workers)
     status = Path(f"/proc/{process.process.pid}/status")
-    while "SigBlk:\t0000000000000000" in status.read_text():
-        time.sleep(0.001)
+    until(lambda: "SigBlk:\t0000000000000000" not in status.read_text())
     process.process.send_signal(signal.SIGTERM)
     assert process.wait() == -signal.SIGTERM
     assert not [line for line in process.lines if '"ready"' in line or "Traceback" in line]

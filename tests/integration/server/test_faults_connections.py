@@ -13,7 +13,7 @@ from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
 from tests.impatient_server import ImpatientServer
 from tests.load import DIGIT, IMAGE, load, retrying_callers
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, running, until
 from tests.wire import Peer, framed
 
 SMALL = framed(PredictRequest(images=IMAGE.tobytes(), include_probabilities=True).SerializeToString())
@@ -44,8 +44,7 @@ def test_connections_that_send_nothing_are_closed(server: RunningServer) -> None
             while connection.recv(1000):
                 pass
         assert answers(server)
-        while process.num_fds() > files:
-            pass
+        until(lambda: process.num_fds() <= files)
 
 
 def test_half_open_connections_are_noticed_and_closed(server: RunningServer) -> None:
@@ -80,8 +79,7 @@ def test_slow_readers_hold_up_nobody(server: RunningServer) -> None:
         assert answers(server)
         assert all(peer.closed() for peer in peers)
         assert answers(server)
-    while process.num_fds() > files:
-        pass
+    until(lambda: process.num_fds() <= files)
     assert process.memory_info().rss < before + 50e6
 
 

@@ -18,7 +18,7 @@ from protos.digits.v1.prediction_pb2_grpc import PredictionServiceStub
 from server.rpc.connections import OTHER_FILES
 from tests.conftest import Publish
 from tests.load import DIGIT, IMAGE
-from tests.process import DEFAULTS, WAIT_SECONDS, RunningServer, running
+from tests.process import DEFAULTS, WAIT_SECONDS, RunningServer, running, until
 
 REQUEST = PredictRequest(images=IMAGE.tobytes())
 
@@ -43,8 +43,7 @@ def test_log_on_a_full_disk_fails_no_call(tmp_path: Path, publish: Publish, log_
         )
     with Client(Connection(address=f"127.0.0.1:{port}", connect_timeout_seconds=WAIT_SECONDS)) as client:
         states = client.watch()
-        while next(states) != "ready":
-            pass
+        assert "ready" in states
         for _ in range(100):
             assert client.predict(IMAGE)[0].digit == DIGIT
     process.terminate()
@@ -93,8 +92,7 @@ def test_connections_are_bounded_by_the_files_that_may_be_open(tmp_path: Path, p
         assert server.predict(IMAGE.tobytes()).digits == [DIGIT]
         assert server.get("/readyz")[0] == 200
         stack.close()
-        while process.num_fds() > files:
-            pass
+        until(lambda: process.num_fds() <= files)
         with grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             answer = PredictionServiceStub(channel).Predict(REQUEST, timeout=WAIT_SECONDS)
             assert list(answer.digits) == [DIGIT]

@@ -11,7 +11,7 @@ from tests.conftest import Publish
 from tests.dying_server import DyingServer
 from tests.graphs import TROUBLE, forgetful_graph, raising_graph, slow_graph
 from tests.load import DIGIT, IMAGE
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, running, until
 
 # Hours.
 ENDLESS = 10**10
@@ -49,8 +49,7 @@ def test_liveness_notices_a_data_plane_that_is_blocked(tmp_path: Path, publish: 
     server = RunningServer("--model-repository", tmp_path)
     assert server.get("/livez") == (200, "live\n")
     call = server.stub.Predict.future(PredictRequest(images=TROUBLE))
-    while server.get("/livez")[0] == 200:
-        pass
+    until(lambda: server.get("/livez")[0] != 200)
     assert server.get("/livez") == (503, "not live\n")
     server.process.kill()
     with pytest.raises(grpc.RpcError):

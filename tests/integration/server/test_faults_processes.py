@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.conftest import Publish
 from tests.load import DIGIT, Load, load, plain_callers, retrying_callers
-from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running, until
 
 CALLERS = 16
 
@@ -65,8 +64,7 @@ def test_callers_of_a_worker_that_stopped_are_answered_by_those_left(
     publish(tmp_path)
     server = RunningServer("--model-repository", tmp_path, "--workers", 3)
     server.process.terminate()
-    while len(server.workers) == 3:
-        time.sleep(0.01)
+    until(lambda: len(server.workers) < 3)
     with plain_callers(server.address, 1) as (ask,):
         assert ask() == DIGIT
     assert server.wait() == 0

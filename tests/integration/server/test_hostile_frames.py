@@ -11,8 +11,9 @@ from h2.events import ResponseReceived, TrailersReceived
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
 from tests.fuzz.inputs import TELLTALE, methods, transcript
+from tests.impatient_server import ImpatientServer
 from tests.load import DIGIT, IMAGE
-from tests.process import RunningServer, running
+from tests.process import RunningServer, running, until
 from tests.wire import PREDICT, Peer, framed
 
 MESSAGE = PredictRequest(images=IMAGE.tobytes()).SerializeToString()
@@ -22,7 +23,7 @@ MESSAGE = PredictRequest(images=IMAGE.tobytes()).SerializeToString()
 def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterator[RunningServer]:
     repository = tmp_path_factory.mktemp("repository")
     publish(repository)
-    with running("--model-repository", repository) as server:
+    with running("--model-repository", repository, kind=ImpatientServer) as server:
         answers(server)
         yield server
         assert not [line for line in server.lines if "Traceback" in line or TELLTALE in line]
@@ -44,7 +45,7 @@ def status(peer: Peer, stream: int) -> str:
                     return headers[b"grpc-status"].decode()
 
 
-def call(server: RunningServer, content: bytes, *headers: tuple[str, str]) -> str:
+def call(server: RunningServer, content: bytes, *headers: tuple[str, str | bytes]) -> str:
     with Peer(server.grpc_port) as peer:
         stream = peer.begin(PREDICT, *headers)
         peer.http.send_data(stream, content, end_stream=True)
@@ -73,6 +74,11 @@ def test_frame_that_is_wrong_costs_its_caller_only(
 ) -> None:
     assert call(server, content, *headers) in expected
     assert answers(server)
+
+
+def test_header_that_is_no_text_is_not_logged(server: RunningServer) -> None:
+    assert call(server, framed(MESSAGE), ("x-header", b"\x83" + TELLTALE.encode())) == "0"
+    assert not [line for line in server.lines if TELLTALE in line]
 
 
 def garbage(peer: Peer) -> None:
@@ -138,8 +144,7 @@ def test_flood_on_a_connection_disturbs_no_other(
         attack(peer)
         assert answers(server)
     assert answers(server)
-    while process.num_fds() > files:
-        pass
+    until(lambda: process.num_fds() <= files)
     assert process.memory_info().rss < before + 50e6
 
 
@@ -152,5 +157,4 @@ def test_calls_that_are_nearly_right_disturb_nobody(server: RunningServer) -> No
         with Peer(server.grpc_port) as peer, suppress(ConnectionError):
             peer.socket.sendall(transcript(every, choose))
     assert answers(server)
-    while process.num_fds() > files:
-        pass
+    until(lambda: process.num_fds() <= files)

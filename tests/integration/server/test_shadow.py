@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from server.versions.served_model import Serving
 from server.versions.shadow import MAX_WAITING_IMAGES, RUN_IMAGES, Shadow
 from tests.conftest import Publish, linear_answers
 from tests.graphs import TROUBLE, nan_graph
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import RunningServer, running
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (200, 784), np.uint8)
 DIGITS = {version: linear_answers(version, IMAGES).argmax(axis=1) for version in (1, 2)}
@@ -39,10 +38,7 @@ def label(repository: Path, **labels: Any) -> None:
 
 def compared(server: RunningServer, images: int, **labels: str) -> None:
     """Wait until so many images were compared."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while server.metric("digits_shadow_images_total", **labels) < images:
-        assert time.monotonic() < deadline, server.get("/metrics")[1]
-        time.sleep(0.01)
+    server.reaches("digits_shadow_images_total", images, **labels)
 
 
 def test_metrics_have_the_confusion_of_the_stable_version_and_the_candidate(repository: Path) -> None:

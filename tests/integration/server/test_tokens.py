@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clients import Client, Connection, ServerError
 from clients.cli import main as digit_client
-from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running, until
 
 ROOT = Path(__file__).parents[3]
 IMAGE = np.zeros((28, 28), np.uint8)
@@ -103,12 +103,10 @@ def test_changes_count_without_a_restart(server: RunningServer, tokens: Path, to
     problem = server.event("tokens kept")["problem"]
     assert problem == f"token file {tokens}, line 2: expected NAME SHA256 or NAME SHA256 METHOD,METHOD"
     tokens.write_text("")
-    while answer(server, token) == "OK":
-        pass
+    until(lambda: answer(server, token) != "OK")
     assert "not known" in answer(server, token)
     tokens.write_text(f"# back again\n\n{good}")
-    while answer(server, token) != "OK":
-        pass
+    until(lambda: answer(server, token) == "OK")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

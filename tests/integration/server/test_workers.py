@@ -14,7 +14,7 @@ import pytest
 from protos.digits.v1 import prediction_pb2_grpc
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
-from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running, until
 
 
 @pytest.fixture
@@ -134,8 +134,7 @@ def test_number_of_workers_is_checked(workers: str) -> None:
 def test_sighup_while_the_workers_start_does_not_end_them(tmp_path: Path, publish: Publish) -> None:
     publish(tmp_path)
     process = ServerProcess("--model-repository", tmp_path, "--workers", 2)
-    while not process.workers:
-        pass
+    until(lambda: process.workers)
     process.process.send_signal(signal.SIGHUP)
     process.event("ready")
     process.process.terminate()

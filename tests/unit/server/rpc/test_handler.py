@@ -15,6 +15,7 @@ from server.errors import NotFoundError, OverloadedError, quoted
 from server.rpc.call import Request
 from server.rpc.handler import INTERNAL_MESSAGE
 from server.rpc.prediction import PREDICTION_SERVICE
+from tests.process import until
 from tests.unit.server.rpc.conftest import WAIT_SECONDS, Running
 
 PREDICT = "/digits.v1.PredictionService/Predict"
@@ -178,8 +179,7 @@ def test_cancelled_calls_give_their_room_back(serving: Serving) -> None:
         call = server.predict(1)
         _, request = server.servicer.requests.get(timeout=WAIT_SECONDS)
         call.cancel()
-        while server.requests("CANCELLED") == 0:
-            pass
+        until(lambda: server.requests("CANCELLED"))
         server.running.on_loop(lambda: request.reply(pb.PredictResponse()))  # too late, and no harm
         assert server.predict(1, include_probabilities=True).result().digits == [1]
         assert server.requests("OK") == 1
@@ -188,8 +188,7 @@ def test_cancelled_calls_give_their_room_back(serving: Serving) -> None:
 def test_a_call_that_ends_at_its_deadline_is_counted_as_such(serving: Serving) -> None:
     with serving() as server:
         assert refused(server.predict(1, timeout=0.1))[0] == "DEADLINE_EXCEEDED"
-        while server.requests("DEADLINE_EXCEEDED") == 0:
-            pass
+        until(lambda: server.requests("DEADLINE_EXCEEDED"))
         assert server.requests("CANCELLED") == 0
 
 

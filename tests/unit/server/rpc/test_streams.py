@@ -14,6 +14,7 @@ from server.errors import InvalidRequestError
 from server.rpc.call import Request
 from server.rpc.prediction import PREDICTION_SERVICE
 from server.rpc.stream import STREAM_WINDOW
+from tests.process import until
 from tests.unit.server.rpc.conftest import WAIT_SECONDS, Running
 
 METHOD = "/digits.v1.PredictionService/PredictStream"
@@ -175,8 +176,7 @@ def test_cancelled_stream_is_counted_and_gives_its_room_back(streaming: Streamin
         running = servicer.running
         assert running is not None
         labels = {"service": PREDICTION_SERVICE.full_name, "method": "PredictStream"}
-        while running.value("digits_requests_total", code="CANCELLED", **labels) == 0:
-            pass
+        until(lambda: running.value("digits_requests_total", code="CANCELLED", **labels))
         servicer.answer(0)  # too late, and no harm
         unread(servicer)
 
