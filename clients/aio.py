@@ -99,7 +99,7 @@ class AsyncClient:
         return await asyncio.wrap_future(self._calls.health(service)) == "ready"
 
     async def watch(self, service: str = "") -> AsyncIterator[Health]:
-        """Yield the health of the server (or one service or model of it), now and at every change; endless."""
+        """Yield the health of the server, or of one service or model, now and at every change; endless."""
         loop = asyncio.get_running_loop()
         states: asyncio.Queue[Health | Exception] = asyncio.Queue()
         calls: list[Any] = []

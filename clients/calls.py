@@ -90,7 +90,7 @@ class Calls:
     def watch(
         self, service: str, opened: Callable[[Any], None] = lambda _: None, seconds: float | None = None
     ) -> Iterator[Health]:
-        """Yield the health now and at every change, for `seconds`; ends if a call given to `opened` is cancelled."""
+        """Yield the health, now and at every change, for `seconds` or until the call of `opened` ends."""
         ask = health_pb2.HealthCheckRequest(service=service)
         call: Any = self._channel.unary_stream(WATCH, serialize, health_pb2.HealthCheckResponse.FromString)
         end = None if seconds is None else time.monotonic() + seconds

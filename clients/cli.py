@@ -29,15 +29,15 @@ app = App(
     # A flag is given or not; --no-flag and defaults that say nothing only fill the help.
     default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
 )
-# Named by path: a command's module, and with it grpc and numpy, is imported when it runs. So the help is here.
+# Named by path: a command's module, and with it grpc and numpy, is imported when it runs.
 _COMMANDS = {
     "predict": (
         "clients.commands.predict:predict",
         """Predict the digits in pictures.
 
-FILES are pictures (PNG, JPEG, WebP, BMP, TIFF, ...), folders of them, patterns, - for a picture on stdin, and files of
-many 28x28 images: IDX, NPY, NPZ, CSV, TSV, Parquet. Unreadable files are reported at the end, the rest is
-answered, and the exit code is 1. Put -- before a file whose name starts with a hyphen.
+FILES are pictures (PNG, JPEG, WebP, BMP, TIFF, ...), folders of them, patterns, - for a picture on stdin,
+and files of many 28x28 images: IDX, NPY, NPZ, CSV, TSV, Parquet. Unreadable files are reported at the
+end, the rest is answered, and the exit code is 1. Put -- before a file whose name starts with a hyphen.
 
 Examples:
   digit-client predict seven.png --explain
@@ -47,8 +47,8 @@ Examples:
         "clients.commands.evaluate:evaluate",
         """Measure accuracy on labelled images.
 
-DATA is a folder with MNIST's test files, a file of images and labels (NPZ, CSV, TSV, Parquet), or a file of images with
-LABELS beside it. Prints the accuracy, the confusion matrix and the throughput.
+DATA is a folder with MNIST's test files, a file of images and labels (NPZ, CSV, TSV, Parquet), or a file of
+images with LABELS beside it. Prints the accuracy, the confusion matrix and the throughput.
 
 Examples:
   digit-client evaluate mnist.npz
@@ -104,8 +104,8 @@ Examples:
         "clients.web.label:label",
         """Serve a page to label captured images on, until Ctrl-C.
 
-FOLDER is the --capture-dir of a digit-server. A label moves an image to FOLDER/0 ... FOLDER/9, or to FOLDER/none where
-it shows no digit; `digit-trainer train --extra FOLDER` trains with them.
+FOLDER is the --capture-dir of a digit-server. A label moves an image to FOLDER/0 ... FOLDER/9, or to
+FOLDER/none where it shows no digit; `digit-trainer train --extra FOLDER` trains with them.
 
 Examples:
   digit-client label captured --open

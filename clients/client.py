@@ -23,8 +23,8 @@ from clients.wire import Health, ModelInfo, Options, Prediction, Question
 class Client:
     """Ask a digit server; one client serves any number of threads.
 
-    `server` is HOST:PORT, or a Connection with all its settings; `timeout` (seconds a call) and `token`
-    take the place of the connection's. Calls carry up to `images_per_call` images, and `calls_in_flight` of them
+    `server` is HOST:PORT, or a Connection with all its settings; `timeout` (seconds a call) and `token` take
+    the place of the connection's. Calls carry up to `images_per_call` images, and `calls_in_flight` of them
     travel at the same time. Every method raises ServerError if the server gives no usable answer.
     """
 
@@ -43,8 +43,8 @@ class Client:
     def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
         """Predict the digit in each image, in order.
 
-        `images` is a path, the bytes of a picture, a PIL image, an array of one or more images,
-        or a list of these; options: `probabilities`, `model`, `version`, `label`. Raises InputError for anything else.
+        `images` is a path, the bytes of a picture, a PIL image, an array of one or more images, or a list of
+        these; options: `probabilities`, `model`, `version`, `label`. Raises InputError for anything else.
         """
         question, array = Question(**options), pixels(images)
         if len(array) <= self._size:
@@ -67,8 +67,8 @@ class Client:
     def stream(self, images: Iterable[ImageLike], **options: Unpack[Options]) -> Iterator[Prediction]:
         """Predict an endless or very long sequence of images, in order and in constant memory.
 
-        A thread reads the source, at most `calls_in_flight` x `images_per_call` images ahead; what has come is
-        answered while the source is slow.
+        A thread reads the source, at most `calls_in_flight` x `images_per_call` images ahead; what has come
+        is answered while the source is slow.
         """
         send = partial(self._calls.predict, Question(**options))
         return pump(map(pixels, images), send, images_per_call=self._size, calls_in_flight=self._limit)
@@ -86,7 +86,7 @@ class Client:
         return self._calls.health(service).result() == "ready"
 
     def connect(self, wait_seconds: float = 0.0) -> None:
-        """Raise ServerError at once if no server answers, or wait until it is ready, `wait_seconds` at most."""
+        """Raise ServerError if no server answers, or wait up to `wait_seconds` until it is ready."""
         try:
             if not wait_seconds or any(
                 state == "ready" for state in self._calls.watch("", seconds=wait_seconds)
@@ -102,7 +102,7 @@ class Client:
             raise ServerError(message, grpc.StatusCode.UNAVAILABLE)
 
     def watch(self, service: str = "") -> Iterator[Health]:
-        """Yield the health of the server (or one service or model of it), now and at every change; endless."""
+        """Yield the health of the server, or of one service or model, now and at every change; endless."""
         return self._calls.watch(service)
 
     def close(self) -> None:

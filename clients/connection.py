@@ -50,8 +50,8 @@ class Tls:
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
 
-# CANCELLED by the server: its gRPC had more calls waiting than it takes, or closed with the call unread. What a
-# caller cancels itself is not tried again.
+# CANCELLED by the server: its gRPC had more calls waiting than it takes, or closed with the call unread. What
+# a caller cancels itself is not tried again.
 RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
 
 

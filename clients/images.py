@@ -31,18 +31,18 @@ Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
 def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
     """Turn `images` into uint8 (n, 784), in order.
 
-    Pictures (files, bytes, PIL images, colour arrays of any size) hold one digit each; it is
-    found and made like MNIST, or with `raw` the whole picture is only scaled to 28x28. Other arrays
-    are taken as they are, (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1:
-    integers 0-255, floats 0-1 (or 0-255 where one exceeds 1), booleans ink or not. Integers that are all 0 and 1
-    are scaled to 0-255 with a warning.
-    Raises InputError.
+    Pictures (files, bytes, PIL images, colour arrays of any size) hold one digit each; it is found and made
+    like MNIST, or with `raw` the whole picture is only scaled to 28x28. Other arrays are taken as they are,
+    (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1: integers 0-255, floats 0-1 (or
+    0-255 where one exceeds 1), booleans ink or not. Integers that are all 0 and 1 are scaled to 0-255 with a
+    warning. Raises InputError.
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         return _pixels(images, "", raw=raw)
     if not isinstance(images, Iterable):
         raise InputError(
-            f"images is a {type(images).__name__}, expected a path, bytes, a PIL image, an array or a list of these"
+            f"images is a {type(images).__name__}, expected a path, bytes, a PIL image, an array or a "
+            "list of these"
         )
     parts = [_pixels(image, f"image {index}", raw=raw) for index, image in enumerate(images)]
     if not parts:

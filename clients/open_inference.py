@@ -15,7 +15,7 @@ _DEFAULT_MODEL = "digits"
 
 
 def _request(question: Question, images: NDArray[np.uint8]) -> inference_pb2.ModelInferRequest:
-    """Build the request for `images`, uint8 (n, 784); raises InputError for a label, which the protocol lacks."""
+    """Build the request for `images`, uint8 (n, 784). Raises InputError if a label is asked for."""
     if question.label:
         raise InputError("the Open Inference Protocol has no labels, ask for a version")
     tensor = inference_pb2.ModelInferRequest.InferInputTensor(

@@ -13,10 +13,10 @@ from clients.wire import Prediction
 
 
 class Pipeline:
-    """Send images as they come: at once while fewer than `calls_in_flight` calls travel, else in larger calls.
+    """Send images as they come: at once while fewer than `calls_in_flight` calls travel, else together.
 
-    There is no timer: images from a slow source travel alone, those from a fast one gather to `images_per_call`.
-    `deliver` receives each call's future in the order of the images, and None at the end.
+    There is no timer: images from a slow source travel alone, those from a fast one gather to
+    `images_per_call`. `deliver` receives each call's future in the order of the images, and None at the end.
     """
 
     def __init__(

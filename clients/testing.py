@@ -37,8 +37,9 @@ def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.Predic
 class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     """Serve on `port` of this machine (0 is any free one) while the `with` block lasts.
 
-    `credentials` make it a TLS server. Each status in `failures` fails one call before `answer` is used again. `requests` and
-    `metadata` keep what callers sent; `models` is what they are told when they ask for models.
+    `credentials` make it a TLS server. Each status in `failures` fails one call before `answer` is used
+    again. `requests` and `metadata` keep what callers sent; `models` is what they are told when they ask for
+    models.
     """
 
     def __init__(

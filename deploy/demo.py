@@ -1,7 +1,7 @@
 """The main job end to end: train, export, publish, serve, predict, look at the metrics.
 
-Every step is the command that a user would type, run as a process of its own. The run, its report, the repository and
-the pictures stay in demo/ until the next demo.
+Every step is the command that a user would type, run as a process of its own. The run, its report, the
+repository and the pictures stay in demo/ until the next demo.
 """
 
 import json
@@ -112,8 +112,8 @@ def output(command: str, *arguments: object) -> str:
 @contextmanager
 def serving(repository: Path, log: Path) -> Iterator[dict[str, float]]:
     """Run a server for the length of a block; yield what it says when it is ready."""
-    command = [BIN / "digit-server", "--model-repository", repository, "--grpc-port", "0", "--metrics-port", "0",
-               "--drain-seconds", "0", "--log-format", "json"]  # fmt: skip
+    ports = ["--grpc-port", "0", "--metrics-port", "0", "--drain-seconds", "0"]
+    command = [BIN / "digit-server", "--model-repository", repository, *ports, "--log-format", "json"]
     console.print(f"[dim]$ digit-server --model-repository {repository} --grpc-port 0[/]")
     with log.open("w") as stderr, subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None  # noqa: S101 - asked for above
@@ -160,9 +160,12 @@ def show_metrics(url: str) -> None:
     console.print(
         f"{calls:.0f} calls, {images:.0f} images in {values['digits_batch_images_count']:.0f} batches"
     )
-    console.print(f"mean latency inside the server "
-                  f"{1e3 * values['digits_request_duration_seconds_sum'] / calls:.2f} ms a call, of it "
-                  f"{1e3 * values['digits_compute_duration_seconds_sum'] / calls:.2f} ms in the model")  # fmt: skip
+    latency, compute = (
+        1e3 * values[f"digits_{name}_duration_seconds_sum"] / calls for name in ("request", "compute")
+    )
+    console.print(
+        f"mean latency inside the server {latency:.2f} ms a call, of it {compute:.2f} ms in the model"
+    )
 
 
 if __name__ == "__main__":

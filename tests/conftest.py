@@ -54,7 +54,7 @@ def mnist_dir() -> Path:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of one epoch, and the repository that it was published into as version 1; leave both as they are."""
+    """A run of one epoch, and the repository that has it as version 1; leave both as they are."""
 
     run: Path
     repository: Path
@@ -90,7 +90,8 @@ def linear_weights(seed: int) -> NDArray[np.float32]:
 def linear_graph(seed: int = 1, *, detours: int = 0) -> bytes:
     """An ONNX graph with the right tensors and no training: softmax(images @ random weights).
 
-    Each of the `detours` is a multiplication with the identity (784, 784), which takes its time and changes nothing.
+    Each of the `detours` is a multiplication with the identity (784, 784), which takes its time and changes
+    nothing.
     """
     graph = helper.make_graph(
         [

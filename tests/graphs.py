@@ -73,7 +73,7 @@ def nan_graph() -> bytes:
 
 
 def _changed(*nodes: NodeProto, **constants: np.ndarray) -> bytes:
-    """Put nodes between `logits` and the softmax, which takes `result`; `last` (N, 1) is the least of the last pixels."""
+    """Put nodes between `logits` and the softmax of `result`; `last` (N, 1) is the least last pixel."""
     model = onnx.load_from_string(linear_graph())
     graph: GraphProto = model.graph
     cast, matmul, softmax = graph.node

@@ -12,7 +12,8 @@ _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 
-# By name: module (and function, if that has another name), help, two examples. A command's module is imported when it runs.
+# By name: module (and function, if that has another name), help, two examples. A command's module is imported
+# when it runs.
 _COMMANDS: dict[str, tuple[str, str, tuple[str, str]]] = {
     "train": (
         "train",
@@ -63,8 +64,8 @@ Both must have been tested on the same images; only those that one got right and
         """Quantize a run's model to 8 bits, and keep that if it pays.
 
 It pays when it is 1.3 times as fast on this CPU, predicts the same digit for 99.9 % of the validation images
-and loses at most 0.05 points of accuracy on them. With fewer than 2,000 validation images one image is more than
-that: one is then allowed, and the output says so. `publish` takes the 8-bit model along.""",
+and loses at most 0.05 points of accuracy on them. With fewer than 2,000 validation images one image is more
+than that: one is then allowed, and the output says so. `publish` takes the 8-bit model along.""",
         ("runs/digits", "runs/digits --data path/to/mnist"),
     ),
     "publish": (
@@ -81,8 +82,8 @@ A run that is a version already is left as it is, with its labels.""",
         "publish:import_model",
         """Publish an ONNX model that another program exported.
 
-Layout, scaling and output are found by trial on labelled images; the model is wrapped, measured and reported, and passes
-the gates of publish, or exit 3.""",
+Layout, scaling and output are found by trial on labelled images; the model is wrapped, measured and
+reported, and passes the gates of publish, or exit 3.""",
         (
             "model.onnx --data mnist --repository repository",
             "model.onnx --data sample --repository repository --model theirs --label canary --shadow 0.2",

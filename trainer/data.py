@@ -126,8 +126,8 @@ def load_data(source: str) -> Dataset:
 def load_test_images(source: str) -> tuple[str, NDArray[np.uint8], NDArray[np.int64]]:
     """Return name, images [n, 784] and digits [n] of the test part of a data set.
 
-    A folder needs no training part. `source` may also be two files, X_test,y_test, or a file of labelled images,
-    all of which are taken. Raises TrainerError.
+    A folder needs no training part. `source` may also be two files, X_test,y_test, or a file of labelled
+    images, all of which are taken. Raises TrainerError.
     """
     check_source(source)
     paths = [Path(part) for part in source.split(",")]
@@ -168,7 +168,8 @@ def load_mnist(sha256: str = MNIST_FILE_SHA256, cache: Path | None = None) -> Da
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is another checksum
         reason = " ".join(str(error).split())[:200]
         raise TrainerError(
-            f"--data mnist: {url}: {reason}; --data sample needs no network, {URL_VARIABLE} names another source"
+            f"--data mnist: {url}: {reason}; --data sample needs no network, {URL_VARIABLE} names "
+            "another source"
         ) from error
     with _reading():
         return _dataset(MNIST_NAME, read_parts(Path(path)))

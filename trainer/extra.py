@@ -1,4 +1,4 @@
-"""Captured images that a person labelled, as `digit-client label` leaves them: DIR/0 to DIR/9, 28x28 gray PNG."""
+"""Captured images, labelled with `digit-client label`: DIR/0 to DIR/9, 28x28 gray PNG."""
 
 import hashlib
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Captured:
         return f"{len(self.y_train):,} captured images among the training images, {held}{waiting}"
 
     def measure(self, predict: Predictor) -> dict[str, Any]:
-        """Return what a manifest says of the captured images: digest, counts, how many held apart get their digit."""
+        """Return what a manifest says of the captured images: digest, counts, accuracy on those kept back."""
         predicted = predict(self.x_held).argmax(axis=1) if len(self.y_held) else self.y_held
         return {
             "sha256": self.sha256,

@@ -105,11 +105,13 @@ def served_network(recipe: Recipe) -> Any:
         )
     if (answers < 0).any() or (np.abs(answers.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
         raise RecipeError(
-            f"{where}: answers sum to {answers[0].sum():.3g}, expected probabilities: a last layer with softmax"
+            f"{where}: answers sum to {answers[0].sum():.3g}, expected probabilities: a last layer with "
+            "softmax"
         )
     if recipe.parameters not in {None, parameter_count(network)}:
         raise RecipeError(
-            f"{recipe.source}: parameters: {recipe.parameters:,}, the network has {parameter_count(network):,}"
+            f"{recipe.source}: parameters: {recipe.parameters:,}, the network has "
+            f"{parameter_count(network):,}"
         )
     return network
 

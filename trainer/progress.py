@@ -39,7 +39,8 @@ class Progress:
         """Write the figures of an epoch."""
         self.say(
             f"{epoch.epoch:3d}/{epoch.epochs:<3d}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:7.2%}  "
-            f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:7.2%}  {epoch.duration_seconds:6.1f} s"
+            f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:7.2%}  "
+            f"{epoch.duration_seconds:6.1f} s"
         )
 
     @contextmanager

@@ -27,8 +27,9 @@ class SmallData(Struct, frozen=True, forbid_unknown_fields=True):
 class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
     """A published model whose probabilities the network learns beside the labels (Hinton et al., 2015).
 
-    `model` is a version's folder or, as `NAME/VERSION`, a shipped version. The loss is (1 - `share`) times the
-    recipe's own plus `share` times T^2 times the cross-entropy between both probabilities at `temperature` T.
+    `model` is a version's folder or, as `NAME/VERSION`, a shipped version. The loss is (1 - `share`) times
+    the recipe's own plus `share` times T^2 times the cross-entropy between both probabilities at
+    `temperature` T.
     """
 
     model: str
@@ -62,8 +63,8 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     """How each training image is varied each time it is shown; all zero is off.
 
     Geometry is drawn for every image: shift in pixels, the others as the half-width of a uniform
-    distribution; for the share `wide_chance` all but `elastic_pixels` are 2.2 times as wide. `*_chance` is the
-    share of images that the variation is applied to.
+    distribution; for the share `wide_chance` all but `elastic_pixels` are 2.2 times as wide. `*_chance` is
+    the share of images that the variation is applied to.
     """
 
     shift_pixels: Annotated[float, Meta(ge=0, le=14)] = 0.0
@@ -158,7 +159,8 @@ def _refuse_old_form(table: Config, source: str) -> None:
                 "2d", "2D"
             )
             raise RecipeError(
-                f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, class = "{name}"; '
+                f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, class '
+                f'= "{name}"; '
                 'the learning rate is in [fit.optimizer]: class = "Adam", learning_rate = 1e-3'
             )
 

@@ -142,7 +142,7 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
 
 
 def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> float:
-    """Wrap a foreign model, measure it and leave all evidence in the run directory; return its test accuracy."""
+    """Wrap a foreign model, measure it, leave the evidence in the run directory; return its test accuracy."""
     parameters = foreign.wrap(run.model, {"imported": foreign.path.name, "sha256": foreign.sha256})
     facts = {
         "recipe": foreign.path.stem,
@@ -161,7 +161,7 @@ def _report(  # noqa: PLR0913, PLR0917  # what is measured, with what, and where
     stable: Path | None,
     stage: Stage = lambda _: None,
 ) -> float:
-    """Write report and manifest of a graph that gave these probabilities [n, 10]; return its test accuracy."""
+    """Write report and manifest of a graph that gave `probabilities` [n, 10]; return its test accuracy."""
     golden = golden_positions(dataset.y_test)
     accuracy = float((probabilities.argmax(axis=1) == dataset.y_test).mean())
     answers = golden_table(dataset.x_test[golden], probabilities[golden])

@@ -104,8 +104,8 @@ class _Printer:
         else:
             self._out.write(f"{'file':<{self._width}}  digit  confidence  model\n")
             for item, answer in answers:
-                line = f"{item.name:<{self._width}}  {answer.digit:>5}  {answer.confidence:>10.4f}  {_model(answer)}"
-                self._out.write(f"{line}  {_doubt(item, answer)}".rstrip() + "\n")
+                line = f"{item.name:<{self._width}}  {answer.digit:>5}  {answer.confidence:>10.4f}  "
+                self._out.write(f"{line}{_model(answer)}  {_doubt(item, answer)}".rstrip() + "\n")
         self._out.flush()
 
     def _number(self, file: str, digits: list[tuple[Item, Prediction]]) -> str:

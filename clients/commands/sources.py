@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How to read: pictures `raw` only scaled, or with `several` digits each; `count` images of a file of many.
+    """How to read: pictures only scaled (`raw`) or with `several` digits each; `count` images of a file.
 
     `page` is the picture of a TIFF or GIF file; None is the first, with a note if there are more.
     """
@@ -76,7 +76,7 @@ def expand(files: Sequence[str]) -> list[str]:
 
 
 def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
-    """Read pictures and files of many images; unreadable ones add lines to `problems`, doubtful ones to `notes`."""
+    """Read pictures and files of many images; unreadable ones add to `problems`, doubtful ones to `notes`."""
     for file in files:
         try:
             if file != STDIN and is_data_file(Path(file)):

@@ -43,7 +43,7 @@ def read_idx(file: IO[bytes], source: str, count: int | None = None) -> Rows:
 
 
 def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
-    """Read the first `count` rows of a .npy file; raises InputError if it is damaged or holds Python objects."""
+    """Read the first `count` rows of a .npy file. Raises InputError: damaged, or of Python objects."""
     try:
         shape, fortran, dtype = _npy_header(file)
     except ValueError as error:
@@ -62,8 +62,8 @@ def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
 def read_npz(file: IO[bytes], source: str, role: Role, part: Part | None, count: int | None = None) -> Rows:
     """Read the array of an .npz file with the images, or the labels, of a part.
 
-    `part` None takes arrays of no part, else those of the test part. Raises InputError if no array, or more than
-    one, may be meant.
+    `part` None takes arrays of no part, else those of the test part. Raises InputError if no array, or more
+    than one, may be meant.
     """
     with _archive(file, source) as archive:
         shapes = _shapes(archive, source)
@@ -111,7 +111,8 @@ def _shapes(archive: zipfile.ZipFile, source: str) -> dict[str, tuple[int, ...]]
             raise InputError(f"{source}[{name}]: damaged npz: {error}") from None
     if {"train_images", "val_images"} <= shapes.keys():
         raise InputError(
-            f"{source}: a MedMNIST archive (train_images, val_images ...), whose classes are not digits; to use "
+            f"{source}: a MedMNIST archive (train_images, val_images ...), whose classes are not digits; "
+            "to use "
             "it all the same, save the arrays as x_train, y_train, x_test, y_test with numpy.savez"
         )
     return shapes

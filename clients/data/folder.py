@@ -14,7 +14,8 @@ from clients.errors import InputError
 
 EXPECTED = (
     "four IDX files (train-images-idx3-ubyte ...), mnist.npz, four tables "
-    "(X_train.tsv y_train.tsv X_test.tsv y_test.tsv), or labelled tables or Parquet files named train and test"
+    "(X_train.tsv y_train.tsv X_test.tsv y_test.tsv), or labelled tables or Parquet files named train "
+    "and test"
 )
 _SUFFIXES = {"", ".npz", ".npy", ".csv", ".tsv", ".tabular", ".txt", ".parquet", ".idx", ".data"}
 _PARTS: dict[Part, tuple[str, ...]] = {"train": ("train", "training"), "test": ("test", "t10k")}
@@ -31,7 +32,7 @@ class Parts:
 
 
 def read_parts(path: Path) -> Parts:
-    """Read both parts of a data set: a folder, an .npz file with both, or one labelled file without a test part.
+    """Read both parts of a data set: a folder, an .npz file with both, or one labelled file alone.
 
     Raises InputError if there is no data set, or more than one.
     """

@@ -37,7 +37,8 @@ def is_data_file(path: Path) -> bool:
 def read(path: Path, *, count: int | None = None, part: Part | None = None) -> ImageData:
     """Read the first `count` images of a file (all by default), and their digits if it has them.
 
-    `part` chooses from an .npz file with a training and a test part; by default the test part. Raises InputError.
+    `part` chooses from an .npz file with a training and a test part; by default the test part. Raises
+    InputError.
     """
     pixels, labels = _read(path, count and max(count, _SAMPLE_ROWS), part)
     if pixels is None:

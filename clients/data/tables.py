@@ -46,8 +46,8 @@ class Table:
 def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
     """Read the first `count` rows of a table: 784 pixels, labels, or a label beside 784 pixels.
 
-    Raises InputError that names the first row which is no row of numbers or not as long as the first, and if the
-    column of labels cannot be told from the pixels.
+    Raises InputError that names the first row which is no row of numbers or not as long as the first, and if
+    the column of labels cannot be told from the pixels.
     """
     start = file.read(2)
     file.seek(0)
@@ -151,7 +151,8 @@ def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError
         cells = dialect.cells(line)
         if len(cells) != dialect.columns:
             return InputError(
-                f"{source}: row {number} has {len(cells)} columns, expected {dialect.columns} as in the first row"
+                f"{source}: row {number} has {len(cells)} columns, expected {dialect.columns} as in the "
+                "first row"
             )
         for column, cell in enumerate(cells, 1):
             if not _is_number(cell):

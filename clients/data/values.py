@@ -16,8 +16,8 @@ _WHITE = 255
 _IMAGE_SHAPES = ((PIXELS,), (SIDE, SIDE), (SIDE, SIDE, 1), (1, SIDE, SIDE))
 _QMNIST_COLUMNS = 8
 _ORIENTATION_IMAGES = 50
-# Mean of (variance along rows - along columns) / their sum: MNIST 0.36 with a deviation of 0.27 between images,
-# transposed -0.36; no digit's own mean is below 0.1.
+# Mean of (variance along rows - along columns) / their sum: MNIST 0.36 with a deviation of 0.27 between
+# images, transposed -0.36; no digit's own mean is below 0.1.
 _TRANSPOSED = -0.15
 
 
@@ -42,8 +42,8 @@ def is_image_shape(shape: tuple[int, ...]) -> bool:
 def images_from(rows: Rows) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Turn rows into uint8 (n, 784), and say what was changed.
 
-    Whole numbers 0-255 stay as they are. Numbers 0-1 are multiplied by 255, fractions between 0 and 255 rounded.
-    Raises InputError for other shapes and values.
+    Whole numbers 0-255 stay as they are. Numbers 0-1 are multiplied by 255, fractions between 0 and 255
+    rounded. Raises InputError for other shapes and values.
     """
     array = rows.array
     if not is_image_shape(array.shape):
@@ -86,7 +86,8 @@ def digits_from(rows: Rows) -> NDArray[np.int64]:
         ones = column.sum(axis=1)
         if (wrong := np.flatnonzero(ones != 1)).size:
             raise InputError(
-                f"{rows.name(int(wrong[0]))} has {ones[wrong[0]]:.0f} ones, expected a single 1 in ten columns"
+                f"{rows.name(int(wrong[0]))} has {ones[wrong[0]]:.0f} ones, expected a single 1 in ten "
+                "columns"
             )
         return np.asarray(column.argmax(axis=1), np.int64)
     _refuse_first(rows, column, ~np.isin(column, np.arange(DIGITS)), "a digit 0-9")

@@ -62,7 +62,8 @@ class Recorder:
 class Tally:
     """The sum of snapshots: histograms of microseconds.
 
-    `latency` counts from when a call was due, `lateness` until it was sent; `queue` and `compute` are the server's.
+    `latency` counts from when a call was due, `lateness` until it was sent; `queue` and `compute` are the
+    server's.
     """
 
     latency: HdrHistogram = field(default_factory=histogram)

@@ -31,7 +31,7 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A run; `seconds` is from the end of the warm-up to the last answer, `busy` the CPU share of a process."""
+    """A run: `seconds` from the end of the warm-up to the last answer, `busy` the CPU share of a process."""
 
     workload: Workload
     tally: Tally

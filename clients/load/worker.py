@@ -30,7 +30,8 @@ Landed = Callable[[str | None, Any], None]
 def work(workload: Workload, pipe: Pipe) -> None:
     """Report ready, wait for the start signal, drive the load.
 
-    Sends a Snapshot each second, and at the end the seconds until the last answer and the share of a CPU used.
+    Sends a Snapshot each second, and at the end the seconds until the last answer and the share of a CPU
+    used.
     """
     driver = _Driver(workload)
     pipe.send("ready")

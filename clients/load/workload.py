@@ -18,10 +18,10 @@ _MAX_CALLS = 20_000_000
 class Workload:
     """A run of `seconds`; calls due in the first `warmup_seconds` are not counted.
 
-    Open loop if `rate` (calls a second) is given: calls are due at times that do not depend on
-    the answers, evenly spaced or as a Poisson process, and latency counts from when a call was due.
-    `end_rate` changes the rate to it in a straight line. Closed loop otherwise: `in_flight` calls travel at any
-    time, and each answer starts the next. `process` is the part of one of the `processes`.
+    Open loop if `rate` (calls a second) is given: calls are due at times that do not depend on the answers,
+    evenly spaced or as a Poisson process, and latency counts from when a call was due. `end_rate` changes the
+    rate to it in a straight line. Closed loop otherwise: `in_flight` calls travel at any time, and each
+    answer starts the next. `process` is the part of one of the `processes`.
     """
 
     connection: Connection

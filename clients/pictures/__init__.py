@@ -1,1 +1,1 @@
-"""Pictures and photographs of digits: decoded, separated from the paper, segmented, normalized as MNIST is."""
+"""Pictures of digits: decoded, separated from the paper, segmented, normalized as MNIST is."""

@@ -47,8 +47,8 @@ def load_file(path: Path) -> bytes:
 def read_bytes(data: bytes, name: str, *, page: int = 1) -> NDArray[np.uint8]:
     """Decode PNG, JPEG, WebP, BMP, TIFF, GIF, ...; uint8 (height, width), 0 is black.
 
-    Of a file with several pictures it takes `page`; `count_pages` says how many there are. A JPEG without its last
-    bytes ends where they are missing. Raises InputError if it is no picture, damaged or too large.
+    Of a file with several pictures it takes `page`; `count_pages` says how many there are. A JPEG without its
+    last bytes ends where they are missing. Raises InputError if it is no picture, damaged or too large.
     """
     try:
         return _decoded(data, name, page)

@@ -23,9 +23,10 @@ _FRAME = 0.2  # a component with more of its outline on the picture's border is 
 class Foreground:
     """Hold how much ink is where: `amount` float32 (height, width), 0 none and 1 full.
 
-    `contrast` is how much the ink differs from its paper, 1 is black on white, and
-    `paper_variation` how much the paper differs from itself; `dark` says that the ink is darker than the paper; `components` are its connected parts, the
-    likeliest digit first: large, and not running along the border as shadows and tables do.
+    `contrast` is how much the ink differs from its paper, 1 is black on white, and `paper_variation` how much
+    the paper differs from itself; `dark` says that the ink is darker than the paper; `components` are its
+    connected parts, the likeliest digit first: large, and not running along the border as shadows and tables
+    do.
     """
 
     amount: NDArray[np.float32]

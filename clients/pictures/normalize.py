@@ -37,7 +37,7 @@ class FoundDigit:
 
 
 def as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
-    """Take a 28x28 picture for one of MNIST's; black on white is inverted. Raises InputError if it is blank."""
+    """Return a 28x28 picture as it is, inverted if black on white. Raises InputError if it is blank."""
     if np.ptp(grey) < _BLANK:
         raise InputError(f"{name}: nothing is drawn on it that stands out from the background")
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -49,7 +49,8 @@ def as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
 def separated(grey: NDArray[np.uint8], name: str) -> tuple[Foreground, float]:
     """Separate the foreground of a picture reduced to a size that is quick to work on; also by which factor.
 
-    Strokes that vanish when a large picture is reduced are widened first. Raises InputError if nothing is drawn.
+    Strokes that vanish when a large picture is reduced are widened first. Raises InputError if nothing is
+    drawn.
     """
     working, scale = _reduced(grey)
     try:

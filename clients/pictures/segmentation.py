@@ -34,8 +34,8 @@ def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
 def find_main(grey: NDArray[np.uint8], name: str) -> tuple[FoundDigit, int]:
     """Find the likeliest digit in a grey picture (height, width), and count all digits.
 
-    A 28x28 picture is one digit, white on black as in MNIST or black on white. Raises InputError where nothing is
-    drawn.
+    A 28x28 picture is one digit, white on black as in MNIST or black on white. Raises InputError where
+    nothing is drawn.
     """
     if grey.shape == (28, 28):
         return as_it_is(grey, name), 1

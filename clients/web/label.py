@@ -1,7 +1,7 @@
 """`digit-client label`: a page to label captured images, and the moves of their files.
 
-The server's `--capture-dir` leaves them in FOLDER/unlabelled; a label is the folder that a file is moved to, FOLDER/0 to
-FOLDER/9 or FOLDER/none, where `digit-trainer train --extra` finds them.
+The server's `--capture-dir` leaves them in FOLDER/unlabelled; a label is the folder that a file is moved to,
+FOLDER/0 to FOLDER/9 or FOLDER/none, where `digit-trainer train --extra` finds them.
 """
 
 import json
@@ -34,7 +34,8 @@ class Captured:
         """Raise InputError where there is nothing to label."""
         if not (folder / UNLABELLED).is_dir():
             raise InputError(
-                f"{folder} has no folder {UNLABELLED}, expected the --capture-dir of a digit-server that has captured images"
+                f"{folder} has no folder {UNLABELLED}, expected the --capture-dir of a digit-server that "
+                "has captured images"
             )
         self.folder = folder
 
@@ -55,7 +56,7 @@ class Captured:
         return self.folder / label / name
 
     def move(self, name: str, source: str, target: str) -> None:
-        """Move an image from one label to another. Raises InputError when it is gone, or one of its name is there."""
+        """Move an image to another label. Raises InputError when it is gone, or one of its name is there."""
         before, after = self.path(name, source), self.path(name, target)
         try:
             after.parent.mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """The queue in front of one model, and the batches that empty it.
 
-A plain synchronous object: the data plane submits calls as they arrive, and runs a batch when nothing more is on its way.
+A plain synchronous object: the data plane submits calls as they arrive, and runs a batch when nothing more is
+on its way.
 """
 
 import time
@@ -15,8 +16,9 @@ from server.observability.batch_metrics import BatchMetrics
 MAX_BATCH_CALLS = 64
 # More waiting batches than this are overload.
 OVERLOAD_BATCHES = 2
-# How often a call's own images are run beside it before it is answered: the rest of its batch with it, and the next
-# one while its answer leaves. It grows with the call, since refusing a small one costs as much as answering it.
+# How often a call's own images are run beside it before it is answered: the rest of its batch with it, and
+# the next one while its answer leaves. It grows with the call, since refusing a small one costs as much as
+# answering it.
 BESIDE = 3
 
 
@@ -85,7 +87,8 @@ class Batcher:
     ) -> QueuedCall:
         """Queue `count` images of 784 bytes each, to be answered by `deadline` (monotonic seconds).
 
-        `reply` gets the answer, or an ExpiredError or ModelFailedError. Set `cancelled` of the call to take it out.
+        `reply` gets the answer, or an ExpiredError or ModelFailedError. Set `cancelled` of the call to take
+        it out.
 
         Raises:
             InvalidRequestError: more images than the queue ever has room for.

@@ -86,8 +86,8 @@ class QueuedCall:
 class CallQueue:
     """Calls in order of arrival, counted in images.
 
-    First come, first served, while that serves everyone in time. Under overload it would serve everyone late, so the
-    newest call goes first, unless the oldest is patient: a call without a deadline never starves.
+    First come, first served, while that serves everyone in time. Under overload it would serve everyone late,
+    so the newest call goes first, unless the oldest is patient: a call without a deadline never starves.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class CallQueue:
         self.images -= call.count - call.taken
 
     def take(self, call: QueuedCall, room: int) -> int:
-        """Take up to `room` images of a call that `next` returned, and return the first; the rest comes next."""
+        """Take up to `room` images of the call from `next`; return the first's index. The rest comes next."""
         start = call.taken
         call.taken = min(start + room, call.count)
         self.images -= call.taken - start

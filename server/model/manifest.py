@@ -160,8 +160,8 @@ def decode(content: bytes, kind: type[Kind], name: str) -> Kind:
     """Decode the JSON of the file `name`.
 
     Raises:
-        RefusedError: it is not JSON, or a key is missing or has another type than `kind`; the message has the key, its
-            value and what was expected.
+        RefusedError: it is not JSON, or a key is missing or has another type than `kind`; the message has the
+            key, its value and what was expected.
 
     """
     try:

@@ -37,12 +37,13 @@ class Model:
     ) -> "Model":
         """Open the graph of a version, and check that it answers as it did when it was published.
 
-        Where the runtime prefers 8-bit graphs, the version's is taken if its golden set passes. `between_runs` is called
-        before each run of the check, and may end it by raising; the session's own threads exist by then.
+        Where the runtime prefers 8-bit graphs, the version's is taken if its golden set passes.
+        `between_runs` is called before each run of the check, and may end it by raising; the session's own
+        threads exist by then.
 
         Raises:
-            RefusedError: the graph cannot be opened or has other tensors than docs/model-repository.md, or the golden
-                images get other answers.
+            RefusedError: the graph cannot be opened or has other tensors than docs/model-repository.md, or
+                the golden images get other answers.
 
         """
         manifest = files.manifest
@@ -131,7 +132,8 @@ class Model:
         difference = float(np.abs(probabilities - np.array(golden.probabilities, np.float32)).max())
         if not difference <= golden.tolerance:
             raise RefusedError(
-                f"golden probabilities differ by up to {difference:.2g}, expected at most {golden.tolerance:.2g}"
+                f"golden probabilities differ by up to {difference:.2g}, expected at most "
+                f"{golden.tolerance:.2g}"
             )
 
     def _warm(self, between_runs: Callable[[], None]) -> None:

@@ -18,8 +18,8 @@ SIGNATURE = (
     f"input {INPUT} tensor(uint8) [N, {IMAGE_BYTES}]",
     f"output {OUTPUT} tensor(float) [N, {CLASSES}]",
 )
-# By the names that operators use: the name of ONNX Runtime, and the extra of this project whose build has it; best
-# first. TensorRT is never chosen automatically: it compiles for minutes before the first answer.
+# By the names that operators use: the name of ONNX Runtime, and the extra of this project whose build has it;
+# best first. TensorRT is never chosen automatically: it compiles for minutes before the first answer.
 PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "server-gpu"),
     "openvino": ("OpenVINOExecutionProvider", "server-openvino"),

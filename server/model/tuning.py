@@ -1,7 +1,7 @@
-"""How many images go into one run of a graph, and how many share a batch: constants, the same on every worker.
+"""How many images go into one run of a graph, and how many share a batch; the same on every worker.
 
-A batch holds up everything else of the data plane for as long as it takes, and is computed in runs that the caches
-hold. Measured on one core of a server CPU with AVX-VNNI, images a second by images in a run:
+A batch holds up everything else of the data plane for as long as it takes, and is computed in runs that the
+caches hold. Measured on one core of a server CPU with AVX-VNNI, images a second by images in a run:
 
     graph               1       8      16      32      64     256
     digits float    20,700  23,000  21,300  21,200  20,800  19,400
@@ -30,7 +30,8 @@ class Sizes(NamedTuple):
 CPU_SIZES: dict[str, Sizes] = {"float32": Sizes(8, 128), "int8": Sizes(16, 256)}
 # OpenVINO computes on the CPU's cores too, but splits a run among them.
 OPENVINO_SIZES = Sizes(64, 256)
-# A GPU only begins to be busy where a CPU's caches overflow; a copy to it costs as much as hundreds of images.
+# A GPU only begins to be busy where a CPU's caches overflow; a copy to it costs as much as hundreds of
+# images.
 GPU_SIZES = Sizes(1024, 1024)
 
 

@@ -1,6 +1,7 @@
 """Keeps images that a model was not sure of, for a person to label and the trainer to learn from.
 
-The data plane offers what it answered; a thread writes a few images a second. docs/improve.md says what is stored.
+The data plane offers what it answered; a thread writes a few images a second. docs/improve.md says what is
+stored.
 """
 
 import hashlib
@@ -26,8 +27,8 @@ from server.observability import table
 from server.observability.series import Store
 
 UNLABELLED = "unlabelled"
-# Of images below the confidence, so many are written a second in the long run, and so many at once: files cost more
-# than predictions. Of the others, one a second.
+# Of images below the confidence, so many are written a second in the long run, and so many at once: files
+# cost more than predictions. Of the others, one a second.
 UNCERTAIN_A_SECOND, MAX_UNCERTAIN = 8, 64
 SAMPLE_EVERY = 200  # images, on average, of those that the model is sure of
 ROUND_SECONDS = 1.0
@@ -55,7 +56,8 @@ class Image(NamedTuple):
 class Capture:
     """Keeps a bounded sample of answered images below a confidence, and a few others, as files.
 
-    Each image is kept once, as `DIR/unlabelled/<sha256 of its pixels>.png`; any number of processes may share `folder`.
+    Each image is kept once, as `DIR/unlabelled/<sha256 of its pixels>.png`; any number of processes may share
+    `folder`.
     """
 
     def __init__(self, folder: Path, below: float, max_mb: int, store: Store) -> None:
@@ -175,7 +177,7 @@ class Capture:
         self._known = {*self._unlabelled, *labelled}
 
     def _make_room(self, folder: Path) -> bool:
-        """Tell whether one more image is to be kept; a full folder gives up one in its favour, ever more rarely."""
+        """Tell whether to keep one more image; a full folder gives up one in its favour, ever more rarely."""
         if len(self._unlabelled) < self._most_files:
             return True
         if RANDOM.random() * self._offered_ever > self._most_files:
@@ -217,7 +219,7 @@ def _write(path: Path, image: Image) -> None:
 
 
 def png(image: Image) -> bytes:
-    """Return an image as a PNG of 28x28 gray pixels, with what was answered in a text chunk called `digits`."""
+    """Return an image as a 28x28 gray PNG, with what was answered in a text chunk called `digits`."""
     facts = {
         "digit": image.digit,
         "confidence": round(image.confidence, 6),

@@ -71,7 +71,7 @@ class Span:
         return (self.after.images - self.before.images) / batches if batches > 0 else None
 
     def latency_ms(self, quantile: float) -> float | None:
-        """Return a quantile of the unary calls' durations, as exact as the buckets are; None without calls."""
+        """Return a quantile of the durations of unary calls, as exact as the buckets; None without calls."""
         bounds = sorted(self.after.buckets)
         counts = [self.after.buckets[bound] - self.before.buckets.get(bound, 0) for bound in bounds]
         if not counts or counts[-1] <= 0:

@@ -74,7 +74,7 @@ def configure(
     level: Level,
     tell: Callable[[RecentEvent], None] = lambda _: None,
 ) -> None:
-    """Write log lines of `level` and above to standard error, one a line, and tell of events for the status page.
+    """Write log lines of `level` and above to standard error; give events to the status page.
 
     Tracebacks are without local variables: those hold callers' images.
     """

@@ -1,7 +1,7 @@
 """`/` on the metrics port: what serves and under which load, for a person with a browser and nothing else.
 
-It is drawn from the metrics, so it is the same with one process and with several. It has no script, loads nothing, takes
-no parameters and shows no more than `/metrics` and the log do.
+It is drawn from the metrics, so it is the same with one process and with several. It has no script, loads
+nothing, takes no parameters and shows no more than `/metrics` and the log do.
 """
 
 import base64
@@ -129,7 +129,7 @@ def _versions(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _shadows(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    """Yield each pair of a version and a candidate: how often they agree, where they do not, how long both take."""
+    """Yield each pair of a version and a candidate: agreement, differences, and the time of both."""
     pairs: dict[tuple[str, str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
     for labels, (images,) in snapshot.items(table.SHADOW_IMAGES):
         digits = labels["digit"], labels["shadow_digit"]

@@ -1,4 +1,4 @@
-"""The table of the server's metrics: each is defined here and nowhere else; docs/metrics.md says what it is for."""
+"""The server's metrics, each defined here and nowhere else; docs/metrics.md says what they are for."""
 
 from server.observability.series import Metric, Snapshot
 
@@ -13,7 +13,8 @@ VERSION = ("model", "version")
 
 REQUESTS = Metric("digits_requests", "counter", "Calls answered", ("service", "method", "code"))
 REQUEST_DURATION = Metric(
-    "digits_request_duration_seconds", "histogram", "From a call's arrival to its answer; refused calls are left out",
+    "digits_request_duration_seconds", "histogram", "From a call's arrival to its answer; refused calls "
+    "are left out",
     ("method",), DURATION_BUCKETS,
 )  # fmt: skip
 STAGE_SECONDS = Metric(
@@ -41,7 +42,8 @@ DROPPED = Metric(
 PREDICTIONS = Metric("digits_predictions", "counter", "Digits predicted", (*VERSION, "digit"))
 FAILED = Metric("digits_failed_calls", "counter", "Calls that the model failed on", VERSION)
 SHADOW_IMAGES = Metric(
-    "digits_shadow_images", "counter", "Images that a candidate ran too, by its digit and by the one that was answered",
+    "digits_shadow_images", "counter", "Images that a candidate ran too, by its digit and by the one "
+    "that was answered",
     (*VERSION, "shadow_version", "digit", "shadow_digit"),
 )  # fmt: skip
 SHADOW_SKIPPED = Metric(
@@ -65,7 +67,8 @@ SERVING_SINCE = Metric(
     joined="min",
 )  # fmt: skip
 LABEL_INFO = Metric(
-    "digits_label_info", "gauge", "1 for each label and the version it points at", ("model", "label", "version")
+    "digits_label_info", "gauge", "1 for each label and the version it points at",
+    ("model", "label", "version"),
 )  # fmt: skip
 LABEL_SHARE = Metric(
     "digits_label_share_ratio", "gauge", "Share of unlabelled requests that a label on trial gets",
@@ -73,7 +76,8 @@ LABEL_SHARE = Metric(
 )  # fmt: skip
 MODEL_LOADS = Metric("digits_model_load", "counter", "Versions loaded or refused", ("result",))
 PROBLEMS = Metric(
-    "digits_repository_problems", "gauge", "Refused versions and labels, and whatever else is wrong on disk now"
+    "digits_repository_problems", "gauge", "Refused versions and labels, and whatever else is wrong on "
+    "disk now"
 )  # fmt: skip
 QUEUE_IMAGES = Metric("digits_queue_images", "gauge", "Images waiting for the model", joined="sum")
 INFLIGHT_IMAGES = Metric(
@@ -84,7 +88,8 @@ QUEUE_LIMIT = Metric(
 )
 QUEUE_AGE = Metric("digits_queue_age_seconds", "gauge", "How long the first call in a queue has waited")
 TICK_LAG = Metric(
-    "digits_tick_lag_seconds", "gauge", "Largest delay of the data plane's tick, due each 0.1 s, in the last second"
+    "digits_tick_lag_seconds", "gauge", "Largest delay of the data plane's tick, due each 0.1 s, in the "
+    "last second"
 )  # fmt: skip
 BUILD_INFO = Metric("digits_build_info", "gauge", "1, with the server's version", ("version",))
 WORKERS = Metric("digits_workers", "gauge", "Processes that answer calls")

@@ -1,7 +1,7 @@
 """OpenTelemetry spans: one for a call, its time in the queue and in the model under it, and one for a batch.
 
-OpenTelemetry's own environment variables say whether and where spans are sent, and how many. Without them nothing of
-OpenTelemetry is imported.
+OpenTelemetry's own environment variables say whether and where spans are sent, and how many. Without them
+nothing of OpenTelemetry is imported.
 """
 
 import time

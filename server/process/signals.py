@@ -54,7 +54,7 @@ class Signals:
         threading.Thread(target=self._receive, name="signals", daemon=True).start()
 
     def stop_gracefully(self, on_stop: Callable[[], object] = lambda: None) -> None:
-        """Let the first SIGTERM or SIGINT set `stopping` and call `on_stop`; the second ends the process at once."""
+        """Let the first SIGTERM or SIGINT set `stopping` and call `on_stop`; the second ends the process."""
         self._on_stop = on_stop
         self._graceful = True
 

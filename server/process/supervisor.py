@@ -1,8 +1,8 @@
 """Several worker processes that share one port, kept running by a process that serves nothing itself.
 
-The kernel spreads connections over the workers (SO_REUSEPORT). Workers report each second; one that does not answer calls
-any more is killed. A worker that takes another's place must not slow down those that serve: it gives way until it is
-ready.
+The kernel spreads connections over the workers (SO_REUSEPORT). Workers report each second; one that does not
+answer calls any more is killed. A worker that takes another's place must not slow down those that serve: it
+gives way until it is ready.
 """
 
 import signal
@@ -26,8 +26,8 @@ from server.settings import Settings
 
 # The time that a worker may take beyond its drain and grace before it is killed.
 STOP_MARGIN_SECONDS = 5.0
-# Workers stop one after the other, each so long after the one before: its callers come to those that are left, and a
-# call that arrives just as a worker stops is lost. All of them have the second time to begin.
+# Workers stop one after the other, each so long after the one before: its callers come to those that are
+# left, and a call that arrives just as a worker stops is lost. All of them have the second time to begin.
 TURN_SECONDS, TURNS_SECONDS = 0.3, 2.0
 # How long /metrics waits for the workers' numbers of this moment.
 REPORT_WAIT_SECONDS = 0.5

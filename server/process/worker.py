@@ -1,7 +1,8 @@
 """One of several processes that serve the same ports, and the messages between it and its supervisor.
 
-A worker reads its job from standard input, then a line each time that a report is asked for; the end of it says that
-the supervisor is gone. It writes reports and events to a pipe of its own. Messages are lines of JSON.
+A worker reads its job from standard input, then a line each time that a report is asked for; the end of it
+says that the supervisor is gone. It writes reports and events to a pipe of its own. Messages are lines of
+JSON.
 """
 
 import importlib
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 1000
 ASK = b"report\n"
-# How often a worker reports by itself, and how many reports may fail to come or say that it does not answer calls:
-# batches take milliseconds. Reports are counted, not seconds, so that a machine that was suspended does not kill
-# what wakes up with it.
+# How often a worker reports by itself, and how many reports may fail to come or say that it does not answer
+# calls: batches take milliseconds. Reports are counted, not seconds, so that a machine that was suspended
+# does not kill what wakes up with it.
 REPORT_SECONDS = 1.0
 MISSED_REPORTS = 10
 
@@ -83,8 +84,8 @@ def read_message(line: bytes) -> Report | Event:
 def main(reports_to: int) -> int:
     """Serve the job on standard input until a signal, or the end of standard input; return the exit code."""
     block()
-    # A terminal's Ctrl-C is for the supervisor alone. Not a session of its own: a kernel that shares out time by
-    # session (sched_autogroup) would not see that one worker gives way to another.
+    # A terminal's Ctrl-C is for the supervisor alone. Not a session of its own: a kernel that shares out time
+    # by session (sched_autogroup) would not see that one worker gives way to another.
     os.setpgrp()
     signals = Signals()
     job = read_job(sys.stdin.buffer.readline())
@@ -139,7 +140,7 @@ def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
 
 
 class Reports:
-    """Writes to the supervisor, on a thread of its own: a supervisor that does not read holds up nothing else."""
+    """Writes to the supervisor, on a thread of its own: one that does not read holds up nothing else."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe

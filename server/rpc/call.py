@@ -1,4 +1,4 @@
-"""A call as a service sees it: a deadline, and one answer or one error. A service may answer later, on any thread."""
+"""A call as a service sees it: a deadline, and one answer or error, maybe later and on any thread."""
 
 import threading
 import time

@@ -38,8 +38,9 @@ PIXEL_BYTES = 8
 # The size of a request beside its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
-# gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So answers are
-# held for a moment before the stop, until callers that wait for theirs have no other call on its way.
+# gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So
+# answers are held for a moment before the stop, until callers that wait for theirs have no other call on its
+# way.
 HOLD_SECONDS = 0.2
 MOST_HOLD_SECONDS = 0.6
 # Calls that were cancelled at the end of the grace are over in no time.
@@ -55,8 +56,8 @@ class DataPlane:
         """Build everything but the ports.
 
         Raises:
-            StartError: the token file or a file of TLS cannot be used, the limit on open files is too small, or the
-                installed grpcio lacks what the data plane uses.
+            StartError: the token file or a file of TLS cannot be used, the limit on open files is too small,
+                or the installed grpcio lacks what the data plane uses.
 
         """
         self._settings = settings
@@ -112,7 +113,7 @@ class DataPlane:
         return handler
 
     def batcher(self, model: Model) -> Batcher:
-        """Return a queue in front of a model; where it computes elsewhere, its batches run on a thread of their own."""
+        """Return a queue in front of a model; batches of a GPU run on a thread of their own."""
         metrics = self._metrics.loaded(model.name, model.version)
         kind = partial(Batcher, ready=self._loop.ready) if model.provider == "cpu" else ThreadedBatcher
         batcher = kind(
@@ -130,8 +131,8 @@ class DataPlane:
     ) -> tuple[int, int | None]:
         """Bind gRPC's names of addresses, and begin to take calls, which are answered while `run` runs.
 
-        Return the port of the services, and that of health alone if it has addresses. `shared` lets other processes
-        bind the same ports.
+        Return the port of the services, and that of health alone if it has addresses. `shared` lets other
+        processes bind the same ports.
 
         Raises:
             StartError: an address cannot be bound.

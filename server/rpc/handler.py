@@ -93,8 +93,9 @@ class Handler:
     ) -> None:
         """Answer each method of `service` with the method of `servicer` that has its name.
 
-        That takes a message and a Request, and returns the answer, or None if it answers later. Calls that are not
-        `limited` are never refused, and not measured. `name` is that of the service on the wire, if it has another.
+        That takes a message and a Request, and returns the answer, or None if it answers later. Calls that
+        are not `limited` are never refused, and not measured. `name` is that of the service on the wire, if
+        it has another.
         """
         for method in service.methods:
             path = f"/{name or service.full_name}/{method.name}"
@@ -145,7 +146,7 @@ class Handler:
         return self._tracing.begin(rpc.metadata, method.service, method.name)
 
     def failure(self, error: Exception, method: Method) -> Failure:
-        """Return the status of an error; one that is not a ServingError is a defect of ours, and is logged."""
+        """Return the status of an error; anything but a ServingError is a defect of ours, and is logged."""
         if not isinstance(error, ServingError):
             log.error("call failed", method=method.name, exc_info=error)
             return Failure(StatusCode.INTERNAL, INTERNAL_MESSAGE)
@@ -163,7 +164,7 @@ class Handler:
         *,
         refused: bool = False,
     ) -> None:
-        """Record a call that has its answer or its error; a stream is one call, from its opening to its end."""
+        """Record a call that has its answer or error; a stream is one call, from its opening to its end."""
         method = call.method
         if not method.limited:
             return
@@ -197,7 +198,7 @@ class Handler:
             self._streams.discard(stream)
 
     def hold(self, size_bytes: int) -> None:
-        """Count bytes of messages that are under way, less than zero when they no longer are; on the loop's thread."""
+        """Count bytes of messages under way; negative when they no longer are. On the loop's thread."""
         self._bytes += size_bytes
         while self._stalled and self._bytes < self._max_bytes:
             stream, _ = self._stalled.popitem()

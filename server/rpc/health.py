@@ -19,7 +19,7 @@ Response = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """The answers of Check, Watch and List; everything is NOT_SERVING at first, and for good once draining."""
+    """The answers of Check, Watch and List: NOT_SERVING at first, and for good once draining."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self.serving = False

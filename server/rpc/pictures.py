@@ -1,4 +1,4 @@
-"""Encoded pictures of digits, PNG or JPEG, decoded on threads beside the data plane as `digit-client` decodes them."""
+"""Pictures of digits, PNG or JPEG, decoded as `digit-client` does, on threads beside the data plane."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -74,12 +74,13 @@ def elements(
     """Return the pictures in a BYTES tensor, [N] or [N, 1].
 
     Raises:
-        InvalidRequestError: it has another shape, more than `max_images` elements, or other contents than its shape.
+        InvalidRequestError: another shape, more than `max_images` elements, or other contents than its shape.
 
     """
     if not tensor.shape or tensor.shape[1:] not in ([], [1]) or not 1 <= tensor.shape[0] <= max_images:
         raise InvalidRequestError(
-            f"input {INPUT!r} has shape {cut(str(list(tensor.shape)))}, expected [N] with 1 to {max_images} pictures"
+            f"input {INPUT!r} has shape {cut(str(list(tensor.shape)))}, expected [N] with 1 to "
+            f"{max_images} pictures"
         )
     pictures = [*tensor.contents.bytes_contents]
     for content in contents:

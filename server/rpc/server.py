@@ -1,7 +1,7 @@
 """gRPC's completion queue, polled by one thread; the only file that imports cygrpc.
 
-This is the layer that grpc's own Python server is written on (`grpc/_server.py`). Polling it is also what reads and
-writes the sockets. docs/adr/0009-completion-queue.md lists what is used of it, and why.
+This is the layer that grpc's own Python server is written on (`grpc/_server.py`). Polling it is also what
+reads and writes the sockets. docs/adr/0009-completion-queue.md lists what is used of it, and why.
 """
 
 import gc
@@ -22,7 +22,8 @@ except ImportError:  # Loop says so
 
 # Calls that gRPC may hand over at a time: enough for two batches; the rest waits inside gRPC.
 OUTSTANDING_REQUESTS = 256
-# Events that are handled before a batch runs: what has arrived is seen before the thread computes for milliseconds.
+# Events that are handled before a batch runs: what has arrived is seen before the thread computes for
+# milliseconds.
 DRAINED_EVENTS = 400
 TICK_SECONDS = 0.1
 USED_NAMES = (
@@ -42,7 +43,7 @@ def _ignore(_: Event) -> None:
 
 
 class Rpc:
-    """One call as gRPC knows it. Every operation may be started on any thread; its event comes to the loop."""
+    """One call as gRPC knows it: any thread may start an operation; its event comes to the loop."""
 
     __slots__ = ("_call", "deadline", "metadata", "path")
 
@@ -92,7 +93,7 @@ class Rpc:
         first: bool,
         unwatched: bool = False,
     ) -> None:
-        """Send the status; `first` where no message went before it, `unwatched` where `watch` was not called."""
+        """Send the status: `first` where no message went before it, `unwatched` without a `watch`."""
         operations = [cygrpc.SendStatusFromServerOperation(trailers, code, details.encode(), 0)]
         if first:
             operations.insert(0, cygrpc.SendInitialMetadataOperation((), 0))

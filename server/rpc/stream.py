@@ -1,7 +1,7 @@
 """A call with a stream of requests, of answers, or of both: answers leave in the order of the requests.
 
-It is bounded in messages and in bytes, in both directions: a caller that does not read its answers holds back its own
-requests, and nothing else.
+It is bounded in messages and in bytes, in both directions: a caller that does not read its answers holds back
+its own requests, and nothing else.
 """
 
 import threading

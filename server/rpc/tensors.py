@@ -94,7 +94,7 @@ def question(request: pb.ModelInferRequest, max_images: int, *, pictures: bool =
 
 
 def timeout_seconds(request: pb.ModelInferRequest) -> float:
-    """Return how long the request may take by its parameter `timeout`, in microseconds; without one, for ever.
+    """Return how long the request may take by its parameter `timeout`; without one, infinity.
 
     Raises:
         InvalidRequestError: the parameter is no int64 of at least 0.

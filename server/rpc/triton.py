@@ -17,7 +17,7 @@ NANOSECONDS, MILLISECONDS = 1e9, 1e3
 
 
 def configuration(serving: Serving, max_request_images: int) -> pb.ModelConfig:
-    """Describe a version as a Triton configuration; `max_batch_size` is of a request, larger ones are split."""
+    """Describe a version as Triton does; `max_batch_size` is of a request, larger ones are split."""
     model = serving.model
     return pb.ModelConfig(
         name=model.name,

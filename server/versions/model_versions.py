@@ -46,8 +46,8 @@ class ModelVersions:
     def next_load(self) -> Load | None:
         """Return the load to start now; the caller ends it with `loaded` or `refused`.
 
-        One at a time: a refusal changes what should serve. A load that is not wanted any more, be it that it hangs, does
-        not hold up the next one.
+        One at a time: a refusal changes what should serve. A load that is not wanted any more, be it that it
+        hangs, does not hold up the next one.
         """
         missing = self._missing(self._target())
         if self._load is not None and self._load.version in missing:

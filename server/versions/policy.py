@@ -92,8 +92,8 @@ def plan(
     """Choose among the versions on disk that are not `unusable`.
 
     Those that the policy asks for, and those that a label points at: what is promoted must not depend on how
-    many versions were published since. A version on trial does not count among the latest. A label that cannot be
-    followed stays where `labels`, those in force, have it, as long as that version can serve.
+    many versions were published since. A version on trial does not count among the latest. A label that
+    cannot be followed stays where `labels`, those in force, have it, as long as that version can serve.
     """
     usable = [version for version in found.versions if version not in unusable]
 

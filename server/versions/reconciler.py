@@ -33,10 +33,10 @@ log = structlog.get_logger()
 
 
 class Reconciler:
-    """Scans the repository every `repository_poll_seconds` and when woken; loads, verifies and swaps versions.
+    """Scans the repository, every `repository_poll_seconds` and when woken; loads and swaps versions.
 
-    `make_batcher` is called on the thread of a load; `call_soon` runs a function on the data plane's thread. `beside`
-    says that other processes serve already, which loads must not slow down.
+    `make_batcher` is called on the thread of a load; `call_soon` runs a function on the data plane's thread.
+    `beside` says that other processes serve already, which loads must not slow down.
     """
 
     def __init__(  # noqa: PLR0913 - what the reconciler connects
@@ -73,7 +73,7 @@ class Reconciler:
         """Load what should serve, and follow the repository from then on.
 
         Raises:
-            StartError: the repository cannot be read, no version of the default model may serve, or `close` was called.
+            StartError: the repository cannot be read, the default model has no version, or `close` came.
 
         """
         for name, work in (("reconciler", self._handle_events), ("repository scan", self._scan)):
@@ -92,7 +92,7 @@ class Reconciler:
         self._woken.set()
 
     def change(self, name: str, *, load: bool, then: Then) -> None:
-        """Load or unload a model until the next such change; call `then` once it is in force or has failed."""
+        """Load or unload a model until the next such call; call `then` once in force or failed."""
         self._events.put(partial(self._control.ask, name, load=load, then=then))
         self.wake()
 
@@ -212,7 +212,7 @@ class Reconciler:
         self._control.answer(self._scanned, self._failure_of)
 
     def _failure_of(self, name: str) -> str | None:
-        """Return why a model that a caller loads does not serve; None while it is loading, empty if it serves."""
+        """Return why a model does not serve; None while it is loading, empty if it serves."""
         if name in self._versions and self._versions[name].pending:
             return None
         problems = "; ".join(self._problems.get(name, [])) or f"the repository has no model {quoted(name)}"

@@ -26,10 +26,10 @@ class ChangeModel(Protocol):
 
 
 class Registry:
-    """An immutable snapshot of the models, swapped by reference: a call goes on with the version that it found.
+    """An immutable snapshot of the models, swapped by reference: a call keeps the version it found.
 
-    The data plane reads; one thread of the control plane writes. `on_change` is called after every change, on the
-    thread that made it.
+    The data plane reads; one thread of the control plane writes. `on_change` is called after every change, on
+    the thread that made it.
     """
 
     def __init__(self, default_model: str, metrics: Metrics) -> None:

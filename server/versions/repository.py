@@ -18,7 +18,8 @@ MAX_LABELS_BYTES = 64 * 1024
 # The digits of an int64 on the wire.
 MAX_DIGITS = 18
 LAYOUT = (
-    f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes them, and "
+    f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes "
+    "them, and "
     "`digit-trainer import` from any ONNX file"
 )
 
@@ -38,7 +39,8 @@ class Label(Struct, frozen=True, forbid_unknown_fields=True):
     # Of the requests that name neither version nor label, 0-1. A version that has a share, be it 0, is on
     # trial: it gets that and no more.
     share: Annotated[float, Meta(ge=0, le=1)] | None = None
-    # Of the images that the default version answers, 0-1: the version runs them too, and its answers are compared.
+    # Of the images that the default version answers, 0-1: the version runs them too, and its answers are
+    # compared.
     shadow: Annotated[float, Meta(gt=0, le=1)] | None = None
 
     @property
@@ -84,7 +86,8 @@ def scan(repository: Path) -> dict[str, ModelFolder]:
     if not models:
         if versions := [folder.name for folder in folders if is_version(folder)]:
             raise RepositoryError(
-                f"model repository {repository} is the folder of one model, with version {', '.join(versions)}; "
+                f"model repository {repository} is the folder of one model, with version "
+                f"{', '.join(versions)}; "
                 f"the repository is the folder above it, {root.parent}"
             )
         raise RepositoryError(f"model repository {repository} has no models, {LAYOUT}")
@@ -108,7 +111,8 @@ def parse_labels(content: bytes) -> dict[str, Label]:
             value = shown(msgspec.json.decode(entry))
             raise RefusedError(
                 f"label {name!r} is {value} in {LABELS}, "
-                'expected a version, {"version": 4, "share": 0.05} or {"version": 4, "shadow": 0.2}, each of 0 to 1'
+                'expected a version, {"version": 4, "share": 0.05} or {"version": 4, "shadow": 0.2}, '
+                "each of 0 to 1"
             ) from None
         labels[name] = label if isinstance(label, Label) else Label(label)
     if (total := sum(label.share or 0 for label in labels.values())) > 1:

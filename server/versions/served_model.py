@@ -117,13 +117,14 @@ class ServedModel:
             return self.versions[self.labels[label].version]
         if version not in self.versions:
             raise NotFoundError(
-                f"version {version} of model {quoted(self.name)} does not serve; available: {listed(self.versions)}"
+                f"version {version} of model {quoted(self.name)} does not serve; available: "
+                f"{listed(self.versions)}"
             )
         return self.versions[version]
 
     @property
     def shadow(self) -> tuple[Serving, Serving, float] | None:
-        """The default version, the candidate that its answers are compared with, and the share of the images."""
+        """The default version, the candidate that runs its images too, and the share of them."""
         for label in self.labels.values():
             candidate = self.versions[label.version]
             if label.shadow is not None and self.default is not None and self.default is not candidate:

@@ -1,7 +1,7 @@
 """Shadow traffic: a candidate runs a share of the images that were answered, and its digits are compared.
 
-It runs on the data plane's thread, a few images at a time, while nothing else is to be done: callers never wait for
-more than one such run.
+It runs on the data plane's thread, a few images at a time, while nothing else is to be done: callers never
+wait for more than one such run.
 """
 
 import time

@@ -1,4 +1,5 @@
-"""Our server with nothing that observes: no metrics, no log of calls, no history. What those cost is the difference.
+"""Our server with nothing that observes: no metrics, no log of calls, no history. What those cost is the
+difference.
 
 `python -m tests.bench.blind` takes digit-server's flags.
 """

@@ -1,7 +1,8 @@
 """Latency against load on one core, for sizing: `python -m tests.bench.curve`.
 
-Finds what a closed loop gets out of the server, then sends shares of that in an open loop: strangers who do not wait
-for each other's answers, and whose latency counts from when a call was due. Prints a table, writes JSON and a plot.
+Finds what a closed loop gets out of the server, then sends shares of that in an open loop: strangers who do
+not wait for each other's answers, and whose latency counts from when a call was due. Prints a table, writes
+JSON and a plot.
 """
 
 import json

@@ -1,9 +1,9 @@
 """What shadow traffic and capturing cost the callers: `python -m tests.bench.improving`.
 
-Three servers run all the time on one core: one with neither, one whose candidate runs a fifth of the images, one that
-captures every image. The load goes to one after the other, so that a machine whose speed drifts does not decide.
-Latencies are those of an open loop at half of what a closed loop gets. CPU time is that of all threads of the server,
-under calls of 16 images, no two alike, so that each might be kept.
+Three servers run all the time on one core: one with neither, one whose candidate runs a fifth of the images,
+one that captures every image. The load goes to one after the other, so that a machine whose speed drifts does
+not decide. Latencies are those of an open loop at half of what a closed loop gets. CPU time is that of all
+threads of the server, under calls of 16 images, no two alike, so that each might be kept.
 """
 
 import json
@@ -60,7 +60,7 @@ def cost(server: RunningServer, seconds: float) -> float:
 
 @app.default
 def main(*, rounds: int = 9, seconds: float = 4.0) -> int:
-    """Measure each server `rounds` times for `seconds`; print medians and their ratios to the server with neither."""
+    """Measure each `rounds` times for `seconds`; print medians and ratios to the server with neither."""
     with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
         stable = repository(Path(root, "stable"), '{"stable": 1}')
         shadow = repository(Path(root, "shadow"), '{"stable": 1, "canary": {"version": 2, "shadow": 0.2}}')

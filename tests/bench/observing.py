@@ -3,8 +3,8 @@
 `python -m tests.bench.observing`.
 
 Both run all the time on one core; the load goes to one and then to the other, so that a machine whose speed
-drifts does not decide. What counts is CPU time a call: on a busy core throughput is made of it. Medians and the
-least of all rounds tell together how much is noise, for other programs can only add.
+drifts does not decide. What counts is CPU time a call: on a busy core throughput is made of it. Medians and
+the least of all rounds tell together how much is noise, for other programs can only add.
 """
 
 import statistics
@@ -24,7 +24,7 @@ console = Console()
 
 @app.default
 def main(*, rounds: int = 30, calls: int = 4000) -> int:
-    """Measure `rounds` times `calls` single images, 64 in flight, on each; print the least, the medians and the cost."""
+    """Measure `rounds` times `calls` single images, 64 in flight, on each; print least, median and cost."""
     rates: dict[str, list[float]] = {"observed": [], "not observed": []}
     costs: dict[str, list[float]] = {"observed": [], "not observed": []}
     with bench.server() as observed, bench.server(kind=bench.BlindServer) as bare:

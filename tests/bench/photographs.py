@@ -108,7 +108,8 @@ WAYS: tuple[Callable[[Picture], Picture], ...] = (
 
 def import_seconds(module: str) -> float:
     """Return how long a program that has NumPy and Pillow waits for a module, the best of five."""
-    code = f"import time, numpy, PIL.Image; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    timed = f"t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    code = f"import time, numpy, PIL.Image; {timed}"
     runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True) for _ in range(5)]
     return min(float(run.stdout) for run in runs)
 

@@ -166,8 +166,8 @@ def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int
 def offered(running: RunningServer, rate: float, *, seconds: int = 5, connections: int = 8) -> Load:
     """Offer single images at `rate` calls a second, whether they are answered or not; count the answered.
 
-    h2load does not tell which calls were refused. Latencies are what those of the answered calls are at most: as if
-    every refused call had been quicker than every answered one.
+    h2load does not tell which calls were refused. Latencies are what those of the answered calls are at most:
+    as if every refused call had been quicker than every answered one.
     """
     message = prediction_pb2.PredictRequest(images=random_images(1)).SerializeToString()
     name = "digits_requests_total"

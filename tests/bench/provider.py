@@ -38,7 +38,8 @@ def main(provider: str) -> None:
         )
         same = (expected.argmax(axis=1) == answered.argmax(axis=1)).mean()
         print(
-            f"{path.parent.relative_to(MODELS)}: same digits {same:.2%}, off by {abs(expected - answered).max():.1e}"
+            f"{path.parent.relative_to(MODELS)}: same digits {same:.2%}, off by "
+            f"{abs(expected - answered).max():.1e}"
         )
         for count in BATCHES:
             batch = images[:count]
@@ -49,7 +50,8 @@ def main(provider: str) -> None:
                 session.run(None, {"images": batch})
                 runs += 1
             print(
-                f"  {count:5} images  {1e3 * seconds / runs:8.3f} ms  {count * runs / seconds:12,.0f} images/s"
+                f"  {count:5} images  {1e3 * seconds / runs:8.3f} ms  {count * runs / seconds:12,.0f} "
+                "images/s"
             )
 
 

@@ -1,4 +1,5 @@
-"""Our server against ONNX Runtime alone and bare echoes on grpc.aio and the completion queue, on one core: `make bench`.
+"""Our server against ONNX Runtime alone and bare echoes on grpc.aio and the completion queue, on one core:
+`make bench`.
 
 Ratios are of the float graph; the 8-bit graph, which the server takes by itself, has rows of its own.
 
@@ -185,7 +186,7 @@ def two_workers() -> Figures:
 
 
 def check(running: RunningServer) -> None:
-    """Raise RuntimeError where a call ended otherwise than it should; a load that ends cancels its last calls."""
+    """Raise RuntimeError where a call ended as it should not; a load that ends cancels its last calls."""
     fine = ("OK", "RESOURCE_EXHAUSTED", "CANCELLED")
     wrong = {code: running.metric("digits_requests_total", code=code) for code in CODES if code not in fine}
     if any(wrong.values()):

@@ -1,4 +1,5 @@
-"""The shipped models on damage that training never shows, on digits from elsewhere and on images without a digit.
+"""The shipped models on damage that training never shows, on digits from elsewhere and on images without a
+digit.
 
     python -m tests.bench.unseen [MODEL.onnx ...]
 
@@ -166,7 +167,7 @@ def noise(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def calibration_error(probabilities: NDArray[np.float32], digits: NDArray[np.int64], bins: int = 15) -> float:
-    """Expected calibration error: mean distance of accuracy and confidence over equal bins (Guo et al., 2017)."""
+    """Mean distance of accuracy and confidence over equal bins (Guo et al., 2017)."""
     confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == digits
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(places, hits - confidence, bins)
@@ -208,7 +209,8 @@ def main(graphs: list[str]) -> None:
             is_digit = np.repeat([1, 0], [len(clean), len(unknown)])
             auroc = roc_auc_score(is_digit, confidence)
             print(
-                f"  {name}: AUROC of confidence {auroc:.3f}, below {DOUBT:.0%}: {(doubted < DOUBT).mean():.1%}"
+                f"  {name}: AUROC of confidence {auroc:.3f}, below {DOUBT:.0%}: "
+                f"{(doubted < DOUBT).mean():.1%}"
             )
 
 

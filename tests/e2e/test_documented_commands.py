@@ -1,11 +1,13 @@
 """The commands in README and docs, word for word, in an empty environment without the lock.
 
-A fenced block runs where its language is `console` (lines that start with `$ `) or `python`; the blocks of a page
-run in order, and all pages in one copy of the repository. A block that cannot run here says why in its first line:
+A fenced block runs where its language is `console` (lines that start with `$ `) or `python`; the blocks of a
+page run in order, and all pages in one copy of the repository. A block that cannot run here says why in its
+first line:
 
     ```console not-run: needs a cluster
 
-Printed lines that a block shows must appear in this order; numbers may differ, and `...` stands for any lines.
+Printed lines that a block shows must appear in this order; numbers may differ, and `...` stands for any
+lines.
 """
 
 import re

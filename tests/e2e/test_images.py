@@ -172,7 +172,8 @@ def test_server_image_is_small_and_holds_what_its_bill_of_materials_says(engine:
         "ours, = [c for c in bill['components'] if c['name'] == 'digit-serving'];"
         "print(json.dumps([ours['licenses'], sorted(c['purl'] for c in bill['components']),"
         'sorted(f\'pkg:pypi/{x.metadata["Name"].lower().replace("_", "-")}@{x.version}\''
-        " for x in d(path=['/opt/digits/lib/python%d.%d/site-packages' % __import__('sys').version_info[:2]]))]))"
+        " for x in d(path=['/opt/digits/lib/python%d.%d/site-packages' % "
+        "__import__('sys').version_info[:2]]))]))"
     )
     words = [
         "run",

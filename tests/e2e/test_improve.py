@@ -1,4 +1,4 @@
-"""docs/improve.md from beginning to end: sevens that the model is not sure of become training images of the next version."""
+"""docs/improve.md from beginning to end: sevens that the model is not sure of become training images."""
 
 import io
 import json

@@ -1,8 +1,8 @@
 """`make fuzz`: many inputs that are nearly right, at one real server; fails on anything but fair answers.
 
-Nine inputs of ten are messages to every method over a gRPC channel, the tenth the bytes of a whole connection.
-Every so often a right request must get its right answer, and file descriptors and memory are looked at.
-FUZZ_INPUTS and FUZZ_SEED say how many and which.
+Nine inputs of ten are messages to every method over a gRPC channel, the tenth the bytes of a whole
+connection. Every so often a right request must get its right answer, and file descriptors and memory are
+looked at. FUZZ_INPUTS and FUZZ_SEED say how many and which.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ UNFAIR = {
 }
 # Memory is compared with what it was after a tenth of the inputs: pools fill up, and are then used again.
 MOST_GROWTH = 1.1
-# Tenths of a second in which the server must have closed the last connections: gRPC keeps the file of some that ended in
-# their first frames until it would have asked whether they are there.
+# Tenths of a second in which the server must have closed the last connections: gRPC keeps the file of some
+# that ended in their first frames until it would have asked whether they are there.
 CLOSING_ROUNDS = 700
 METHODS = methods()
 
@@ -54,7 +54,8 @@ async def main() -> int:
     unfair = {outcome: count for outcome, count in outcomes.items() if outcome in UNFAIR}
     growth = memory[-1] / memory[len(memory) // 10]
     print(
-        f"seed {SEED}: {dict(outcomes.most_common())}; memory {' '.join(f'{each:.0f}' for each in memory[:: max(len(memory) // 10, 1)])} MB"
+        f"seed {SEED}: {dict(outcomes.most_common())}; memory "
+        f"{' '.join(f'{each:.0f}' for each in memory[:: max(len(memory) // 10, 1)])} MB"
     )
     print(f"unfair {unfair}, tracebacks or payloads in the log {len(traces)}, memory x{growth:.3f}")
     for line in traces[:3]:

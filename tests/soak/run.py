@@ -1,9 +1,9 @@
 """`make soak`: load for a long time while workers are killed, then twice what the server can bear.
 
-The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes, and the
-second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, KILL_SECONDS the time between
-two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying client misses a
-prediction, memory grows, or answers are late under overload.
+The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes,
+and the second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, KILL_SECONDS the
+time between two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying
+client misses a prediction, memory grows, or answers are late under overload.
 """
 
 import os
@@ -132,7 +132,8 @@ def steady(server: RunningServer, rate: float) -> bool:
     tally = result.tally
     print(
         f"{MINUTES:g} minutes at {LOAD:.0%}, {len(killer.memory_mb)} workers killed: {tally.ok:,} right, "
-        f"{dict(tally.failed) or 'none'} failed, p50 {tally.latency_ms(50):.1f} ms, p99 {tally.latency_ms(99):.1f} ms"
+        f"{dict(tally.failed) or 'none'} failed, p50 {tally.latency_ms(50):.1f} ms, p99 "
+        f"{tally.latency_ms(99):.1f} ms"
     )
     if result.limit:
         print(f"the generator was the limit: {result.limit}")
@@ -141,7 +142,7 @@ def steady(server: RunningServer, rate: float) -> bool:
 
 
 def overload() -> bool:
-    """Offer more than can be answered, without retries; return whether what was answered was answered in time."""
+    """Offer more than can be answered, without retries; return whether the answers were in time."""
     with ExitStack() as stack:
         with pinned(*SERVER_CORES):  # a worker a core, as where it counts
             server = stack.enter_context(running("--workers", HALF, "--max-pending-calls", PENDING_CALLS))

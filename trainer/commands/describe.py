@@ -51,7 +51,8 @@ def explain(
     print_layers(network)
     fit = chosen.fit
     print(
-        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for validation"
+        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for "
+        "validation"
     )
     if to_json:
         write_durably(to_json, (network.to_json(indent=2) + "\n").encode())
@@ -99,7 +100,7 @@ def windows(layer: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, in
 
 
 def formula(layer: Any) -> str:
-    """Return the tutorial's formula with a layer's numbers in it, for its rows; empty where it has no window."""
+    """Return the tutorial's formula with a layer's numbers in it; empty where it has no window."""
     kernel, stride, dilation = (sizes[0] for sizes in windows(layer))
     if kernel == 1 and stride == 1:
         return ""
@@ -113,7 +114,7 @@ def formula(layer: Any) -> str:
 
 
 def multiply_adds(layer: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return the multiplications of a weight with a number for one image; layers without kernels have none."""
+    """Return the multiply-adds for one image; layers without kernels have none."""
     kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
     positions = 1
     grid = before if "Transpose" in type(layer).__name__ else after

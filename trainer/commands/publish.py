@@ -45,8 +45,8 @@ class Destination:
     min_accuracy: Fraction = 0.0
     """Refuse a model with a lower accuracy on the test images, 0-1."""
     no_worse_than_stable: bool = False
-    """Refuse a model that is significantly worse (McNemar's test) than the version labelled stable, or that cannot be
-    compared with it."""
+    """Refuse a model that is significantly worse (McNemar's test) than the version labelled stable, or that
+    cannot be compared with it."""
     allow_no_stable: bool = False
     """With --no-worse-than-stable, publish where no version is labelled stable yet."""
 
@@ -154,7 +154,7 @@ def promote(  # noqa: PLR0913  # each is a flag
     shadow
         Part of the answered images, 0-1, that the version runs too, so that its digits can be compared.
     shadow_agreement
-        Refuse a version that, as a shadow, gave the stable version's digit for a smaller part of the images, 0-1.
+        Refuse a version that, as a shadow, gave the stable version's digit for a smaller share, 0-1.
     min_shadow_images
         With --shadow-agreement, refuse a version that was compared on fewer images; 1,000 if not given.
     metrics

@@ -1,4 +1,4 @@
-"""ONNX models that another program exported: their layout and scaling found by trial, wrapped to our contract."""
+"""ONNX models of other programs: layout and scaling found by trial, wrapped to our contract."""
 
 import hashlib
 from collections.abc import Iterator
@@ -76,9 +76,9 @@ class Foreign:
         return f"{tensor.type} [{sizes}], {self.preparation}, {kind}"
 
     def wrap(self, path: Path, metadata: dict[str, str]) -> int:
-        """Write the model as `images` uint8 [N, 784] -> `probabilities` float32 [N, 10]; return its parameters.
+        """Write the model with `images` uint8 [N, 784] and `probabilities` float32 [N, 10].
 
-        Raises TrainerError.
+        Returns the number of its parameters. Raises TrainerError.
         """
         model = compose.add_prefix(_load(self.path), _PREFIX)
         (opset,) = [each.version for each in model.opset_import if each.domain in {"", "ai.onnx"}]
@@ -129,7 +129,8 @@ class Foreign:
 def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> Foreign:
     """Open a model, and find by its accuracy on labelled images [n, 784] how it wants them.
 
-    Raises TrainerError when it is no model of ten digits, or none of what was tried is right half of the time.
+    Raises TrainerError when it is no model of ten digits, or none of what was tried is right half of the
+    time.
     """
     session = _open(path)
     layout = _layout(path, session)
@@ -177,7 +178,8 @@ def _layout(path: Path, session: ort.InferenceSession) -> tuple[int, ...]:
         raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected one of {known}")
     if isinstance(sizes[0], int):
         raise TrainerError(
-            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: export it with a dynamic batch "
+            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: export it with a "
+            "dynamic batch "
             "dimension"
         )
     return sizes[1:]

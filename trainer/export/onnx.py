@@ -95,14 +95,15 @@ def _call(network: Any, values: Any) -> Any:
         kinds = [type(each) for each in layers[position + 1 :]]
         reached = [kind for kind in kinds if kind is not keras.layers.Reshape]
         if isinstance(layer, keras.layers.Rescaling) and reached[:1] == [_CONV] and _is_factor(layer):
-            # A convolution is linear and pads with zeros, so a factor before it is the same factor on its kernel.
+            # A convolution is linear and pads with zeros, so a factor before it is the same factor on its
+            # kernel.
             factor = layer.scale
         elif type(layer) is _CONV and factor is not None:
             values = _activate(layer, layer.convolution_op(values, layer.kernel * factor))
             factor = None
         elif isinstance(layer, keras.layers.Flatten) and kinds[:1] == [_DENSE] and values.shape.rank == _MAPS:
-            # Keras lays a feature map out as height, width, channels, ONNX as channels, height, width: the rows
-            # of the next matrix in that order save a transposition.
+            # Keras lays a feature map out as height, width, channels, ONNX as channels, height, width: the
+            # rows of the next matrix in that order save a transposition.
             sizes = values.shape[1:]
             order = np.arange(np.prod(sizes)).reshape(sizes).transpose(2, 0, 1).ravel()
             values = tf.reshape(tf.transpose(values, (0, 3, 1, 2)), (-1, len(order)))
@@ -110,7 +111,8 @@ def _call(network: Any, values: Any) -> Any:
             values = _activate(layer, tf.linalg.matmul(values, tf.gather(layer.kernel, order)))
             order = None
         elif isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
-            # Keras's own leave a chain of Shape, Slice and Concat, which costs as much as a small convolution.
+            # Keras's own leave a chain of Shape, Slice and Concat, which costs as much as a small
+            # convolution.
             values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
         else:
             values = layer(values)

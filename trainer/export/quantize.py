@@ -133,7 +133,7 @@ def _largest_outputs(network: Any, layers: list[Any], images: NDArray[np.uint8])
 
 
 def _pools_pairs(first: _Block) -> bool:
-    """Say whether `space_to_depth` can build it: an odd kernel at every pixel, then the largest of each 2x2."""
+    """Say whether `space_to_depth` can build it: an odd kernel at every pixel, then a 2x2 maximum."""
     height, width = first.kernel.shape[2:]
     (top, left, bottom, right), pool = first.attributes["pads"], first.pool
     return (
@@ -225,7 +225,7 @@ class _Graph:
             self._node("NhwcMaxPool", f"{name}_pool", domain=_ORT_DOMAIN, **block.pool)
 
     def dense(self, layer: Any, scale: Floats) -> None:
-        """End in float; the scale of the input goes into the matrix, whose rows are channels-last as in Keras."""
+        """End in float; the input's scale goes into the matrix, whose rows are channels-last as in Keras."""
         matrix = layer.get_weights()[0].astype(np.float64)
         scales = np.tile(scale, len(matrix) // scale.size)
         self._reshape("reshape_2", len(matrix))

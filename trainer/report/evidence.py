@@ -73,7 +73,7 @@ class Stable:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The training of a run: its Keras network, and how far the exported graph's probabilities are from that."""
+    """The training of a run: its Keras network, and how far the exported graph is from it."""
 
     recipe: Recipe
     recipe_text: str

@@ -174,7 +174,7 @@ def _picture(image: NDArray[np.uint8]) -> str:
 
 
 def _confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Return (true digit, predicted digit, images) of the confusions that occur twice or more, the most first."""
+    """Return (true digit, predicted digit, images) of confusions that occur twice or more, most first."""
     wrong = confusion - np.diag(confusion.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS_SHOWN]
     triples = [(int(i) // DIGITS, int(i) % DIGITS, int(wrong.flat[i])) for i in order]
@@ -193,7 +193,7 @@ def _misclassified(evidence: Evidence) -> list[tuple[int, int, int, float, str]]
 
 
 def _robustness(evidence: Evidence) -> dict[str, list[tuple[str, float, float, str]]]:
-    """Return a row for each kind of corruption: level, accuracy, heat (0-1, 1 the worst) and picture of each."""
+    """Return a row for each kind of corruption: levels, accuracies, heat (0-1, 1 the worst), pictures."""
     positions = np.flatnonzero(evidence.y_test == _EXAMPLE_DIGIT)
     example = evidence.x_test[positions[:1] if len(positions) else [0]]
     rows: dict[str, list[tuple[str, float, float, str]]] = {}

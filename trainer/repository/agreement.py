@@ -12,8 +12,8 @@ from trainer.repository.versions import labels
 def require_agreement(folder: Path, version: int, agreement: float, images: int, url: str) -> str:
     """Return, in words, on how many images a version agreed with the stable one, by the metrics at `url`.
 
-    Raises GateRefused when it did on less than the share `agreement` of them, or when they are fewer than `images`;
-    TrainerError when the metrics cannot be read.
+    Raises GateRefused when it did on less than the share `agreement` of them, or when they are fewer than
+    `images`; TrainerError when the metrics cannot be read.
     """
     stable = labels(folder).get(STABLE)
     if stable is None:

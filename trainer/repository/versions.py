@@ -75,7 +75,8 @@ def labels(folder: Path) -> dict[str, int]:
         }
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"{path}: damaged, expected a version, or a version with share or shadow, for each label: {error!r}"
+            f"{path}: damaged, expected a version, or a version with share or shadow, for each label: "
+            f"{error!r}"
         ) from error
 
 
@@ -93,8 +94,8 @@ def point(
 ) -> int | None:
     """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
 
-    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets; `shadow` is
-    the part of the answered images that the version runs too, for comparison.
+    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets;
+    `shadow` is the part of the answered images that the version runs too, for comparison.
     """
     version_manifest(folder, version)
     with model_lock(folder):
@@ -167,7 +168,7 @@ def _write_labels(folder: Path, entries: dict[str, Any]) -> None:
 
 
 def _entries(folder: Path) -> dict[str, Any]:
-    """Return labels.json as it is: a version for each label, or an object of `version`, `share` and `shadow`."""
+    """Return labels.json as it is: for each label a version, or `version`, `share` and `shadow`."""
     path = folder / "labels.json"
     if not path.exists():
         return {}

@@ -1,4 +1,4 @@
-"""Publish the best of several runs: `pick.py publish FOLDER_OF_RUNS OPTION...`, as `digit-trainer publish`."""
+"""Publish the best of several runs: `pick.py publish RUNS OPTION...`, as `digit-trainer publish`."""
 
 import json
 import sys

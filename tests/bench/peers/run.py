@@ -1,7 +1,8 @@
 """Our server against other model servers, on one core: `make bench-peers`.
 
-All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours its 8-bit graph, too. Rounds alternate between
-the servers, and the table holds medians. Fails if a server gives a wrong digit or a call fails.
+All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours its 8-bit graph,
+too. Rounds alternate between the servers, and the table holds medians. Fails if a server gives a wrong digit
+or a call fails.
 """
 
 import json

@@ -34,7 +34,7 @@ def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
 def scan(
     digits: NDArray[np.uint8], around: Literal["nothing", "boxes", "comb", "lines"], rng: np.random.Generator
 ) -> Image.Image:
-    """Scan a form, a little askew, with a row of digits, uint8 (n, 28, 28), and what forms print around them."""
+    """Scan a form, a little askew, with digits, uint8 (n, 28, 28), and what forms print around them."""
     box = 200
     pitch = box if around == "comb" else box + 24
     width, height = 60 + len(digits) * pitch, box + 120

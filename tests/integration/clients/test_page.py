@@ -104,7 +104,8 @@ def test_network_saw_the_drawing_in_the_middle(page: WebDriver) -> None:
     draw(page, [[(0.1, 0.1), (0.1, 0.3)]])  # in a corner
     shows(page, "number", "1")
     columns = page.execute_script(
-        "const seen = document.querySelector('#digits canvas').getContext('2d').getImageData(0, 0, 28, 28).data;"
+        "const seen = document.querySelector('#digits canvas').getContext('2d').getImageData(0, 0, 28, "
+        "28).data;"
         "return Array.from({length: 784}, (_, i) => seen[4 * i] > 128 ? i % 28 : -1).filter((x) => x >= 0)"
     )
     assert 12 <= np.mean(columns) <= 15
@@ -210,8 +211,10 @@ def test_number_is_read_digit_by_digit(page: WebDriver, number: str) -> None:
 def test_doubt_looks_like_doubt(page: WebDriver) -> None:
     # Answers of the server as the page receives them, unsure.
     page.execute_script(
-        "show({number: '7', model: 'digits', version: 1, call_seconds: 0, compute_seconds: 0, digits: [{digit: 7,"
-        "confidence: 0.64, probabilities: [0, 0, 0.26, 0, 0, 0, 0, 0.64, 0, 0.1], doubt: 'not sure: 7 (64 %) or 2 (26 %)', box: [0, 0, 9, 9], image: [],"
+        "show({number: '7', model: 'digits', version: 1, call_seconds: 0, compute_seconds: 0, digits: "
+        "[{digit: 7,"
+        "confidence: 0.64, probabilities: [0, 0, 0.26, 0, 0, 0, 0, 0.64, 0, 0.1], doubt: 'not sure: 7 "
+        "(64 %) or 2 (26 %)', box: [0, 0, 9, 9], image: [],"
         "steps: []}]}, 3)"
     )
     confidence = page.find_element(By.ID, "confidence")

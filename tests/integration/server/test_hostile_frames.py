@@ -57,8 +57,8 @@ def call(server: RunningServer, content: bytes, *headers: tuple[str, str | bytes
     ("content", "headers", "expected"),
     [
         (framed(MESSAGE), (), {"0"}),
-        # gRPC's own INTERNAL, which the protocol demands: compressed without an encoding, or with another. grpcio 1.81
-        # reads the first as uncompressed.
+        # gRPC's own INTERNAL, which the protocol demands: compressed without an encoding, or with another.
+        # grpcio 1.81 reads the first as uncompressed.
         (framed(MESSAGE, flag=1), (), {"13", "0"}),
         (framed(MESSAGE, flag=1), (("grpc-encoding", "gzip"),), {"13"}),
         (framed(MESSAGE), (("grpc-encoding", "nonsense"),), {"13"}),

@@ -120,10 +120,8 @@ def test_taken_metrics_port_is_named(repository: Path) -> None:
         port = taken.getsockname()[1]
         code, message = failed_start("--model-repository", repository, "--metrics-port", port)
     assert code == 1
-    assert (
-        message
-        == f"metrics port {port} on 127.0.0.1 cannot be bound: Address already in use; is another server using it?"
-    )
+    reason = "Address already in use; is another server using it?"
+    assert message == f"metrics port {port} on 127.0.0.1 cannot be bound: {reason}"
 
 
 def test_missing_repository_is_named(tmp_path: Path) -> None:
@@ -149,7 +147,8 @@ def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish
     code, message = failed_start("--model-repository", tmp_path)
     assert code == 1
     assert message.startswith(
-        f"no version of model 'digits' in {tmp_path} may serve: version 1: model.onnx has 7 bytes, the manifest says "
+        f"no version of model 'digits' in {tmp_path} may serve: version 1: model.onnx has 7 bytes, the "
+        "manifest says "
     )
 
 

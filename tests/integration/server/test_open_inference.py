@@ -160,7 +160,8 @@ def test_unknown_model_version_or_label_is_not_found(client: Any, model: str, ve
     ("images", "datatype", "message"),
     [
         (IMAGES.reshape(-1, 56, 14), "UINT8",
-         "input 'images' has shape [100, 56, 14], expected one of [N, 784], [N, 28, 28], [N, 28, 28, 1], [N, 1, 28, 28]"),
+         ("input 'images' has shape [100, 56, 14], expected one of "
+          "[N, 784], [N, 28, 28], [N, 28, 28, 1], [N, 1, 28, 28]")),
         (IMAGES[0], "UINT8", "input 'images' has shape [784], expected one of"),
         (IMAGES[:0], "UINT8", "input 'images' has 0 images, expected 1 to 200"),
         (np.zeros((201, 784), np.uint8), "UINT8", "input 'images' has 201 images, expected 1 to 200"),

@@ -1,4 +1,4 @@
-"""A candidate runs a share of the images that the stable version has answered, and callers see nothing of it."""
+"""A candidate runs a share of the images that were answered, and callers see nothing of it."""
 
 import json
 import signal

@@ -50,7 +50,7 @@ def collecting() -> Iterator[tuple[Collector, dict[str, str]]]:
 
 
 def check_exemplar(server: RunningServer) -> None:
-    """Scrape as OpenMetrics until a bucket names the trace; a worker writes its counts some times a second."""
+    """Scrape as OpenMetrics until a bucket names the trace; workers write their counts with a delay."""
     url = f"http://127.0.0.1:{server.metrics_port}/metrics"
     request = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     for _ in range(200):
@@ -101,6 +101,9 @@ def test_collector_that_is_away_costs_no_call_and_holds_up_no_stop(tmp_path: Pat
 
 
 def test_opentelemetry_is_not_imported_unless_asked_for() -> None:
-    program = "import sys, server.process.app, server.process.supervisor; print([m for m in sys.modules if 'telemetry' in m])"
+    program = (
+        "import sys, server.process.app, server.process.supervisor; "
+        "print([m for m in sys.modules if 'telemetry' in m])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -25,8 +25,8 @@ def read(picture: Image.Image, kind: str = "PNG", **options: object) -> np.ndarr
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("L", "PNG"), ("RGB", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"), ("L", "TIFF"),
-     ("RGB", "WEBP"), ("L", "BMP"), ("CMYK", "TIFF")],
+    [("L", "PNG"), ("RGB", "PNG"), ("RGB", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("P", "GIF"),
+     ("L", "TIFF"), ("RGB", "WEBP"), ("L", "BMP"), ("CMYK", "TIFF")],
 )  # fmt: skip
 def test_modes_and_kinds_mean_the_same(mode: str, kind: str) -> None:
     shades = read(Image.fromarray(GREY).convert(mode), kind)

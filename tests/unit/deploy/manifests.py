@@ -1,4 +1,4 @@
-"""What kustomize makes of deploy/: the base with every pair of components, overlays with each, all with all."""
+"""What kustomize makes of deploy/: the base with pairs of components, overlays with each, all with all."""
 
 import itertools
 import os

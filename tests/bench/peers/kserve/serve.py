@@ -1,4 +1,4 @@
-"""KServe's SDK server, which has no batching of its own: `python -m tests.bench.peers.kserve.serve MODEL PORT`."""
+"""KServe's SDK server, without batching: `python -m tests.bench.peers.kserve.serve MODEL PORT`."""
 
 import logging
 import sys

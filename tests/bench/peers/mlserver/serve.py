@@ -1,4 +1,5 @@
-"""MLServer with a custom runtime and adaptive batching: `python -m tests.bench.peers.mlserver.serve MODEL PORT`.
+"""MLServer with a custom runtime and adaptive batching: `python -m tests.bench.peers.mlserver.serve MODEL
+PORT`.
 
 Of a UINT8 tensor MLServer makes a Python integer a pixel; as a BYTES tensor, an image is one element.
 """

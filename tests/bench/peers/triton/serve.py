@@ -1,4 +1,5 @@
-"""Triton's C++ server with its Python backend, from PyTriton's wheel: `python -m tests.bench.peers.triton.serve MODEL PORT`.
+"""Triton's C++ server with its Python backend, from PyTriton's wheel: `python -m
+tests.bench.peers.triton.serve MODEL PORT`.
 
 Needs a Python with its shared library, into which the backend's stub is linked.
 """

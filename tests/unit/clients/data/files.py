@@ -1,4 +1,4 @@
-"""Good and bad files of images as people have them, written from given images; each program reads them all."""
+"""Good and bad files of images as people have them; each program reads them all."""
 
 import gzip
 import io

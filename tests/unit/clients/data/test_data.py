@@ -109,14 +109,14 @@ def test_emnist_that_is_upright_is_left_alone(write: Write) -> None:
 FOLDERS = {
     "idx": {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx1-ubyte": idx(Y),
             "t10k-images-idx3-ubyte": idx(IMAGES[:5]), "t10k-labels-idx1-ubyte": idx(Y[:5])},
-    "torchvision": {f"MNIST/raw/{name}{suffix}": content
-                    for name, content in {"train-images-idx3-ubyte": idx(IMAGES), "train-labels-idx1-ubyte": idx(Y),
-                                          "t10k-images-idx3-ubyte": idx(IMAGES[:5]),
-                                          "t10k-labels-idx1-ubyte": idx(Y[:5])}.items() for suffix in ("", ".gz")},
+    "torchvision": {f"MNIST/raw/{name}{suffix}": content for suffix in ("", ".gz") for name, content in (
+                        ("train-images-idx3-ubyte", idx(IMAGES)), ("train-labels-idx1-ubyte", idx(Y)),
+                        ("t10k-images-idx3-ubyte", idx(IMAGES[:5])), ("t10k-labels-idx1-ubyte", idx(Y[:5])))},
     "keras": {"mnist.npz": npz(x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5])},
     "tutorial": {"X_train.tsv": text(X, sep="\t"), "y_train.tsv": text(Y[:, None]),
                  "X_test.tsv": text(X[:5], sep="\t"), "y_test.tsv": text(Y[:5, None])},
-    "tables": {"mnist_train.csv": text(np.column_stack([Y, X])), "mnist_test.csv": text(np.column_stack([Y, X])[:5])},
+    "tables": {"mnist_train.csv": text(np.column_stack([Y, X])),
+               "mnist_test.csv": text(np.column_stack([Y, X])[:5])},
     "hugging face": {"mnist/train-00000-of-00002.parquet": hugging_face(X[:8], Y[:8]),
                      "mnist/train-00001-of-00002.parquet": hugging_face(X[8:], Y[8:]),
                      "mnist/test-00000-of-00001.parquet": hugging_face(X[:5], Y[:5])},

@@ -26,7 +26,7 @@ class Rollout(ModelVersions):
         self.found = ModelFolder(dict.fromkeys(sorted(versions, reverse=True), fingerprint), labels)
 
     def run(self, *versions: int, state: int = 1, **labels: Label) -> tuple[list[int], list[int], list[str]]:
-        """Find versions on disk, load them; return the versions that serve, those released, and the problems."""
+        """Find versions on disk, load them; return those that serve, those released, and the problems."""
         self.find(*versions, state=state, **labels)
         while (load := self.next_load()) is not None:
             self.asked.append(load.version)

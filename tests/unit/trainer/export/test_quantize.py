@@ -100,7 +100,8 @@ def test_brightest_and_darkest_images_do_not_overflow(tmp_path: Path) -> None:
     [
         lambda: [LAYERS.Conv2D(4, 3, activation="relu")],
         lambda: [LAYERS.Conv2D(4, 3, activation="relu"), LAYERS.Conv2D(4, 3, activation="tanh")],
-        lambda: [LAYERS.Conv2D(4, 3, activation="relu"), LAYERS.ReLU(), LAYERS.Conv2D(4, 3, activation="relu")],
+        lambda: [LAYERS.Conv2D(4, 3, activation="relu"), LAYERS.ReLU(),
+                 LAYERS.Conv2D(4, 3, activation="relu")],
     ],
 )  # fmt: skip
 def test_network_of_another_form_is_refused(middle: Any, tmp_path: Path) -> None:

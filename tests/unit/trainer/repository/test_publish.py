@@ -158,7 +158,7 @@ def test_only_positive_decimal_integers_are_versions(name: str, tmp_path: Path) 
 
 
 def test_commit_is_that_of_the_package_or_none(tmp_path: Path) -> None:
-    """A package that lies in another project's checkout, as in its virtual environment, is not that project's."""
+    """A package that is installed in another project's checkout is not that project's."""
     package = tmp_path / "venv" / "trainer"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
