@@ -41,8 +41,8 @@ def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
         return _pixels(images, "", raw=raw)
     if not isinstance(images, Iterable):
         raise InputError(
-            f"images is a {type(images).__name__}, expected a path, bytes, a PIL image, an array or a "
-            "list of these"
+            f"images is a {type(images).__name__}, expected a path, bytes, "
+            "a PIL image, an array or a list of these"
         )
     parts = [_pixels(image, f"image {index}", raw=raw) for index, image in enumerate(images)]
     if not parts:

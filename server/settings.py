@@ -185,23 +185,23 @@ class Settings:
         """
         if self.max_request_images > self.max_queue_images:
             raise StartError(
-                f"max_request_images {self.max_request_images} is more than max_queue_images "
-                f"{self.max_queue_images}: "
+                f"max_request_images {self.max_request_images} is more than "
+                f"max_queue_images {self.max_queue_images}: "
                 "the largest calls could never wait; raise max_queue_images too"
             )
         if self.max_request_images * IMAGE_BYTES > self.max_inflight_bytes:
             raise StartError(
                 f"a call of max_request_images {self.max_request_images} has "
-                f"{self.max_request_images * IMAGE_BYTES} bytes, and max_inflight_bytes is "
-                f"{self.max_inflight_bytes}: "
+                f"{self.max_request_images * IMAGE_BYTES} bytes, "
+                f"and max_inflight_bytes is {self.max_inflight_bytes}: "
                 "the largest calls could never be taken; raise max_inflight_bytes too"
             )
         if self.host.startswith("unix:") and self.workers != 1:
             raise StartError(f"{self.host} cannot be shared by workers: use a port, or one worker")
         if self.model_control and self.workers != 1:
             raise StartError(
-                "model_control with several workers: a call would change the models of one of them; use "
-                "one worker"
+                "model_control with several workers: "
+                "a call would change the models of one of them; use one worker"
             )
         ports = {"grpc_port": self.grpc_port, "health_port": self.health_port}
         if self.host.startswith("unix:"):

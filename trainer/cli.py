@@ -12,8 +12,7 @@ _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 
-# By name: module (and function, if that has another name), help, two examples. A command's module is imported
-# when it runs.
+# By name: module (and function, if that has another name), help, two examples. Imported when it runs.
 _COMMANDS: dict[str, tuple[str, str, tuple[str, str]]] = {
     "train": (
         "train",

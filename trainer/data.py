@@ -168,8 +168,8 @@ def load_mnist(sha256: str = MNIST_FILE_SHA256, cache: Path | None = None) -> Da
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is another checksum
         reason = " ".join(str(error).split())[:200]
         raise TrainerError(
-            f"--data mnist: {url}: {reason}; --data sample needs no network, {URL_VARIABLE} names "
-            "another source"
+            f"--data mnist: {url}: {reason}; --data sample needs no network, "
+            f"{URL_VARIABLE} names another source"
         ) from error
     with _reading():
         return _dataset(MNIST_NAME, read_parts(Path(path)))

@@ -105,8 +105,8 @@ def served_network(recipe: Recipe) -> Any:
         )
     if (answers < 0).any() or (np.abs(answers.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
         raise RecipeError(
-            f"{where}: answers sum to {answers[0].sum():.3g}, expected probabilities: a last layer with "
-            "softmax"
+            f"{where}: answers sum to {answers[0].sum():.3g}, "
+            "expected probabilities: a last layer with softmax"
         )
     if recipe.parameters not in {None, parameter_count(network)}:
         raise RecipeError(

@@ -78,8 +78,8 @@ class Run:
             raise UsageError(f"--run-dir {self.folder}: holds a finished run; --overwrite replaces it")
         if not resume and self.checkpoint.exists():
             raise UsageError(
-                f"--run-dir {self.folder}: holds an unfinished run; --resume continues it, --overwrite "
-                "replaces it"
+                f"--run-dir {self.folder}: holds an unfinished run; "
+                "--resume continues it, --overwrite replaces it"
             )
 
     def begin(self, recipe: Recipe, fingerprint: str, source: str, *, resume: bool, overwrite: bool) -> bool:
@@ -93,8 +93,8 @@ class Run:
                 return self.manifest.exists()
             if not overwrite:
                 raise TrainerError(
-                    f"{self.folder}: holds a run with another recipe, seed, number of epochs, precision "
-                    "or data; "
+                    f"{self.folder}: holds a run with another recipe, seed, "
+                    "number of epochs, precision or data; "
                     "choose another run directory, or --overwrite it"
                 )
         for path in (self.manifest, self.checkpoint, self.integer_model, self.history):
@@ -146,8 +146,8 @@ class Run:
         dataset = load_data(source)
         if dataset.sha256 != expected:
             raise TrainerError(
-                f"--data {source}: sha256 {dataset.sha256[:12]}..., expected {expected[:12]}..., the "
-                "data that "
+                f"--data {source}: sha256 {dataset.sha256[:12]}..., "
+                f"expected {expected[:12]}..., the data that "
                 f"{self.folder} was trained on"
             )
         return dataset

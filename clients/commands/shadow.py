@@ -43,8 +43,8 @@ def shadow(
     if not found:
         which = f"of model {model} " if model else ""
         sys.stderr.write(
-            f"digit-client: no candidate {which}was compared yet; `digit-trainer publish RUN "
-            "--repository REPOSITORY "
+            f"digit-client: no candidate {which}was compared yet; "
+            "`digit-trainer publish RUN --repository REPOSITORY "
             "--label canary --shadow 0.2` begins\n"
         )
     return 0 if found else 1

@@ -111,8 +111,8 @@ def _shapes(archive: zipfile.ZipFile, source: str) -> dict[str, tuple[int, ...]]
             raise InputError(f"{source}[{name}]: damaged npz: {error}") from None
     if {"train_images", "val_images"} <= shapes.keys():
         raise InputError(
-            f"{source}: a MedMNIST archive (train_images, val_images ...), whose classes are not digits; "
-            "to use "
+            f"{source}: a MedMNIST archive (train_images, val_images ...), "
+            "whose classes are not digits; to use "
             "it all the same, save the arrays as x_train, y_train, x_test, y_test with numpy.savez"
         )
     return shapes

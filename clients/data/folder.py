@@ -14,8 +14,8 @@ from clients.errors import InputError
 
 EXPECTED = (
     "four IDX files (train-images-idx3-ubyte ...), mnist.npz, four tables "
-    "(X_train.tsv y_train.tsv X_test.tsv y_test.tsv), or labelled tables or Parquet files named train "
-    "and test"
+    "(X_train.tsv y_train.tsv X_test.tsv y_test.tsv), "
+    "or labelled tables or Parquet files named train and test"
 )
 _SUFFIXES = {"", ".npz", ".npy", ".csv", ".tsv", ".tabular", ".txt", ".parquet", ".idx", ".data"}
 _PARTS: dict[Part, tuple[str, ...]] = {"train": ("train", "training"), "test": ("test", "t10k")}

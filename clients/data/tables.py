@@ -151,8 +151,8 @@ def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError
         cells = dialect.cells(line)
         if len(cells) != dialect.columns:
             return InputError(
-                f"{source}: row {number} has {len(cells)} columns, expected {dialect.columns} as in the "
-                "first row"
+                f"{source}: row {number} has {len(cells)} columns, "
+                f"expected {dialect.columns} as in the first row"
             )
         for column, cell in enumerate(cells, 1):
             if not _is_number(cell):

@@ -86,8 +86,8 @@ def digits_from(rows: Rows) -> NDArray[np.int64]:
         ones = column.sum(axis=1)
         if (wrong := np.flatnonzero(ones != 1)).size:
             raise InputError(
-                f"{rows.name(int(wrong[0]))} has {ones[wrong[0]]:.0f} ones, expected a single 1 in ten "
-                "columns"
+                f"{rows.name(int(wrong[0]))} has {ones[wrong[0]]:.0f} ones, "
+                "expected a single 1 in ten columns"
             )
         return np.asarray(column.argmax(axis=1), np.int64)
     _refuse_first(rows, column, ~np.isin(column, np.arange(DIGITS)), "a digit 0-9")

@@ -34,8 +34,8 @@ class Captured:
         """Raise InputError where there is nothing to label."""
         if not (folder / UNLABELLED).is_dir():
             raise InputError(
-                f"{folder} has no folder {UNLABELLED}, expected the --capture-dir of a digit-server that "
-                "has captured images"
+                f"{folder} has no folder {UNLABELLED}, expected the --capture-dir "
+                "of a digit-server that has captured images"
             )
         self.folder = folder
 

@@ -132,8 +132,8 @@ class Model:
         difference = float(np.abs(probabilities - np.array(golden.probabilities, np.float32)).max())
         if not difference <= golden.tolerance:
             raise RefusedError(
-                f"golden probabilities differ by up to {difference:.2g}, expected at most "
-                f"{golden.tolerance:.2g}"
+                f"golden probabilities differ by up to {difference:.2g}, "
+                f"expected at most {golden.tolerance:.2g}"
             )
 
     def _warm(self, between_runs: Callable[[], None]) -> None:

@@ -30,8 +30,7 @@ class Sizes(NamedTuple):
 CPU_SIZES: dict[str, Sizes] = {"float32": Sizes(8, 128), "int8": Sizes(16, 256)}
 # OpenVINO computes on the CPU's cores too, but splits a run among them.
 OPENVINO_SIZES = Sizes(64, 256)
-# A GPU only begins to be busy where a CPU's caches overflow; a copy to it costs as much as hundreds of
-# images.
+# A GPU begins to be busy where a CPU's caches overflow; a copy to it costs as much as 100s of images.
 GPU_SIZES = Sizes(1024, 1024)
 
 

@@ -165,8 +165,7 @@ def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool)
     for each in sockets:
         each.close()
     if shared:
-        # Only now: with SO_REUSEPORT from the beginning, another server's workers would share their port with
-        # ours.
+        # Only now: with SO_REUSEPORT from the beginning, another server's workers would share our port.
         for address in addresses:
             stack.enter_context(_bound(address, bound, reuse_port=True))
     elif not port and len(addresses) == 1:
@@ -228,8 +227,8 @@ def _resolve(name: str, host: str) -> Sequence[_Address]:
         found = socket.getaddrinfo(bare, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise StartError(
-            f"{name} host {host!r} has no address: {error.strerror}; take an IP address or a name that "
-            "resolves"
+            f"{name} host {host!r} has no address: {error.strerror}; "
+            "take an IP address or a name that resolves"
         ) from None
     return list(dict.fromkeys(_Address(family, str(address[0])) for family, _, _, _, address in found))
 

@@ -18,8 +18,7 @@ from server.observability.logs import RecentEvents, debugging
 from server.process.worker import ASK, MISSED_REPORTS, REPORT_SECONDS, Event, Job, encode, read_message
 from server.process.worker_metrics import WorkerMetrics
 
-# Imports this very package: without -P the working directory would come first, and may hold another
-# server.py.
+# Imports this very package: without -P a server.py in the working directory would come first.
 WORKER = (
     "import sys; sys.path.insert(0, sys.argv[1]); import server, protos; del sys.path[0];"
     "import os; from server.process.worker import main; os._exit(main(int(sys.argv[2])))"

@@ -46,8 +46,7 @@ def channel_arguments(settings: Settings, max_message_bytes: int) -> list[tuple[
         ("grpc.http2.max_pings_without_data", 0),  # no limit on ours
         ("grpc.http2.min_ping_interval_without_data_ms", round(CLIENT_PING_SECONDS * 1000)),
         ("grpc.max_concurrent_streams", MAX_CONNECTION_CALLS),
-        # gRPC would count calls that are answered and not cleaned up yet, and refuse a client that keeps to
-        # the limit.
+        # gRPC would count answered calls not cleaned up yet, and refuse a client that keeps to the limit.
         ("grpc.http.overload_protection", 0),
         # A client that never leaves never sees a server that was added. Calls and streams under way go on.
         ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),

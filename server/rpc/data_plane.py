@@ -39,8 +39,7 @@ PIXEL_BYTES = 8
 MESSAGE_MARGIN_BYTES = 64 * 1024
 MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
 # gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So
-# answers are held for a moment before the stop, until callers that wait for theirs have no other call on its
-# way.
+# answers are held for a moment before the stop, until callers that wait have no other call on its way.
 HOLD_SECONDS = 0.2
 MOST_HOLD_SECONDS = 0.6
 # Calls that were cancelled at the end of the grace are over in no time.

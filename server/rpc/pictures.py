@@ -79,8 +79,8 @@ def elements(
     """
     if not tensor.shape or tensor.shape[1:] not in ([], [1]) or not 1 <= tensor.shape[0] <= max_images:
         raise InvalidRequestError(
-            f"input {INPUT!r} has shape {cut(str(list(tensor.shape)))}, expected [N] with 1 to "
-            f"{max_images} pictures"
+            f"input {INPUT!r} has shape {cut(str(list(tensor.shape)))}, "
+            f"expected [N] with 1 to {max_images} pictures"
         )
     pictures = [*tensor.contents.bytes_contents]
     for content in contents:

@@ -22,8 +22,7 @@ except ImportError:  # Loop says so
 
 # Calls that gRPC may hand over at a time: enough for two batches; the rest waits inside gRPC.
 OUTSTANDING_REQUESTS = 256
-# Events that are handled before a batch runs: what has arrived is seen before the thread computes for
-# milliseconds.
+# Events handled before a batch runs: what has arrived is seen before the thread computes for long.
 DRAINED_EVENTS = 400
 TICK_SECONDS = 0.1
 USED_NAMES = (

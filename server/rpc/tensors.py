@@ -155,8 +155,8 @@ def _typed(tensor: InputTensor, count: int) -> bytes:
     numbers = np.array(getattr(tensor.contents, name))
     if len(numbers) != count * IMAGE_BYTES:
         raise InvalidRequestError(
-            f"input {INPUT!r} has {len(numbers)} values in {name}, expected {count * IMAGE_BYTES}: "
-            f"{list(tensor.shape)}"
+            f"input {INPUT!r} has {len(numbers)} values in {name}, "
+            f"expected {count * IMAGE_BYTES}: {list(tensor.shape)}"
         )
     return _pixels(numbers, tensor.datatype)
 

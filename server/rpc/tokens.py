@@ -92,8 +92,8 @@ class Tokens:
             match = LINE.fullmatch(line.strip())
             if match is None:  # the line may hold a token: it is not shown
                 raise StartError(
-                    f"token file {self._path}, line {number}: expected NAME SHA256 or NAME SHA256 "
-                    "METHOD,METHOD"
+                    f"token file {self._path}, line {number}: "
+                    "expected NAME SHA256 or NAME SHA256 METHOD,METHOD"
                 )
             methods = match[3].split(",") if match[3] else ()
             entries.append(_Entry(bytes.fromhex(match[2]), frozenset(methods)))

@@ -18,8 +18,8 @@ MAX_LABELS_BYTES = 64 * 1024
 # The digits of an int64 on the wire.
 MAX_DIGITS = 18
 LAYOUT = (
-    f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, as `digit-trainer publish` writes "
-    "them, and "
+    f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, "
+    "as `digit-trainer publish` writes them, and "
     "`digit-trainer import` from any ONNX file"
 )
 
@@ -39,8 +39,7 @@ class Label(Struct, frozen=True, forbid_unknown_fields=True):
     # Of the requests that name neither version nor label, 0-1. A version that has a share, be it 0, is on
     # trial: it gets that and no more.
     share: Annotated[float, Meta(ge=0, le=1)] | None = None
-    # Of the images that the default version answers, 0-1: the version runs them too, and its answers are
-    # compared.
+    # Of the images that the default version answers, 0-1: this one runs them too, to be compared.
     shadow: Annotated[float, Meta(gt=0, le=1)] | None = None
 
     @property
@@ -86,8 +85,8 @@ def scan(repository: Path) -> dict[str, ModelFolder]:
     if not models:
         if versions := [folder.name for folder in folders if is_version(folder)]:
             raise RepositoryError(
-                f"model repository {repository} is the folder of one model, with version "
-                f"{', '.join(versions)}; "
+                f"model repository {repository} is the folder of one model, "
+                f"with version {', '.join(versions)}; "
                 f"the repository is the folder above it, {root.parent}"
             )
         raise RepositoryError(f"model repository {repository} has no models, {LAYOUT}")

@@ -117,8 +117,8 @@ class ServedModel:
             return self.versions[self.labels[label].version]
         if version not in self.versions:
             raise NotFoundError(
-                f"version {version} of model {quoted(self.name)} does not serve; available: "
-                f"{listed(self.versions)}"
+                f"version {version} of model {quoted(self.name)} does not serve; "
+                f"available: {listed(self.versions)}"
             )
         return self.versions[version]
 

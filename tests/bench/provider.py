@@ -50,8 +50,8 @@ def main(provider: str) -> None:
                 session.run(None, {"images": batch})
                 runs += 1
             print(
-                f"  {count:5} images  {1e3 * seconds / runs:8.3f} ms  {count * runs / seconds:12,.0f} "
-                "images/s"
+                f"  {count:5} images  {1e3 * seconds / runs:8.3f} ms  "
+                f"{count * runs / seconds:12,.0f} images/s"
             )
 
 

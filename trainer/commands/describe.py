@@ -51,8 +51,8 @@ def explain(
     print_layers(network)
     fit = chosen.fit
     print(
-        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, {fit.validation_fraction:.0%} for "
-        "validation"
+        f"fit: {fit.epochs} epochs of batches of {fit.batch_size}, "
+        f"{fit.validation_fraction:.0%} for validation"
     )
     if to_json:
         write_durably(to_json, (network.to_json(indent=2) + "\n").encode())

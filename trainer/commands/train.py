@@ -109,8 +109,8 @@ def train(  # noqa: PLR0913  # each is a flag
     if outcome.parity:
         worst = outcome.parity.max_difference
         print(
-            f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} (largest difference "
-            f"{worst:.0e})"
+            f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} "
+            f"(largest difference {worst:.0e})"
         )
     else:
         print("run     finished before: same recipe, seed, epochs, precision and data")

@@ -178,8 +178,8 @@ def _layout(path: Path, session: ort.InferenceSession) -> tuple[int, ...]:
         raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected one of {known}")
     if isinstance(sizes[0], int):
         raise TrainerError(
-            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: export it with a "
-            "dynamic batch "
+            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: "
+            "export it with a dynamic batch "
             "dimension"
         )
     return sizes[1:]

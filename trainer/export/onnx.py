@@ -95,8 +95,7 @@ def _call(network: Any, values: Any) -> Any:
         kinds = [type(each) for each in layers[position + 1 :]]
         reached = [kind for kind in kinds if kind is not keras.layers.Reshape]
         if isinstance(layer, keras.layers.Rescaling) and reached[:1] == [_CONV] and _is_factor(layer):
-            # A convolution is linear and pads with zeros, so a factor before it is the same factor on its
-            # kernel.
+            # A convolution is linear and pads with zeros: a factor before it is one on its kernel.
             factor = layer.scale
         elif type(layer) is _CONV and factor is not None:
             values = _activate(layer, layer.convolution_op(values, layer.kernel * factor))
@@ -111,8 +110,7 @@ def _call(network: Any, values: Any) -> Any:
             values = _activate(layer, tf.linalg.matmul(values, tf.gather(layer.kernel, order)))
             order = None
         elif isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
-            # Keras's own leave a chain of Shape, Slice and Concat, which costs as much as a small
-            # convolution.
+            # Keras's own leave a chain of Shape, Slice and Concat, as slow as a small convolution.
             values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
         else:
             values = layer(values)

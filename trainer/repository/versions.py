@@ -75,8 +75,8 @@ def labels(folder: Path) -> dict[str, int]:
         }
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"{path}: damaged, expected a version, or a version with share or shadow, for each label: "
-            f"{error!r}"
+            f"{path}: damaged, expected a version, or a version with share or shadow, "
+            f"for each label: {error!r}"
         ) from error
 
 

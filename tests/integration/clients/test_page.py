@@ -104,8 +104,8 @@ def test_network_saw_the_drawing_in_the_middle(page: WebDriver) -> None:
     draw(page, [[(0.1, 0.1), (0.1, 0.3)]])  # in a corner
     shows(page, "number", "1")
     columns = page.execute_script(
-        "const seen = document.querySelector('#digits canvas').getContext('2d').getImageData(0, 0, 28, "
-        "28).data;"
+        "const seen = document.querySelector('#digits canvas').getContext('2d').getImageData(0, "
+        "0, 28, 28).data;"
         "return Array.from({length: 784}, (_, i) => seen[4 * i] > 128 ? i % 28 : -1).filter((x) => x >= 0)"
     )
     assert 12 <= np.mean(columns) <= 15

@@ -106,8 +106,8 @@ def test_taken_grpc_port_is_named(repository: Path) -> None:
     code, message = failed_start("--model-repository", repository, "--grpc-port", server.grpc_port)
     assert code == 1
     assert message == (
-        f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound: Address already in use; "
-        "is another server using it?"
+        f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound: "
+        "Address already in use; is another server using it?"
     )
     server.process.terminate()
     server.wait()
@@ -147,8 +147,8 @@ def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish
     code, message = failed_start("--model-repository", tmp_path)
     assert code == 1
     assert message.startswith(
-        f"no version of model 'digits' in {tmp_path} may serve: version 1: model.onnx has 7 bytes, the "
-        "manifest says "
+        f"no version of model 'digits' in {tmp_path} may serve: version 1: "
+        "model.onnx has 7 bytes, the manifest says "
     )
 
 

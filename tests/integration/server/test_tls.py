@@ -214,8 +214,8 @@ def test_taken_health_port_is_named(repository: Path, workers: int) -> None:
         assert failed_start(
             "--model-repository", repository, "--health-port", port, "--workers", workers
         ) == (
-            f"health port {port} on 127.0.0.1 cannot be bound: Address already in use; is another server "
-            "using it?"
+            f"health port {port} on 127.0.0.1 cannot be bound: "
+            "Address already in use; is another server using it?"
         )
 
 

@@ -214,7 +214,10 @@ def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) 
         ),
         (
             {"golden": {"images": "", "digits": [], "probabilities": [], "tolerance": 0.1}},
-            "manifest.json at golden: 0 images, 0 digits and 0 rows of probabilities, expected as many",
+            (
+                "manifest.json at golden: 0 images, 0 digits and 0 rows of probabilities, "
+                "expected as many of each, at least 1"
+            ),
         ),
         (
             {"golden": {"images": "AAAA", "digits": [1], "probabilities": [[0.1] * 10], "tolerance": 0.1}},
@@ -297,8 +300,8 @@ def test_graph_of_ten_thousand_layers_loads(tmp_path: Path, publish: Publish) ->
 def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
     assert refusal(tmp_path / "digits" / "1") == (
-        "manifest.json cannot be read: No such file or directory; `digit-trainer import` publishes an "
-        "ONNX file that has none"
+        "manifest.json cannot be read: No such file or directory; "
+        "`digit-trainer import` publishes an ONNX file that has none"
     )
 
 

@@ -265,8 +265,8 @@ def test_default_model_that_may_not_serve_ends_the_start(
         reconciled()
         .failure()
         .startswith(
-            f"no version of model 'digits' in {tmp_path} may serve: version 1: manifest.json cannot be "
-            "read: No such"
+            f"no version of model 'digits' in {tmp_path} may serve: version 1: "
+            "manifest.json cannot be read: No such"
         )
     )
 

@@ -30,8 +30,8 @@ def test_manifest_holds_what_the_contract_says(run: Run, tmp_path: Path) -> None
     folder = publish(run, tmp_path / "repository")
     table = json.loads((folder / "manifest.json").read_text())
     assert " ".join(table) == (
-        "schema model version created recipe seed parameters data libraries source_commit inputs outputs "
-        "metrics files golden"
+        "schema model version created recipe seed parameters data libraries "
+        "source_commit inputs outputs metrics files golden"
     )
     assert (table["model"], table["version"]) == ("digits", 1)
     assert set(table["files"]) == {"model.onnx", "report/misclassified.tsv"}
