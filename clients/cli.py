@@ -144,10 +144,11 @@ def main(argv: list[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(str(error), 2)
     except ImportError as error:
-        extra = _EXTRAS.get(_missing(error))
+        missing = _missing(error)
+        extra = _EXTRAS.get(missing)
         if extra is None:
             raise
-        return _fail(f"this needs an extra, from the repository: pip install '.[{extra}]'", 1)
+        return _fail(f"{missing} is not installed; in the repository: pip install '.[{extra}]'", 1)
     except DigitsError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:

@@ -12,9 +12,7 @@ from cyclopts.config import Env
 try:
     import structlog
 except ModuleNotFoundError:
-    sys.exit(
-        "digit-server: structlog is not installed: pip install '.[server]' brings all that the server needs"
-    )
+    sys.exit("digit-server: structlog is not installed; in the repository: pip install '.[server]'")
 
 from server.process.signals import block
 from server.settings import Settings

@@ -143,7 +143,9 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one line for 
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"trainer", "clients"}:
             raise  # a defect of ours
-        return _complain(f"{error.name} is not installed: pip install '.[trainer]' brings it", _FAILED)
+        return _complain(
+            f"{error.name} is not installed; in the repository: pip install '.[trainer]'", _FAILED
+        )
     except BrokenPipeError:
         # `| head` has seen enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

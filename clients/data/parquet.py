@@ -22,7 +22,7 @@ def read_parquet(path: Path, count: int | None = None) -> tuple[Rows, Rows | Non
         from pyarrow import ArrowException, ArrowInvalid, parquet  # noqa: PLC0415
     except ImportError:
         raise InputError(
-            f"{path}: Parquet needs pyarrow, installed with: pip install 'digit-serving[parquet]'"
+            f"{path}: pyarrow is not installed; in the repository: pip install '.[parquet]'"
         ) from None
     rows: list[dict[str, Any]] = []
     try:

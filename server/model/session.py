@@ -46,7 +46,7 @@ def choose_provider(provider: Provider) -> str:
     if provider not in available:
         raise StartError(
             f"provider {provider!r} is not in the installed ONNX Runtime; available: {', '.join(available)}; "
-            f"install digit-serving[{PROVIDERS[provider][1]}]"
+            f"in the repository: pip install '.[{PROVIDERS[provider][1]}]'"
         )
     return provider
 

@@ -53,7 +53,8 @@ class Tracing:
             return cls._to_collector()
         except ImportError:
             raise StartError(
-                f"{endpoint} is set, and OpenTelemetry is not installed: install digit-serving[otel]"
+                f"{endpoint} is set, and OpenTelemetry is not installed; "
+                "in the repository: pip install '.[otel]'"
             ) from None
 
     @classmethod

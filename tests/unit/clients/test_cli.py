@@ -316,7 +316,10 @@ def test_plot_without_matplotlib_names_the_extra(fake: FakeServer) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr == "digit-client: this needs an extra, from the repository: pip install '.[plot]'\n"
+    assert (
+        ended.stderr
+        == "digit-client: matplotlib is not installed; in the repository: pip install '.[plot]'\n"
+    )
 
 
 @pytest.mark.parametrize(
