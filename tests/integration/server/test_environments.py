@@ -96,7 +96,7 @@ def test_server_needs_no_place_for_files_or_shared_memory(repository: Path, work
     kind = in_namespace(
         "mount -t tmpfs -o ro none /dev/shm",
         "mount -o remount,bind,ro /",
-        "mount --bind /tmp /tmp",
+        "mount --rbind /tmp /tmp",
         "mount -o remount,bind,ro /tmp",
         "! touch /tmp/file /dev/shm/file /file",
     )

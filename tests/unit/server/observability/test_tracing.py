@@ -140,5 +140,5 @@ def test_nothing_is_traced_unless_there_is_somewhere_to_send_it(environment: dic
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(StartError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT is set, .*digit-serving\[otel\]$"):
+    with pytest.raises(StartError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT is set, .*pip install '\.\[otel\]'$"):
         Tracing.start({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317"})
