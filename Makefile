@@ -50,10 +50,13 @@ predict: setup  ## Predict the digits in the picture FILES
 web: setup  ## Open a page to draw digits on
 	$(BIN)/digit-client web
 
+# By file, in the order of their names: the end-to-end tests, of which each takes long, come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 ##@ Develop
 .PHONY: test
 test: setup  ## Run the tests, 4 minutes; lists those that this machine cannot run
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not install" --durations 25 $(TESTS)
+	$(PYTEST) -m "not install" --durations 25 $(TESTS)
 
 # A test that fails among others and passes alone is a defect of the test: it is named, and the run continues.
 define once-more
@@ -63,7 +66,7 @@ endef
 
 .PHONY: test-all
 test-all: setup build/uv/.ready  ## Run every test as CI does: a test that cannot run fails
-	@export DIGITS_REQUIRE_ALL=1; $(call once-more,$(BIN)/python -m pytest -n 2 --dist loadfile --durations 25 $(TESTS))
+	@export DIGITS_REQUIRE_ALL=1; $(call once-more,$(PYTEST) --durations 25 $(TESTS))
 
 .PHONY: lint
 lint: setup  ## Check style, types, import contracts and known weaknesses
@@ -140,7 +143,7 @@ GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 .PHONY: test-grpc
 test-grpc: setup build/grpc-$(GRPC_OLDEST)/.ready
 	@export PYTHONPATH=build/grpc-$(GRPC_OLDEST); \
-	$(call once-more,$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/server)
+	$(call once-more,$(PYTEST) tests/integration/server)
 
 build/grpc-$(GRPC_OLDEST)/.ready: | $(VENV)/.ready
 	$(BIN)/$(PIP) install --no-deps --target $(@D) \
