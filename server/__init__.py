@@ -1,9 +1,9 @@
-"""Online: a model repository in, digit predictions over gRPC and Prometheus metrics out."""
+"""The server: digit predictions over gRPC from a model repository, and Prometheus metrics."""
 
 import os
 
-# ONNX Runtime's wheels send telemetry unless this is set before they are imported.
+# Must be set before the import: ONNX Runtime's wheels send telemetry by default.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-# gRPC's newer listener has threads of its own read and write; with the one before it the polling thread does,
-# which spares a lone caller a third of its wait and a call a tenth of its CPU time.
+# gRPC's event engine listener reads and writes on its own threads. Without it the polling thread does, which
+# takes a third off the latency of a single caller and a tenth off the CPU time of a call.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")

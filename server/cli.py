@@ -33,9 +33,9 @@ app.register_install_completion_command()
 
 @app.default
 def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and how the CLI library flattens a class
-    """Serve the newest version that verifies of each model in a repository."""
-    block()  # before the imports below start threads
-    # Imported here so that --help does not wait for ONNX Runtime.
+    """Serve the models of a repository over gRPC."""
+    block()  # before imports start threads
+    # Imported here, so that --help does not import ONNX Runtime.
     from server import machine  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
     from server.observability.logs import RecentEvents, configure  # noqa: PLC0415
@@ -67,7 +67,7 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
 
 
 def open_standard_streams() -> None:
-    """Open what was closed of standard input, output and error: the next file would take its number."""
+    """Open closed standard streams, whose numbers other files would take."""
     for number, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """Run the command line, and end the process: threads that are inside a model must not hold up its end."""
+    """Run the command line, and end the process without waiting for threads that run a model."""
     code = main()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

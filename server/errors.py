@@ -1,25 +1,25 @@
-"""Errors, each with the gRPC status that the caller sees.
+"""Errors and their gRPC statuses.
 
-Messages name the offending item, what it is and what was expected; they are sent to the caller as they
-are. Any other exception is a defect of ours: it is logged, and the caller learns only that it happened.
+Messages name the offending item, its value and what was expected; they are sent to the caller unchanged. Any
+other exception is a defect: it is logged, and the caller receives INTERNAL without details.
 """
 
 from typing import ClassVar
 
 from grpc import StatusCode
 
-# Most characters of a caller's own text that a message repeats: gRPC refuses to send long ones.
+# Maximum length of callers' text in messages: gRPC cannot send long ones.
 MAX_QUOTED_CHARACTERS = 200
 
 
 class ServingError(Exception):
-    """A call that gets an error status instead of an answer."""
+    """A call is answered with an error status."""
 
     code: ClassVar[StatusCode]
 
 
 class InvalidRequestError(ServingError):
-    """The request can never succeed, whenever it is sent."""
+    """The request is invalid; retrying cannot succeed."""
 
     code = StatusCode.INVALID_ARGUMENT
 
@@ -31,7 +31,7 @@ class NotFoundError(ServingError):
 
 
 class OverloadedError(ServingError):
-    """Refused by admission; the caller may try again after a pause."""
+    """Refused by admission; the caller may retry after a delay."""
 
     code = StatusCode.RESOURCE_EXHAUSTED
 
@@ -41,19 +41,19 @@ class OverloadedError(ServingError):
 
 
 class UnauthenticatedError(ServingError):
-    """The call has no token that is known."""
+    """The call has no known token."""
 
     code = StatusCode.UNAUTHENTICATED
 
 
 class ForbiddenError(ServingError):
-    """The call's token is known, and not good for the method."""
+    """The call's token does not allow the method."""
 
     code = StatusCode.PERMISSION_DENIED
 
 
 class ExpiredError(ServingError):
-    """The caller's deadline passed while it waited; the model was not run for it."""
+    """The deadline passed before the model was run."""
 
     code = StatusCode.DEADLINE_EXCEEDED
 
@@ -65,21 +65,21 @@ class UnavailableError(ServingError):
 
 
 class ModelFailedError(ServingError):
-    """The model raised on this call's images; the log has the details."""
+    """The model failed on this call's images; the log has the details."""
 
     code = StatusCode.INTERNAL
 
 
 class StartError(Exception):
-    """The server cannot start; the message is the one line that its operator reads."""
+    """The server cannot start; the message is the one line that is printed."""
 
 
 class RefusedError(Exception):
-    """A version that may not serve; the message says why."""
+    """A version cannot be served; the message says why."""
 
 
 def cut(text: str) -> str:
-    """Return `text`, or its first MAX_QUOTED_CHARACTERS."""
+    """Return the first MAX_QUOTED_CHARACTERS of `text`."""
     return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}..."
 
 

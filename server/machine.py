@@ -1,4 +1,4 @@
-"""The machine that the process runs on: its CPUs, a thread's priority, the allocator's memory."""
+"""Properties of the machine: CPUs, thread priority, memory of the allocator."""
 
 import ctypes
 import math
@@ -11,18 +11,18 @@ from pathlib import Path
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_OF_PROCESS = Path("/proc/self/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
-# Instructions that add products of 8-bit integers, as the kernel names them: AVX512-VNNI, AVX-VNNI, and ARM's
-# dot product. Without them ONNX Runtime computes an 8-bit graph slower than the float one.
+# Instructions for dot products of 8-bit integers, by the kernel's names: AVX512-VNNI, AVX-VNNI, and ARM's.
+# Without them ONNX Runtime runs an 8-bit graph more slowly than the float graph.
 INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
-# Nice enough that a core that serves is hardly shared: docs/versions.md has the effect on latency.
+# Leaves nearly all of a shared core to serving threads; docs/versions.md has the effect on latency.
 NICENESS = 10
 
 
 def cpus(root: Path = CGROUP_ROOT, of_process: Path = CGROUP_OF_PROCESS) -> int:
     """Return the smaller of the CPUs in this process's affinity and its cgroup's quota, at least 1.
 
-    A quota that is not whole counts as the next whole CPU. Sources: cgroups(7), `cpu.max` of cgroup v2,
-    `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1.
+    A fractional quota is rounded up. Sources: cgroups(7), `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and
+    `cpu.cfs_period_us` of v1.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _folders(root, of_process) if (quota := _quota(folder)) is not None]
@@ -30,7 +30,7 @@ def cpus(root: Path = CGROUP_ROOT, of_process: Path = CGROUP_OF_PROCESS) -> int:
 
 
 def has_int8_instructions(cpu_info: Path = CPU_INFO) -> bool:
-    """Tell whether the CPU has instructions for 8-bit graphs; False where the system does not say."""
+    """Tell whether the CPU has instructions for 8-bit graphs; False if that is unknown."""
     try:
         lines = cpu_info.read_text().splitlines()
     except OSError:  # not Linux
@@ -40,23 +40,23 @@ def has_int8_instructions(cpu_info: Path = CPU_INFO) -> bool:
 
 
 def give_way() -> None:
-    """Lower the calling thread's priority below every other's; it cannot be raised again."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        with suppress(OSError):  # a sandbox without priorities
+    """Lower the calling thread's priority, irreversibly."""
+    if sys.platform == "linux":  # Linux: threads have priorities of their own
+        with suppress(OSError):  # not permitted in some sandboxes
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def return_memory() -> None:
-    """Return free memory of the allocator to the system; glibc would keep most of a released model's."""
+    """Return free memory to the system; glibc keeps most memory of a released model."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _folders(root: Path, of_process: Path) -> list[Path]:
-    """List the folders that may hold the limits of this process's cgroup and its parents.
+    """List the folders with the limits of this process's cgroup and its parents.
 
-    Inside a container the cgroup's own folder is the root of the mount; outside, it lies below.
+    In a container, the cgroup's folder is the root of the mount; outside, it is below the root.
     """
     try:
         lines = of_process.read_text().splitlines()
@@ -74,7 +74,7 @@ def _folders(root: Path, of_process: Path) -> list[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Return the limit of one cgroup in CPUs; None where it has none."""
+    """Return the limit of a cgroup in CPUs; None without one."""
     try:
         if (v2 := folder / "cpu.max").exists():
             quota, period = v2.read_text().split()

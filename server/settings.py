@@ -1,4 +1,4 @@
-"""Everything about the server that an operator may set."""
+"""The server's settings."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 from server.errors import StartError
 
 IMAGE_BYTES = 28 * 28
-DEFAULT_MODEL = "digits"  # where the setting is empty and there are several
+DEFAULT_MODEL = "digits"  # if the setting is empty and there are several models
 SHIPPED_REPOSITORY = Path(__file__).parent / "models"
 
 
@@ -22,14 +22,14 @@ def _check_workers(_type: object, workers: int | str) -> None:
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 CountOrChosen = Annotated[int, Parameter(validator=Number(gte=0))]
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
-# gRPC's messages end at 2 GiB.
+# gRPC messages are smaller than 2 GiB.
 CountOfImages = Annotated[int, Parameter(validator=Number(gte=1, lte=2_500_000))]
 Workers = Annotated[int | Literal["auto"], Parameter(validator=_check_workers)]
 Level = Literal["debug", "info", "warning", "error"]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Seconds = Annotated[float, Parameter(validator=Number(gte=0))]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-# The C int of milliseconds that gRPC takes ends at 24 days.
+# gRPC counts milliseconds in a C int: 24 days.
 PositiveSeconds = Annotated[float, Parameter(validator=Number(gte=0.001, lte=2_000_000))]
 
 
@@ -177,10 +177,10 @@ class Settings:
         return self.metrics_host or ("127.0.0.1" if self.host.startswith("unix:") else self.host)
 
     def check(self) -> None:
-        """Compare settings that depend on each other.
+        """Check settings that depend on each other.
 
         Raises:
-            StartError: two of them contradict each other.
+            StartError: two settings contradict each other.
 
         """
         if self.max_request_images > self.max_queue_images:

@@ -1,1 +1,1 @@
-"""Concurrent callers, grouped into batches for one model."""
+"""Dynamic batching: concurrent calls share runs of a model."""

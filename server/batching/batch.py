@@ -1,4 +1,4 @@
-"""One batch: the images of several calls go through the model together, and each call gets its own rows."""
+"""One batch: the images of several calls run together, and each call receives its own rows."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ log = structlog.get_logger()
 
 
 class Predictor(Protocol):
-    """The part of a model that batches need."""
+    """What a batch needs of a model."""
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities (n, 10) of images (n, 784)."""
 
 
 class Observer(Protocol):
-    """Looks at what was answered, on the thread that answered it: it must be quick, and must not wait."""
+    """Sees each batch's answers on the thread that computed them; it must not block."""
 
     def __call__(
         self, images: NDArray[np.uint8], digits: NDArray[np.int64], confidences: NDArray[np.float32], /
     ) -> None:
-        """Take images (n, 784), their digits (n,) and confidences (n,), and change none of them."""
+        """Receive images (n, 784), digits (n,) and confidences (n,), all read-only."""
 
 
 @dataclass(slots=True)
 class Part:
-    """A call's images that go into one batch: all of them, unless the call is split."""
+    """The images of a call in one batch: all of them, unless the call is split."""
 
     call: QueuedCall
     start: int
@@ -63,9 +63,9 @@ def run_batch(  # noqa: PLR0913, PLR0917 - a batch, and what goes with every one
     clock: Callable[[], float],
     observers: Iterable[Observer],
 ) -> None:
-    """Run the model on `parts`, answer the calls that are complete, and show the answers to `observers`.
+    """Run the model on `parts`, answer completed calls, and pass the answers to `observers`.
 
-    If the model raises, each call runs again alone: only the call that fails shall fail.
+    If the model raises, each call runs again alone, so that only the calls at fault fail.
     """
     try:
         run = _predict(model, parts, clock)
@@ -100,7 +100,7 @@ def _answer(
     highest = probabilities[np.arange(len(best)), best]  # a third of what max() takes
     digits: list[int] = best.tolist()
     confidences: list[float] = highest.tolist()
-    # A graph may answer NaN, which argmax() takes for the largest value of its row.
+    # A graph may return NaN, which argmax() treats as the largest value of its row.
     broken = np.isnan(highest) if np.isnan(highest.sum()) else None
     queue_seconds = []
     traced: list[TracedPart] = []
@@ -135,7 +135,7 @@ def _answer(
     metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
     if traced:
         traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
-    for call, outcome in outcomes:  # last: an answered call is already counted
+    for call, outcome in outcomes:  # last: a call is counted before it is answered
         call.finish(outcome)
     _show(observers, seen, best, highest)
 
@@ -150,7 +150,7 @@ def _show(
         try:
             observe(images, digits, confidences)
         except Exception:
-            log.exception("observer failed")  # its defect must not end calls
+            log.exception("observer failed")  # a defect of an observer must not fail calls
 
 
 def _failure(metrics: BatchMetrics, call: QueuedCall, now: float) -> ModelFailedError:

@@ -1,7 +1,7 @@
 """The queue in front of one model, and the batches that empty it.
 
-A plain synchronous object: the data plane submits calls as they arrive, and runs a batch when nothing more is
-on its way.
+A plain synchronous object: the data plane submits calls as they arrive, and runs a batch once it has read
+all of them.
 """
 
 import time
@@ -12,18 +12,17 @@ from server.batching.call_queue import CallQueue, QueuedCall, Reply, Trace
 from server.errors import ExpiredError, InvalidRequestError, OverloadedError, UnavailableError
 from server.observability.batch_metrics import BatchMetrics
 
-# Most calls in a batch: more do not stay in the caches until they are answered.
+# Maximum number of calls in a batch; more fall out of the caches before they are answered.
 MAX_BATCH_CALLS = 64
-# More waiting batches than this are overload.
+# With more batches than this in the queue, the server is overloaded.
 OVERLOAD_BATCHES = 2
-# How often a call's own images are run beside it before it is answered: the rest of its batch with it, and
-# the next one while its answer leaves. It grows with the call, since refusing a small one costs as much as
-# answering it.
+# Margin of the estimated latency, in multiples of the call's own images: the rest of its batch, and the batch
+# that runs while its answer is sent. Small for small calls: refusing one costs as much as answering it.
 BESIDE = 3
 
 
 class Batcher:
-    """Groups the calls of concurrent callers into batches for one model."""
+    """Groups concurrent calls into batches for one model."""
 
     def __init__(  # noqa: PLR0913 - two bounds, and a clock for tests
         self,
@@ -35,8 +34,8 @@ class Batcher:
         ready: "MutableSet[Batcher]",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to run `model`; while calls wait, the batcher is in `ready`."""
-        self.observers: tuple[Observer, ...] = ()  # replaced as a whole, on any thread
+        """Build an empty queue for `model`; the batcher is in `ready` while calls wait."""
+        self.observers: tuple[Observer, ...] = ()  # replaced as a whole, from any thread
         self._model = model
         self._metrics = metrics
         self._max_batch_images = max_batch_images
@@ -46,35 +45,35 @@ class Batcher:
         self._queue = CallQueue()
         self._running_images = 0
         self._held = False
-        self._released: Callable[[], None] | None = None  # given once the batcher is closed
+        self._released: Callable[[], None] | None = None  # set when the batcher is closed
         self._seconds_per_image = 0.0  # a moving average; 0 until the first batch
-        # When the queue began to be worked off, or the last batch had been run.
+        # When the first call arrived at an empty queue, or the last batch ended.
         self._busy_since = clock()
         self._idle = True  # whether the next batch is the first after an empty queue
 
     @property
     def queued_images(self) -> int:
-        """How many images wait for the model."""
+        """Number of queued images."""
         return self._queue.images
 
     @property
     def inflight_images(self) -> int:
-        """How many images are accepted and not answered yet."""
+        """Number of accepted images that are not answered yet."""
         return self._queue.images + self._running_images
 
     @property
     def limit_images(self) -> int:
-        """How many images may wait for the model."""
+        """Maximum number of queued images."""
         return self._max_queue_images
 
     @property
     def oldest_seconds(self) -> float:
-        """How long the oldest call has waited; 0 where there is none."""
+        """How long the oldest call has waited; 0 if the queue is empty."""
         return max(self._clock() - self._queue.oldest_arrival, 0.0)
 
     @property
     def alive(self) -> bool:
-        """Whether calls get answers; false once closed."""
+        """Whether calls are answered; false once closed."""
         return self._released is None
 
     def submit(
@@ -87,13 +86,13 @@ class Batcher:
     ) -> QueuedCall:
         """Queue `count` images of 784 bytes each, to be answered by `deadline` (monotonic seconds).
 
-        `reply` gets the answer, or an ExpiredError or ModelFailedError. Set `cancelled` of the call to take
-        it out.
+        `reply` receives the answer, or an ExpiredError or ModelFailedError. Set the call's `cancelled` to
+        remove it.
 
         Raises:
-            InvalidRequestError: more images than the queue ever has room for.
-            OverloadedError: the queue is full, or is too long for the images to be run in time.
-            ExpiredError: there is no time left.
+            InvalidRequestError: the call is larger than the queue.
+            OverloadedError: the queue is full, or too long to meet the deadline.
+            ExpiredError: the deadline has passed.
             UnavailableError: the batcher is closed.
 
         """
@@ -110,7 +109,7 @@ class Batcher:
             if self._idle:
                 self._busy_since = now
         else:
-            # With nothing in the queue a call always goes: only a batch can show that a stall is over.
+            # An empty queue accepts any call: only a batch can show that a stall is over.
             beside = BESIDE * min(count, self._max_batch_images)
             if now + (queue.images + count + beside) * self._seconds_per_image > deadline:
                 self._metrics.rejected("deadline")
@@ -123,7 +122,7 @@ class Batcher:
         return call
 
     def run(self) -> None:
-        """Run one batch, and answer its calls."""
+        """Run one batch and answer its calls."""
         batch = self._take()
         if batch:
             self._compute(batch)
@@ -133,12 +132,12 @@ class Batcher:
             self._release()
 
     def hold(self) -> None:
-        """Queue calls, and run no batch until released."""
+        """Queue calls but run no batch until `release`."""
         self._held = True
         self._ready.discard(self)
 
     def release(self) -> None:
-        """Run batches again."""
+        """Run batches again after `hold`."""
         self._held = False
         if self._queue.images:
             self._wake()
@@ -176,11 +175,11 @@ class Batcher:
         )
 
     def _take(self) -> list[Part]:
-        """Take the next batch off the queue, leaving out callers that are gone or out of time."""
+        """Take the next batch off the queue; drop cancelled and expired calls."""
         queue, now = self._queue, self._clock()
         room = self._max_batch_images
         overloaded = len(queue) > OVERLOAD_BATCHES * MAX_BATCH_CALLS
-        # Under overload, a call with less than a batch's time left would be answered too late.
+        # Under overload, a call with less time left than a batch takes would be answered too late.
         limit = now + min(queue.images, room) * self._seconds_per_image if overloaded else now
         while (gone := queue.dead(limit)) is not None:
             self._drop(gone)
@@ -213,7 +212,7 @@ class Batcher:
         run_batch(self._model, self._metrics, parts, reason, self._clock, self.observers)
         self._running_images = 0
         ended = self._clock()
-        # With all the work around the model while the server is busy.
+        # Includes all other work of the data plane while it is busy.
         seconds_per_image = (ended - self._busy_since) / images
         self._seconds_per_image += (seconds_per_image - self._seconds_per_image) / 8
         self._busy_since = ended

@@ -1,4 +1,4 @@
-"""The calls that wait for a model, and the order in which they get it."""
+"""The calls that wait for a model, and their order."""
 
 import math
 from collections import deque
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from server.errors import ServingError
 
-# Under overload, a call with less time left than this is not worth a place at the head of the queue.
+# Under overload, the oldest call goes first only if it has more time left than this.
 IMPATIENT_SECONDS = 1.0
 
 
@@ -25,10 +25,10 @@ class Trace(Protocol):
     def batch(
         self, parts: "Sequence[TracedPart]", started: float, seconds: float, images: int, reason: str
     ) -> None:
-        """Record one run of the model for all traced calls in it; times are of the monotonic clock."""
+        """Record one run of the model for all traced calls in it; times are monotonic seconds."""
 
     def end(self, code: str, model: str, version: int) -> None:
-        """End the trace of a call, which was answered with a status, by a version if that is known."""
+        """End the trace with the call's status and, if known, the version that answered."""
 
 
 class TracedPart(NamedTuple):
@@ -36,18 +36,18 @@ class TracedPart(NamedTuple):
 
     trace: Trace
     arrived: float
-    first: bool  # of the call's parts
+    first: bool  # whether this is the call's first part
 
 
 @dataclass(slots=True)
 class Answer:
-    """The result of one call: n digits and confidences, probabilities (n, 10), and where its time went."""
+    """The result of a call: n digits and confidences, probabilities (n, 10), queue and compute durations."""
 
     digits: list[int]
     confidences: list[float]
     blocks: list[
         tuple[NDArray[np.float32], int, int]
-    ]  # rows of probabilities from one index to another, in order
+    ]  # arrays of rows with their first and last index, in order
     queue_seconds: float
     compute_seconds: float
     batch_images: int
@@ -63,7 +63,7 @@ Reply = Callable[[Answer | ServingError], None]
 
 @dataclass(slots=True, eq=False)
 class QueuedCall:
-    """A call in the queue; times are of the monotonic clock."""
+    """A call in the queue; times are monotonic seconds."""
 
     images: bytes | memoryview
     count: int
@@ -73,11 +73,11 @@ class QueuedCall:
     trace: Trace | None = None
     cancelled: bool = False
     answered: bool = False
-    taken: int = 0  # images that are in a batch, or were
-    answer: Answer | None = None  # of the images so far
+    taken: int = 0  # images already taken into batches
+    answer: Answer | None = None  # summed over the images so far
 
     def finish(self, outcome: Answer | ServingError) -> None:
-        """Hand the caller its answer or its error, once."""
+        """Send the caller its answer or error, once."""
         if not self.answered:
             self.answered = True
             self.reply(outcome)
@@ -86,21 +86,21 @@ class QueuedCall:
 class CallQueue:
     """Calls in order of arrival, counted in images.
 
-    First come, first served, while that serves everyone in time. Under overload it would serve everyone late,
-    so the newest call goes first, unless the oldest is patient: a call without a deadline never starves.
+    First in, first out, unless overloaded: that would answer every call too late, so the newest call goes
+    first. The oldest still goes first if it has time left, so a call without a deadline never starves.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self._calls: deque[QueuedCall] = deque()
-        self._begun: QueuedCall | None = None  # a split call goes on before any other begins
+        self._begun: QueuedCall | None = None  # a split call is completed before another begins
 
     def __len__(self) -> int:
         return len(self._calls) + (self._begun is not None)
 
     @property
     def oldest_arrival(self) -> float:
-        """When the oldest call arrived; infinity where there is none. Other threads may ask."""
+        """When the oldest call arrived; infinity if the queue is empty. May be read from any thread."""
         first = self._begun
         try:
             return first.arrived if first is not None else self._calls[0].arrived
@@ -113,7 +113,7 @@ class CallQueue:
         self.images += call.count
 
     def discard(self, call: QueuedCall) -> None:
-        """Forget what is left of a call that was taken from its end of the queue."""
+        """Discard the rest of a call at either end of the queue."""
         self.images -= call.count - call.taken
 
     def take(self, call: QueuedCall, room: int) -> int:
@@ -126,7 +126,7 @@ class CallQueue:
         return start
 
     def next(self, now: float, *, newest: bool) -> QueuedCall | None:
-        """Remove and return the next call; with `newest`, the newest unless the oldest is patient."""
+        """Remove and return the next call; with `newest`, the newest unless the oldest has time left."""
         call = self._begun
         if call is not None:
             self._begun = None

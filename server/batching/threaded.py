@@ -1,4 +1,4 @@
-"""Batches of a provider that computes elsewhere, such as a GPU: they run beside the data plane."""
+"""Batching for providers that do not compute on the CPU: batches run on a thread of their own."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from server.batching.call_queue import QueuedCall
 
 
 class ThreadedBatcher(Batcher):
-    """A batcher with a thread of its own, which runs the batches and sends the replies."""
+    """A batcher whose own thread runs the batches and sends the replies."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        """Take what Batcher takes but for `ready`, and start the thread."""
+        """Build the batcher with Batcher's arguments, without `ready`, and start its thread."""
         super().__init__(*arguments, ready=set(), **named)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -20,21 +20,21 @@ class ThreadedBatcher(Batcher):
 
     @property
     def alive(self) -> bool:
-        """Whether calls get answers; false once closed, or after a defect."""
+        """Whether calls are answered; false once closed, or if the thread has died."""
         return super().alive and self._thread.is_alive()
 
     def submit(self, *arguments: Any, **named: Any) -> QueuedCall:
-        """Queue images as Batcher does; the reply is called on the batcher's thread."""
+        """Queue images as Batcher does; `reply` is called on the batcher's thread."""
         with self._changed:
             return super().submit(*arguments, **named)
 
     def hold(self) -> None:
-        """Queue calls, and run no batch until released."""
+        """Queue calls but run no batch until `release`."""
         with self._changed:
             super().hold()
 
     def release(self) -> None:
-        """Run batches again."""
+        """Run batches again after `hold`."""
         with self._changed:
             super().release()
 

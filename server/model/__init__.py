@@ -1,1 +1,1 @@
-"""One version of a model: its files, its graph in ONNX Runtime, its verification."""
+"""One version of a model: its manifest, its ONNX Runtime session, its verification."""

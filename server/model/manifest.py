@@ -1,4 +1,4 @@
-"""`manifest.json` and the files that it lists: what a published version is, and the proof that it works."""
+"""`manifest.json` and the files it lists: description and verification data of a published version."""
 
 import hashlib
 import re
@@ -18,9 +18,9 @@ from server.settings import IMAGE_BYTES
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 SCHEMA = 1
-# A golden set of a thousand images takes a tenth of it.
+# Ten times a manifest with a golden set of a thousand images.
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-# Several hundred times the shipped model, and still loaded in seconds beside one that serves.
+# Several hundred times the shipped models; loads in seconds while another version serves.
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_SHOWN_CHARACTERS = 40
 CLASSES = 10
@@ -31,15 +31,15 @@ Kind = TypeVar("Kind")
 
 
 class Golden(Struct, frozen=True):
-    """Held-out images with the answers that the graph gave when it was published."""
+    """Held-out images with the answers of the graph when it was published."""
 
     images: bytes  # k x 784, base64 in the file
     digits: list[int]  # k
     probabilities: list[list[float]]  # k x 10
-    tolerance: NotNegative  # largest difference of a probability that is still the same answer
+    tolerance: NotNegative  # largest accepted difference of a probability
 
     def __post_init__(self) -> None:
-        """Refuse a set whose parts do not fit together; msgspec turns the ValueError into its own."""
+        """Check that the parts have matching lengths; msgspec converts the ValueError."""
         rows = len(self.probabilities)
         if len(self.images) % IMAGE_BYTES or any(len(row) != CLASSES for row in self.probabilities):
             raise ValueError(f"expected images of {IMAGE_BYTES} bytes and rows of {CLASSES} probabilities")
@@ -69,7 +69,7 @@ class Metrics(Struct, frozen=True):
 
 
 class Graph(Struct, frozen=True):
-    """One form of the network, in a file of the version's folder, and what it promises."""
+    """One graph of the version, float or 8-bit: its file, accuracy and golden set."""
 
     file: str
     test_accuracy: float
@@ -78,7 +78,7 @@ class Graph(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """The parts of `manifest.json` that the server uses; docs/model-repository.md has them all."""
+    """The keys of `manifest.json` that the server uses; docs/model-repository.md has all of them."""
 
     schema: int
     model: str
@@ -92,22 +92,22 @@ class Manifest(Struct, frozen=True):
 
     @property
     def float32(self) -> Graph:
-        """The graph that every version has."""
+        """The float graph, which every version has."""
         return Graph(GRAPH, self.metrics.test_accuracy, self.golden, "float32")
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFiles:
-    """A version's folder, whose files are those that its manifest promises."""
+    """A version's folder, its files verified against the manifest."""
 
     folder: Path
     manifest: Manifest
-    sha256: str  # of the manifest, which has those of all other files
+    sha256: str  # of the manifest, which lists those of all other files
     graphs: dict[str, bytes]  # by name, read once
 
     @classmethod
     def read(cls, folder: Path, root: Path) -> "VersionFiles":
-        """Read the version in `folder`, of the repository `root`, and check every file against the manifest.
+        """Read the version in `folder` of the repository `root`, and verify every file against the manifest.
 
         Raises:
             RefusedError: a file is missing, is outside of the folder, or differs from the manifest.
@@ -142,11 +142,11 @@ def read_file(path: Path, max_bytes: int, expected_bytes: int | None = None) -> 
     """Read a regular file of at most `max_bytes`.
 
     Raises:
-        RefusedError: it is no regular file, or too large, or has other than `expected_bytes`.
+        RefusedError: it is not a regular file, is too large, or its size is not `expected_bytes`.
         OSError: it cannot be read.
 
     """
-    found = path.stat()  # first: a pipe would never end, and the size tells a file that is still being copied
+    found = path.stat()  # checked first: a pipe never ends, and a file may still be being copied
     if not stat.S_ISREG(found.st_mode):
         raise RefusedError(f"{path.name} is not a regular file")
     if found.st_size > max_bytes:
@@ -160,8 +160,8 @@ def decode(content: bytes, kind: type[Kind], name: str) -> Kind:
     """Decode the JSON of the file `name`.
 
     Raises:
-        RefusedError: it is not JSON, or a key is missing or has another type than `kind`; the message has the
-            key, its value and what was expected.
+        RefusedError: it is not JSON, or a key is missing or of another type; the message names the key, its
+            value and what was expected.
 
     """
     try:
@@ -187,7 +187,7 @@ def _explained(error: str, value: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value of a JSON file as a message shows it: one short line."""
+    """Return a JSON value as one short line for a message."""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A version whose graph is verified, warm and ready to answer."""
+    """A version whose graph is loaded, verified and warmed up."""
 
     manifest: Manifest
     manifest_sha256: str
@@ -35,15 +35,15 @@ class Model:
         max_batch_images: int = 0,
         between_runs: Callable[[], None] = lambda: None,
     ) -> "Model":
-        """Open the graph of a version, and check that it answers as it did when it was published.
+        """Load the graph of a version and verify it against its golden set.
 
-        Where the runtime prefers 8-bit graphs, the version's is taken if its golden set passes.
-        `between_runs` is called before each run of the check, and may end it by raising; the session's own
-        threads exist by then.
+        If the runtime prefers 8-bit graphs, the version's is used, provided that its golden set passes.
+        `between_runs` is called before each run of the verification, once the session has started its
+        threads; it may raise to end the load.
 
         Raises:
-            RefusedError: the graph cannot be opened or has other tensors than docs/model-repository.md, or
-                the golden images get other answers.
+            RefusedError: the graph cannot be loaded, has other tensors than docs/model-repository.md says, or
+                it fails its golden set.
 
         """
         manifest = files.manifest
@@ -67,12 +67,12 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The model's name, which is its folder's."""
+        """The model's name: the name of its folder."""
         return self.manifest.model
 
     @property
     def version(self) -> int:
-        """The version's number, which is its folder's name."""
+        """The version's number: the name of its folder."""
         return self.manifest.version
 
     @property
@@ -82,7 +82,7 @@ class Model:
 
     @property
     def provider(self) -> str:
-        """The provider that runs the graph."""
+        """The execution provider that runs the graph."""
         return self.session.provider
 
     @property
@@ -92,15 +92,15 @@ class Model:
 
     @property
     def batch_images(self) -> int:
-        """The most images that share a batch."""
+        """Maximum number of images in a batch."""
         return self.sizes.batch_images
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out; a NaN is returned as it is.
 
         Raises:
-            WrongShapeError: the graph answers with a tensor of another shape.
-            Exception: one of ONNX Runtime's many types.
+            WrongShapeError: the output has another shape.
+            Exception: ONNX Runtime failed.
 
         """
         size = self.sizes.run_images
@@ -111,7 +111,7 @@ class Model:
         )
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self.session.provider == "cpu":  # which runs any size as well as those that are warm
+        if self.session.provider == "cpu":  # runs any size as fast as a warm one
             return self.session.run(images)
         missing = padded(len(images), self.sizes.run_images) - len(images)
         if missing:
@@ -137,7 +137,7 @@ class Model:
             )
 
     def _warm(self, between_runs: Callable[[], None]) -> None:
-        """Run the sizes in use, so that no caller pays for the first run."""
+        """Run the sizes in use, since the first run of a size is slow."""
         for count in warm_sizes(self.sizes.run_images):
             between_runs()
             self._try(np.zeros((count, IMAGE_BYTES), np.uint8))

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: opened on a provider, checked for the right tensors, run."""
+"""ONNX Runtime sessions: created for a provider, checked for the expected tensors, run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ SIGNATURE = (
     f"input {INPUT} tensor(uint8) [N, {IMAGE_BYTES}]",
     f"output {OUTPUT} tensor(float) [N, {CLASSES}]",
 )
-# By the names that operators use: the name of ONNX Runtime, and the extra of this project whose build has it;
-# best first. TensorRT is never chosen automatically: it compiles for minutes before the first answer.
+# Setting to ONNX Runtime's name and the extra that installs it, in order of preference. `auto` never chooses
+# TensorRT, which compiles for minutes before the first answer.
 PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "server-gpu"),
     "openvino": ("OpenVINOExecutionProvider", "server-openvino"),
@@ -29,14 +29,14 @@ PROVIDERS = {
 
 
 class WrongShapeError(Exception):
-    """A graph answered with other than ten probabilities for each image."""
+    """The output of a graph does not have ten probabilities for each image."""
 
 
 def choose_provider(provider: Provider) -> str:
-    """Return the provider to use; `auto` is the best of the installed build of ONNX Runtime.
+    """Return the provider to use; `auto` is the best one of the installed ONNX Runtime.
 
     Raises:
-        StartError: the provider is not part of the build.
+        StartError: the installed ONNX Runtime does not have the provider.
 
     """
     names = set(ort.get_available_providers())
@@ -62,34 +62,34 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A graph that can be run."""
+    """An ONNX Runtime session with the expected tensors."""
 
     onnx: ort.InferenceSession
     provider: str
 
     @classmethod
     def open(cls, path: Path, content: bytes, runtime: Runtime) -> "Session":
-        """Open the graph that was read from `path`; its other files, if it has any, lie beside it.
+        """Create a session for the graph read from `path`; its external data, if any, is beside it.
 
-        All sessions allocate the memory for their batches from one arena.
+        All sessions of the process share one memory arena.
 
         Raises:
-            RefusedError: it cannot be opened on the provider, or it has other tensors than SIGNATURE.
+            RefusedError: the provider cannot run it, or its tensors are not those of SIGNATURE.
 
         """
         options = ort.SessionOptions()
-        # The thread that serves calls computes too: more threads would take turns with it on the same cores.
+        # The data plane's thread computes; more threads would compete with it for the same cores.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised too, and logged as our lines
-        # Weights beside the graph may only come from the version's folder, not from the working directory.
+        options.log_severity_level = 4  # errors are also raised, and logged by us
+        # External data may only come from the version's folder, not from the working directory.
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(path.parent)
         )
         _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
         wanted, _ = PROVIDERS[runtime.provider]
-        # Operators that a provider lacks run on the CPU.
+        # Operators that the provider lacks run on the CPU.
         providers = list(dict.fromkeys([wanted, PROVIDERS["cpu"][0]]))
         provider_options = [dict(runtime.provider_options), {}][: len(providers)]
         try:
@@ -111,8 +111,8 @@ class Session:
         """Run the graph: uint8 (n, 784) in, probabilities float32 (n, 10) out.
 
         Raises:
-            WrongShapeError: it answers with a tensor of another shape.
-            Exception: one of ONNX Runtime's many types.
+            WrongShapeError: the output has another shape.
+            Exception: ONNX Runtime failed.
 
         """
         probabilities: NDArray[np.float32]
@@ -125,7 +125,7 @@ class Session:
             binding.bind_output(OUTPUT)
             self.onnx.run_with_iobinding(binding)
             (probabilities,) = binding.copy_outputs_to_cpu()
-        # A graph is not bound to the shape that it declares.
+        # ONNX Runtime does not enforce the declared output shape.
         if probabilities.shape != (len(images), CLASSES):
             raise WrongShapeError(
                 f"the answer is a tensor of {list(probabilities.shape)}, expected {[len(images), CLASSES]}"
@@ -135,13 +135,13 @@ class Session:
 
 @cache
 def _share_arena() -> None:
-    """Let the sessions of this process that ask for it allocate from one arena."""
+    """Register an arena for the sessions of this process that use the environment's allocators."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, None)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

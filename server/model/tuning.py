@@ -1,7 +1,7 @@
-"""How many images go into one run of a graph, and how many share a batch; the same on every worker.
+"""Sizes of runs and batches, measured once and constant, so every worker uses the same.
 
-A batch holds up everything else of the data plane for as long as it takes, and is computed in runs that the
-caches hold. Measured on one core of a server CPU with AVX-VNNI, images a second by images in a run:
+The data plane does nothing else while a batch is computed. A batch is split into runs whose activations fit
+the caches. Images per second by images in a run, on one core of a server CPU with AVX-VNNI:
 
     graph               1       8      16      32      64     256
     digits float    20,700  23,000  21,300  21,200  20,800  19,400
@@ -20,40 +20,40 @@ Precision = Literal["float32", "int8"]
 
 
 class Sizes(NamedTuple):
-    """The most images in one run of the graph, and in one batch."""
+    """Maximum number of images in one run of the graph, and in one batch."""
 
     run_images: int
     batch_images: int
 
 
-# A batch takes at most 30 ms with the largest of the shipped graphs.
+# A batch takes at most 30 ms with the largest shipped graph.
 CPU_SIZES: dict[str, Sizes] = {"float32": Sizes(8, 128), "int8": Sizes(16, 256)}
-# OpenVINO computes on the CPU's cores too, but splits a run among them.
+# OpenVINO also computes on the CPU's cores, but splits a run among them.
 OPENVINO_SIZES = Sizes(64, 256)
-# A GPU begins to be busy where a CPU's caches overflow; a copy to it costs as much as 100s of images.
+# A GPU needs large runs: copying to it costs as much as computing hundreds of images.
 GPU_SIZES = Sizes(1024, 1024)
 
 
 def sizes(provider: str, precision: str, max_batch_images: int) -> Sizes:
-    """Return the sizes for a graph on a provider; `max_batch_images` caps them, 0 does not."""
+    """Return the sizes for a graph on a provider, capped by `max_batch_images` unless that is 0."""
     chosen = {"cpu": CPU_SIZES[precision], "openvino": OPENVINO_SIZES}.get(provider, GPU_SIZES)
     cap = max_batch_images or chosen.batch_images
     return Sizes(min(chosen.run_images, cap), cap)
 
 
 def padded(images: int, run_images: int) -> int:
-    """Return the size of the run that computes `images`: the next power of two, or the largest run.
+    """Return the run size that computes `images`: the next power of two, at most the largest run.
 
-    Where a provider prepares itself for each size (kernels, memory, engines), few sizes are all warm.
+    Providers that compile or allocate for each size need few sizes, all warmed up.
     """
     return min(1 << (images - 1).bit_length(), run_images)
 
 
 def warm_sizes(run_images: int) -> list[int]:
-    """Return the sizes to run before a version serves, smallest first."""
+    """Return the run sizes to warm up, smallest first."""
     return sorted({padded(1 << exponent, run_images) for exponent in range(run_images.bit_length() + 1)})
 
 
 def prefers_int8(provider: str, precision: Literal["auto", "float32"]) -> bool:
-    """Tell whether to serve the 8-bit graph of a version that has one: on a CPU with instructions for it."""
+    """Tell whether the CPU has instructions for 8-bit graphs."""
     return precision == "auto" and provider == "cpu" and machine.has_int8_instructions()

@@ -1,1 +1,1 @@
-"""Metrics, logs, traces and the HTTP port that shows them."""
+"""Metrics, logs, traces and the metrics port."""

@@ -1,4 +1,4 @@
-"""Metrics of the batches of one version: kept in a queue, and moved into the series a few times a second."""
+"""Metrics of one version's batches: queued, and added to the series a few times a second."""
 
 import time
 from collections import Counter, deque
@@ -21,26 +21,28 @@ class Batch(NamedTuple):
 
     digits: NDArray[np.int64]  # (n,)
     confidences: NDArray[np.float32]  # (n,)
-    ink_pixels: int  # that are not background, of all n images
+    ink_pixels: int  # pixels that are not 0, of all n images
     compute_seconds: float
     release_reason: str
-    queue_seconds: Sequence[float]  # of each call that began in it
+    queue_seconds: Sequence[float]  # one for each call whose first part is in it
 
 
 @dataclass(slots=True)
 class Statistics:
-    """Totals of one version since it was first loaded, as Triton's clients ask for them."""
+    """Totals of one version since it was first loaded, for Triton's ModelStatistics."""
 
     calls: int = 0  # that were answered
     queue_seconds: float = 0.0
-    compute_seconds: float = 0.0  # of each call, that of the batch that it began in
+    compute_seconds: float = 0.0  # summed over calls; of a split call, its first batch
     failed_calls: int = 0
     failed_seconds: float = 0.0
-    batches: dict[int, tuple[int, float]] = field(default_factory=dict)  # by images: count and seconds
-    last_time: float = 0.0  # of the last batch, Unix
+    batches: dict[int, tuple[int, float]] = field(
+        default_factory=dict
+    )  # images in a batch to (batches, seconds)
+    last_time: float = 0.0  # Unix time of the last batch
 
     def add(self, batch: Batch) -> None:
-        """Count one run of the model."""
+        """Add one run of the model."""
         calls = len(batch.queue_seconds)
         self.calls += calls
         self.queue_seconds += sum(batch.queue_seconds)
@@ -50,7 +52,7 @@ class Statistics:
 
 
 class BatchMetrics:
-    """The metrics of one version's batches. Any thread may call any method."""
+    """The metrics of one version's batches; thread-safe."""
 
     def __init__(self, store: Store, model: str, version: str) -> None:
         self._store = store
@@ -79,7 +81,7 @@ class BatchMetrics:
         )
 
     def failed(self, seconds: float) -> None:
-        """Count a call that the model failed on, `seconds` after its arrival."""
+        """Count a call for which the model failed, `seconds` after its arrival."""
         self._store.add(table.FAILED, *self._labels)
         self.statistics.failed_calls += 1
         self.statistics.failed_seconds += seconds
@@ -89,11 +91,11 @@ class BatchMetrics:
         self._store.add(table.REJECTED, reason)
 
     def dropped(self, reason: str) -> None:
-        """Count a call that left the queue without being computed."""
+        """Count a call dropped from the queue."""
         self._store.add(table.DROPPED, reason)
 
     def flush(self) -> None:
-        """Move what was recorded into the series."""
+        """Add the recorded events to the series."""
         batches = [self._batches.popleft() for _ in range(len(self._batches))]
         if not batches:
             return

@@ -1,7 +1,6 @@
-"""Keeps images that a model was not sure of, for a person to label and the trainer to learn from.
+"""Captures images of low confidence, to be labelled by a person and trained with.
 
-The data plane offers what it answered; a thread writes a few images a second. docs/improve.md says what is
-stored.
+The data plane offers answers; a thread writes a few images per second. docs/improve.md describes the files.
 """
 
 import hashlib
@@ -27,15 +26,15 @@ from server.observability import table
 from server.observability.series import Store
 
 UNLABELLED = "unlabelled"
-# Of images below the confidence, so many are written a second in the long run, and so many at once: files
-# cost more than predictions. Of the others, one a second.
+# Rate and burst of files for images below the confidence: writing one costs more than predicting it. Of the
+# other images, one per second.
 UNCERTAIN_A_SECOND, MAX_UNCERTAIN = 8, 64
-SAMPLE_EVERY = 200  # images, on average, of those that the model is sure of
+SAMPLE_EVERY = 200  # mean number of images between two samples
 ROUND_SECONDS = 1.0
-SCAN_SECONDS = 10.0  # between looks at what other processes keep in the folder
+SCAN_SECONDS = 10.0  # between scans for files of other processes
 COMPLAIN_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
-FILE_BYTES = 4096  # a file system's block: what a small file takes
+FILE_BYTES = 4096  # a file system block, the size of a small file on disk
 
 RANDOM = random.Random()  # noqa: S311 - it samples, and keeps no secret
 
@@ -43,7 +42,7 @@ log = structlog.get_logger()
 
 
 class Image(NamedTuple):
-    """An answered image: 784 bytes, and what was answered."""
+    """An answered image: 784 bytes and the answer."""
 
     pixels: bytes
     digit: int
@@ -54,17 +53,16 @@ class Image(NamedTuple):
 
 
 class Capture:
-    """Keeps a bounded sample of answered images below a confidence, and a few others, as files.
+    """Writes a bounded sample of images below a confidence, and a few others, as files.
 
-    Each image is kept once, as `DIR/unlabelled/<sha256 of its pixels>.png`; any number of processes may share
-    `folder`.
+    Each image is written once, as `DIR/unlabelled/<sha256 of its pixels>.png`; processes may share `folder`.
     """
 
     def __init__(self, folder: Path, below: float, max_mb: int, store: Store) -> None:
-        """Begin to keep images below the confidence `below`, 0-1, in at most `max_mb` megabytes of files.
+        """Start to capture images below the confidence `below`, 0-1, up to `max_mb` megabytes of files.
 
         Raises:
-            StartError: the folder is not there and cannot be made.
+            StartError: the folder cannot be created.
 
         """
         try:
@@ -78,7 +76,7 @@ class Capture:
         self._lock = threading.Lock()
         self._uncertain: list[Image] = []
         self._samples: list[Image] = []
-        self._room = MAX_UNCERTAIN  # for images below the confidence, in this round
+        self._room = MAX_UNCERTAIN  # reservoir of images below the confidence, for this round
         self._offered = 0  # of them
         self._offered_ever = 0
         self._until_sample = RANDOM.randrange(SAMPLE_EVERY)
@@ -91,11 +89,11 @@ class Capture:
         self._thread.start()
 
     def of(self, model: str, version: int) -> Callable[..., None]:
-        """Return the observer of a version's answers."""
+        """Return an observer for a version's batches."""
         return partial(self._offer, model, version)
 
     def close(self) -> None:
-        """Write what waits, for CLOSE_SECONDS at most, and keep no more."""
+        """Stop capturing; write what is queued, for at most CLOSE_SECONDS."""
         self._closed.set()
         self._thread.join(CLOSE_SECONDS)
 
@@ -107,7 +105,7 @@ class Capture:
         digits: NDArray[np.int64],
         confidences: NDArray[np.float32],
     ) -> None:
-        """Choose among images (n, 784), each as likely as any other of the round (Vitter's algorithm R)."""
+        """Sample images (n, 784) uniformly over the round (reservoir sampling, Vitter's algorithm R)."""
 
         def image(index: int, why: str) -> Image:
             facts = int(digits[index]), float(confidences[index]), model, version
@@ -165,7 +163,7 @@ class Capture:
             self._store.add(table.CAPTURED, image.why)
 
     def _scan(self, folder: Path) -> None:
-        """Look at what is kept, and what a person has labelled."""
+        """Scan the captured and the labelled images."""
         self._scanned = time.monotonic()
         self._unlabelled = [name for name in _names(folder) if name.endswith(".png")]
         labelled = [
@@ -177,7 +175,7 @@ class Capture:
         self._known = {*self._unlabelled, *labelled}
 
     def _make_room(self, folder: Path) -> bool:
-        """Tell whether to keep one more image; a full folder gives up one in its favour, ever more rarely."""
+        """Tell whether to keep another image; in a full folder it replaces one, with falling probability."""
         if len(self._unlabelled) < self._most_files:
             return True
         if RANDOM.random() * self._offered_ever > self._most_files:
@@ -193,7 +191,7 @@ class Capture:
         self._store.add(table.CAPTURE_SKIPPED, reason, amount=images)
 
     def _complain(self, reason: str, images: int) -> None:
-        """Count images that are lost, and say so once a minute."""
+        """Count lost images; log it once a minute."""
         self._skip("failed", images)
         self._lost += images
         if time.monotonic() >= self._complained + COMPLAIN_SECONDS:
@@ -219,7 +217,7 @@ def _write(path: Path, image: Image) -> None:
 
 
 def png(image: Image) -> bytes:
-    """Return an image as a 28x28 gray PNG, with what was answered in a text chunk called `digits`."""
+    """Return an image as a 28x28 grey PNG with the answer in a text chunk named `digits`."""
     facts = {
         "digit": image.digit,
         "confidence": round(image.confidence, 6),

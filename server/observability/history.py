@@ -1,4 +1,4 @@
-"""The last quarter of an hour of a server, read from its own metrics every few seconds."""
+"""History of the last quarter of an hour, sampled from the server's own metrics."""
 
 import math
 import threading
@@ -15,23 +15,23 @@ from server.observability.series import Snapshot
 
 INTERVAL_SECONDS = 5.0
 MOMENTS = 180
-# The methods whose durations are latencies: a stream is as long as its caller likes.
+# Unary methods; the duration of a stream is the caller's choice.
 UNARY = ("Predict", "ModelInfer")
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The counts at one time."""
+    """The counters at one time."""
 
     at: float
-    codes: Counter[str]  # calls by how they ended
+    codes: Counter[str]  # calls by status code
     images: float
     batches: float
-    buckets: dict[float, float]  # upper bound in seconds to the unary calls that took at most so long
+    buckets: dict[float, float]  # upper bound of a bucket in seconds to its cumulative count of unary calls
 
     @classmethod
     def read(cls, snapshot: Snapshot) -> "Moment":
-        """Read it from the metrics."""
+        """Read the counters from a snapshot."""
         codes: Counter[str] = Counter()
         for labels, (count,) in snapshot.items(table.REQUESTS):
             codes[labels["code"]] += int(count)
@@ -47,41 +47,41 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The changes from one moment to another."""
+    """The differences between two moments."""
 
     before: Moment
     after: Moment
 
     def calls_per_second(self) -> float:
-        """Return how many calls ended a second."""
+        """Return calls per second."""
         return self._rate((self.after.codes - self.before.codes).total())
 
     def errors_per_second(self) -> float:
-        """Return how many of them ended with an error."""
+        """Return failed calls per second."""
         codes = self.after.codes - self.before.codes
         return self._rate(codes.total() - codes["OK"])
 
     def images_per_second(self) -> float:
-        """Return how many images the model was run on a second."""
+        """Return images per second."""
         return self._rate(self.after.images - self.before.images)
 
     def batch_images(self) -> float | None:
-        """Return the mean batch; None where there was none."""
+        """Return the mean images per batch; None without batches."""
         batches = self.after.batches - self.before.batches
         return (self.after.images - self.before.images) / batches if batches > 0 else None
 
     def latency_ms(self, quantile: float) -> float | None:
-        """Return a quantile of the durations of unary calls, as exact as the buckets; None without calls."""
+        """Return a quantile of the latency of unary calls, interpolated in its bucket; None without calls."""
         bounds = sorted(self.after.buckets)
         counts = [self.after.buckets[bound] - self.before.buckets.get(bound, 0) for bound in bounds]
         if not counts or counts[-1] <= 0:
             return None
-        # What lies past the last finite bound counts as that bound.
+        # Values in the +Inf bucket count as the last finite bound.
         seconds = np.interp(quantile * counts[-1], [0, *counts], [0, *bounds[:-1], bounds[-2]])
         return 1e3 * float(seconds)
 
     def _rate(self, count: float) -> float:
-        # A version that is gone takes its images along.
+        # The counters of an unloaded version disappear.
         return max(count, 0.0) / (self.after.at - self.before.at)
 
 
@@ -94,11 +94,11 @@ class History:
         self._stopped = threading.Event()
 
     def record(self) -> None:
-        """Remember how things are now."""
+        """Record a moment."""
         self._moments.append(Moment.read(self._read()))
 
     def start(self) -> None:
-        """Record every few seconds from now on, on a thread."""
+        """Start a thread that records every few seconds."""
         threading.Thread(target=self._run, name="history", daemon=True).start()
 
     def _run(self) -> None:

@@ -135,7 +135,7 @@ class _Server(ThreadingMixIn, TCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the library calls it
-        """Ignore a client that went away, and log what else is wrong."""
+        """Ignore clients that disconnected; log other errors."""
         if not isinstance(sys.exc_info()[1], OSError):
             log.error("a page failed", exc_info=sys.exc_info())
 
@@ -163,4 +163,4 @@ class _Request(BaseHTTPRequestHandler):
         return "digit-server"
 
     def log_message(self, *_: object) -> None:
-        """Keep scrapes and probes out of the log."""
+        """Do not log scrapes and probes."""

@@ -1,6 +1,6 @@
-"""How log lines look, which of them are written, and which the status page shows.
+"""Logging: format, level, and the events that the status page shows.
 
-structlog makes the events, the standard library writes them: a line of a library looks like one of ours.
+structlog formats events, the standard library writes them, so lines of libraries have the same format.
 """
 
 import logging
@@ -16,9 +16,9 @@ from structlog.typing import EventDict, Processor
 
 from server.settings import Level
 
-OWN = "server"  # the logger of our own events
+OWN = "server"  # the logger of structlog's events
 GRPC = "grpc._cython.cygrpc"
-# Events of the log that tell of versions and processes; calls are not among them.
+# Log events about versions and processes, not about calls.
 SHOWN = frozenset(
     {
         *("ready", "draining", "version loaded", "version refused", "version released", "versions serve"),
@@ -35,7 +35,7 @@ _debugging = False
 
 
 class RecentEvent(msgspec.Struct, frozen=True):
-    """An event: when (Unix time), what, how bad, the details as text, and the worker that it happened to."""
+    """An event: Unix time, name, level, details as text, and the worker that it concerns."""
 
     at: float
     event: str
@@ -45,7 +45,7 @@ class RecentEvent(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> "RecentEvent":
-        """Convert an event of the log."""
+        """Convert a log event."""
         details = ", ".join(
             str(value) if key in SENTENCES else f"{key} {value}"
             for key, value in event.items()
@@ -55,17 +55,17 @@ class RecentEvent(msgspec.Struct, frozen=True):
 
 
 class RecentEvents:
-    """The last few events of this process and its workers."""
+    """The latest events of this process and its workers."""
 
     def __init__(self) -> None:
         self._events: deque[RecentEvent] = deque(maxlen=KEPT)
 
     def add(self, event: RecentEvent) -> None:
-        """Remember an event."""
+        """Add an event."""
         self._events.append(event)
 
     def latest(self) -> list[RecentEvent]:
-        """Return them, newest first."""
+        """Return the events, newest first."""
         return list(self._events)[::-1]
 
 
@@ -76,7 +76,7 @@ def configure(
 ) -> None:
     """Write log lines of `level` and above to standard error; give events to the status page.
 
-    Tracebacks are without local variables: those hold callers' images.
+    Tracebacks omit local variables, which hold callers' images.
     """
     global _configured  # noqa: PLW0603 - as structlog's own configuration, one a process
 
@@ -103,10 +103,10 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
         )
     )
-    # A line that cannot be written is lost: a full disk must not fail a call that logs.
+    # Drop lines that cannot be written: a full disk must not fail calls.
     logging.raiseExceptions = False
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger(OWN).setLevel(logging.DEBUG)  # structlog has chosen by then
+    logging.getLogger(OWN).setLevel(logging.DEBUG)  # structlog has filtered by level already
     logging.getLogger(GRPC).addFilter(_without_payloads)
     debug(level == "debug")
 
@@ -119,7 +119,7 @@ def _renderers(log_format: str) -> list[Processor]:
 
 
 def _without_payloads(record: logging.LogRecord) -> bool:
-    """Leave out gRPC's line, with the bytes, for each header of a caller that is no text."""
+    """Drop gRPC's log line for a header that is not text, which repeats the header's bytes."""
     return "Invalid encoding" not in str(record.msg)
 
 
@@ -129,12 +129,12 @@ def _add_library(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def debugging() -> bool:
-    """Tell whether every line is written, a line for each call among them."""
+    """Tell whether debug lines, one for each call, are written."""
     return _debugging
 
 
 def debug(on: bool) -> None:
-    """Write every line from now on, or only lines of the configured level."""
+    """Turn debug lines on, or return to the configured level."""
     global _debugging  # noqa: PLW0603 - likewise
     _debugging = on
     level = logging.DEBUG if on else max(logging.getLevelNamesMapping()[_configured.upper()], logging.INFO)
@@ -142,6 +142,6 @@ def debug(on: bool) -> None:
 
 
 def toggle_debug() -> None:
-    """Write every line, or no longer, and say which."""
+    """Toggle debug lines, and log the new level."""
     debug(not _debugging)
     structlog.get_logger().warning("log level", level_now="debug" if _debugging else _configured)

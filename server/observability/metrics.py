@@ -1,7 +1,7 @@
 """Metrics of the calls, batches and versions of one process.
 
-Durations are seconds. Events of calls and batches are kept in a queue, and recorded by `flush` a few times
-a second: that costs a tenth of recording each by itself.
+Durations are seconds. Calls and batches are queued, and `flush` records them a few times per second, at a
+tenth of the cost of recording each.
 """
 
 import threading
@@ -18,11 +18,11 @@ from server.observability import table
 from server.observability.batch_metrics import BatchMetrics, Statistics
 from server.observability.series import Exposition, Labels, Snapshot, Store
 
-LAG_SECONDS = 1.0  # of which the worst tick is shown
+LAG_SECONDS = 1.0  # window of the maximum tick lag
 
 
 class Queue(Protocol):
-    """The properties of a batcher that gauges show."""
+    """The properties of a batcher that are exported as gauges."""
 
     @property
     def queued_images(self) -> int: ...  # noqa: D102
@@ -35,9 +35,9 @@ class Queue(Protocol):
 
 
 class Metrics:
-    """The metrics of one process that answers calls. Any thread may call any method.
+    """The metrics of one serving process; thread-safe.
 
-    The series of a version outlive it: should it come back, they go on where they ended.
+    The series of a version are kept after it is unloaded, and continue if it is loaded again.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Metrics:
         self._versions: dict[tuple[str, int], BatchMetrics] = {}
         self._flushing = threading.Lock()
         self._lags: deque[tuple[float, float]] = deque()  # time and lag
-        # Service, method, code, and seconds in all, in the queue and in the model.
+        # Service, method, code, and seconds: total, queue, compute.
         self._finished: deque[tuple[str, str, str, float, float, float]] = deque()
         self.store.set(table.BUILD_INFO, version("digit-serving"), value=1)
         for metric, label in table.EXPECTED:
@@ -65,12 +65,12 @@ class Metrics:
         return registry
 
     def read(self) -> Snapshot:
-        """Return every series, with all that was recorded by now."""
+        """Flush, and return every series."""
         self.flush()
         return self.store.read()
 
     def expect(self, service: str, method: str, *, unary: bool) -> None:
-        """Show the series of a method before its first call."""
+        """Create the series of a method before its first call."""
         for code in table.CODES:
             self.store.add(table.REQUESTS, service, method, code, amount=0)
         self.store.observe(table.REQUEST_DURATION, method, values=())
@@ -88,19 +88,19 @@ class Metrics:
         queue_seconds: float = 0.0,
         compute_seconds: float = 0.0,
     ) -> None:
-        """Record one call that has its answer or its error."""
+        """Record a finished call."""
         self._finished.append((service, method, code, seconds, queue_seconds, compute_seconds))
 
     def refused_call(self, service: str, method: str, code: str) -> None:
-        """Count a call that admission refused; it took no time that a latency could tell of."""
+        """Count a call refused by admission, without a latency."""
         self.store.add(table.REQUESTS, service, method, code)
 
     def exemplar(self, method: str, seconds: float, trace_id: str) -> None:
-        """Name the trace of one of the calls with such a duration."""
+        """Add a trace as the exemplar of a duration."""
         self.store.exemplify(table.REQUEST_DURATION, method, value=seconds, trace_id=trace_id)
 
     def tick(self, late_seconds: float) -> None:
-        """Flush, at a tick of the data plane that came so late."""
+        """Flush; called at each tick of the data plane."""
         now = time.monotonic()
         self._lags.append((now, late_seconds))
         while self._lags[0][0] < now - LAG_SECONDS:
@@ -109,7 +109,7 @@ class Metrics:
         self.flush()
 
     def flush(self) -> None:
-        """Move batches and finished calls into the series, and look at the queues."""
+        """Add batches and finished calls to the series, and update the queue gauges."""
         with self._flushing:
             self._look()
             for batches in list(self._versions.values()):
@@ -127,7 +127,7 @@ class Metrics:
             self.store.observe(table.REQUEST_DURATION, method, values=totals)
             if method in self._unary:
                 stages = sum(queue), sum(compute)
-                rest = max(sum(totals) - sum(stages), 0.0)  # rounding may leave less than nothing
+                rest = max(sum(totals) - sum(stages), 0.0)  # rounding may make it negative
                 for stage, seconds_ in zip(table.STAGES, (*stages, rest), strict=True):
                     self.store.add(table.STAGE_SECONDS, method, stage, amount=seconds_)
 
@@ -143,40 +143,40 @@ class Metrics:
         self.store.add(table.REJECTED, reason)
 
     def watch(self, queues: Sequence[Queue]) -> None:
-        """Read these queues at each flush from now on."""
+        """Set the batchers whose queues are exported."""
         self._queues = tuple(queues)
 
     def loaded(self, model: str, version: int) -> BatchMetrics:
-        """Count a version that is about to serve, and return the metrics of its batches."""
+        """Count a loaded version, and return the metrics of its batches."""
         self.store.add(table.MODEL_LOADS, "loaded")
-        # A version that is loaded again goes on counting while its former load finishes.
+        # A reloaded version shares the metrics of the instance that it replaces.
         if (model, version) not in self._versions:
             self._versions[model, version] = BatchMetrics(self.store, model, str(version))
         return self._versions[model, version]
 
     def statistics(self, model: str, version: int) -> Statistics:
-        """Return the totals of a version that serves, until now."""
+        """Flush, and return the totals of a loaded version."""
         self.flush()
         batches = self._versions.get((model, version))
         return Statistics() if batches is None else batches.statistics
 
     def refused(self) -> None:
-        """Count a version that may not serve."""
+        """Count a refused version."""
         self.store.add(table.MODEL_LOADS, "refused")
 
     def problems(self, count: int) -> None:
-        """Set how much is wrong in the model repository."""
+        """Set the number of problems in the model repository."""
         self.store.set(table.PROBLEMS, value=count)
 
     def serving(self, infos: set[Labels]) -> None:
-        """Set which versions serve, each as model, version, sha256, provider, precision and accuracy."""
+        """Set the serving versions, each as model, version, sha256, provider, precision and accuracy."""
         now = time.time()
         self._since = {info: self._since.get(info, now) for info in infos}
         self.store.replace(table.MODEL_INFO, dict.fromkeys(infos, 1))
         self.store.replace(table.SERVING_SINCE, {info[:2]: since for info, since in self._since.items()})
 
     def labelled(self, labels: Mapping[tuple[str, str, str], float | None]) -> None:
-        """Set where labels point, each as model, label and version, with the share of a label on trial."""
+        """Set the labels, each as model, label and version, with the share of a label on trial."""
         self.store.replace(table.LABEL_INFO, dict.fromkeys(labels, 1))
         shares: dict[Labels, float] = {key: share for key, share in labels.items() if share is not None}
         self.store.replace(table.LABEL_SHARE, shares)

@@ -1,7 +1,7 @@
-"""Time series: where metrics are kept, how those of several processes are joined, how Prometheus sees them.
+"""Time series: storage, merging of several processes, and export to Prometheus.
 
-prometheus_client exposes them. They are kept here because its metric objects cost microseconds for each
-observation, and cannot be sent from a worker to its supervisor.
+prometheus_client writes the exposition formats. Its metric objects are not used: they cost microseconds per
+observation, and a worker cannot send them to its supervisor.
 """
 
 import math
@@ -29,49 +29,49 @@ SUFFIX = {"counter": "_total", "gauge": ""}
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A row of the table of metrics."""
+    """The definition of a metric."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram", "summary"]
     help: str
     labels: Labels = ()
     buckets: tuple[float, ...] = ()  # upper bounds of a histogram; the last bucket, +Inf, is implied
-    joined: Literal["max", "min", "sum"] = "max"  # what the gauges of several workers become
+    joined: Literal["max", "min", "sum"] = "max"  # how gauges of several workers are merged
 
     @property
     def size(self) -> int:
-        """How many numbers a series has: a histogram's bucket counts and sum, a summary's count and sum."""
+        """Numbers in a series: a histogram's bucket counts and sum, a summary's count and sum."""
         return {"histogram": len(self.buckets) + 2, "summary": 2}.get(self.kind, 1)
 
 
 class Series(msgspec.Struct, array_like=True):
-    """One series of a metric at one time."""
+    """The value of one series."""
 
     labels: Labels
     numbers: list[float]
-    # A traced call in a bucket, by the bucket's index: trace id, value and Unix time.
+    # Exemplars by bucket index: trace id, value and Unix time.
     exemplars: dict[int, tuple[str, float, float]] = {}
 
 
 class Snapshot(msgspec.Struct):
-    """Every series at one time, by the metric's name."""
+    """The values of all series by metric name."""
 
     metrics: dict[str, list[Series]] = msgspec.field(default_factory=dict)
 
     def items(self, metric: Metric, **labels: str) -> Iterator[tuple[dict[str, str], list[float]]]:
-        """Yield labels and numbers of the series whose labels include these."""
+        """Yield labels and numbers of the series with these labels, and any others."""
         for series in self.metrics.get(metric.name, ()):
             named = dict(zip(metric.labels, series.labels, strict=True))
             if labels.items() <= named.items():
                 yield named, series.numbers
 
     def total(self, metric: Metric, **labels: str) -> float:
-        """Return the sum of those series; of a histogram or a summary, of what was observed."""
+        """Return the sum over those series; for a histogram or summary, of the observed values."""
         return sum(numbers[-1] for _, numbers in self.items(metric, **labels))
 
 
 class Store:
-    """The series of one process. Any thread may call any method."""
+    """The series of one process; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class Store:
         return series
 
     def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
-        """Increase a counter; an amount of 0 shows it before it counts."""
+        """Increase a counter; 0 creates its series."""
         with self._lock:
             self._series(metric, labels).numbers[0] += amount
 
@@ -94,12 +94,12 @@ class Store:
             self._series(metric, labels).numbers[0] = value
 
     def replace(self, metric: Metric, values: Mapping[Labels, float]) -> None:
-        """Let a gauge have these series and no others."""
+        """Replace all series of a gauge."""
         with self._lock:
             self._metrics[metric.name] = {labels: Series(labels, [value]) for labels, value in values.items()}
 
     def observe(self, metric: Metric, *labels: str, values: Sequence[float] | NDArray[np.floating]) -> None:
-        """Count each value in its bucket of a histogram; what is not finite is left out."""
+        """Observe values in a histogram; values that are not finite are ignored."""
         observed = np.asarray(values, np.float64)
         observed = observed[np.isfinite(observed)]
         counts = np.bincount(np.searchsorted(metric.buckets, observed), minlength=len(metric.buckets) + 1)
@@ -118,13 +118,13 @@ class Store:
             numbers[1] += total
 
     def exemplify(self, metric: Metric, *labels: str, value: float, trace_id: str) -> None:
-        """Name the trace of a value in the bucket of a histogram that counts it."""
+        """Set the exemplar of a value's bucket in a histogram."""
         index = bisect_left(metric.buckets, value)
         with self._lock:
             self._series(metric, labels).exemplars[index] = (trace_id, value, time.time())
 
     def read(self) -> Snapshot:
-        """Return every series as it is now."""
+        """Return a copy of all series."""
         with self._lock:
             return Snapshot(
                 {
@@ -138,13 +138,13 @@ class Store:
 
 
 def join(table: Iterable[Metric], snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Return the series of several processes as one: counts add up, gauges follow their rule."""
+    """Merge the series of several processes: counters add up, gauges by their rule."""
     joined = Snapshot()
     for metric in table:
         groups: dict[Labels, list[Series]] = defaultdict(list)
         for snapshot in snapshots:
             for series in snapshot.metrics.get(metric.name, ()):
-                if len(series.numbers) == metric.size:  # a process of another release has other buckets
+                if len(series.numbers) == metric.size:  # buckets of another release
                     groups[series.labels].append(series)
         rule = RULES[metric.joined if metric.kind == "gauge" else "sum"]
         joined.metrics[metric.name] = [
@@ -159,7 +159,7 @@ def join(table: Iterable[Metric], snapshots: Sequence[Snapshot]) -> Snapshot:
 
 
 class Exposition(Collector):
-    """The metrics of a table as prometheus_client's registry collects them."""
+    """A prometheus_client collector of the metrics of a table."""
 
     def __init__(self, table: Iterable[Metric], read: Callable[[], Snapshot]) -> None:
         self._table = tuple(table)

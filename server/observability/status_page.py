@@ -1,7 +1,7 @@
-"""`/` on the metrics port: what serves and under which load, for a person with a browser and nothing else.
+"""The status page, `/` on the metrics port: serving versions, load and events.
 
-It is drawn from the metrics, so it is the same with one process and with several. It has no script, loads
-nothing, takes no parameters and shows no more than `/metrics` and the log do.
+It is rendered from the metrics, with one process or several. It has no scripts, external resources or
+parameters, and shows nothing that `/metrics` and the log do not have.
 """
 
 import base64
@@ -22,7 +22,7 @@ from server.observability.series import Snapshot
 
 FOLDER = Path(__file__).parent
 REFRESH_SECONDS = 5
-HEIGHT = 44  # of a sparkline, in pixels; its width is the length of the history, but for the first minutes
+HEIGHT = 44  # of a sparkline, in pixels; its width is that of the full history
 LEAST_WIDTH = 36
 MAX_DIFFERENCES = 4
 STYLE = (FOLDER / "status_page.css").read_text()
@@ -48,7 +48,7 @@ FIGURES: tuple[tuple[str, Callable[[Span], float | None]], ...] = (
 
 
 class StatusPage:
-    """The page, and the history that it draws."""
+    """The page and its history."""
 
     def __init__(self, read: Callable[[], Snapshot], events: RecentEvents) -> None:
         self._read = read
@@ -95,14 +95,14 @@ def _card(name: str, values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _line(values: Sequence[float | None], peak: float) -> str:
-    """Return an SVG path of the values, the newest at the right; it has gaps where there is none."""
+    """Return an SVG path of the values, the newest at the right, with gaps for None."""
     left = max(LEAST_WIDTH - len(values), 0)
     points = [
         (left + x, None if value is None else HEIGHT - 2 - (HEIGHT - 4) * value / (peak or 1))
         for x, value in enumerate(values)
     ]
     runs = (list(run) for there, run in groupby(points, lambda point: point[1] is not None) if there)
-    # A single point is drawn as a line of a step.
+    # A single point is drawn as a line of one step.
     return "".join(
         "M" + "L".join(f"{x} {y:.1f}" for x, y in run) + ("h1" if len(run) == 1 else "") for run in runs
     )
@@ -129,7 +129,7 @@ def _versions(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _shadows(snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    """Yield each pair of a version and a candidate: agreement, differences, and the time of both."""
+    """Yield each version with its shadow candidate: agreement, differences, both latencies."""
     pairs: dict[tuple[str, str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
     for labels, (images,) in snapshot.items(table.SHADOW_IMAGES):
         digits = labels["digit"], labels["shadow_digit"]

@@ -1,4 +1,4 @@
-"""The server's metrics, each defined here and nowhere else; docs/metrics.md says what they are for."""
+"""Definitions of the server's metrics; docs/metrics.md explains them."""
 
 from server.observability.series import Metric, Snapshot
 
@@ -94,7 +94,7 @@ TICK_LAG = Metric(
 BUILD_INFO = Metric("digits_build_info", "gauge", "1, with the server's version", ("version",))
 WORKERS = Metric("digits_workers", "gauge", "Processes that answer calls")
 RESTARTS = Metric("digits_worker_restarts", "counter", "Workers that died and were started again")
-# Of batches and predictions: not shown of versions that do not serve.
+# Labels of batch and prediction metrics, which are hidden for versions that do not serve.
 VERSION_METRICS = (
     *(QUEUE_DURATION, COMPUTE_DURATION, BATCH_IMAGES, CONFIDENCE, INK, PREDICTIONS, FAILED),
     *(SHADOW_IMAGES, SHADOW_SKIPPED, SHADOW_DURATION),
@@ -106,12 +106,12 @@ TABLE = (
     *(QUEUE_IMAGES, INFLIGHT_IMAGES, QUEUE_LIMIT, QUEUE_AGE, TICK_LAG, BUILD_INFO, WORKERS, RESTARTS),
 )
 
-# Every status that this server answers: a rate sees the first error only where the series was there before.
+# Every status that the server returns: `rate()` misses the first error unless its series exists before.
 CODES = (
     *("OK", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "INVALID_ARGUMENT", "NOT_FOUND"),
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "UNAVAILABLE"),
 )
-# Where a unary call's time goes; the three add up to its duration.
+# The stages of a unary call; they add up to its duration.
 STAGES = ("queue", "compute", "rest")
 EXPECTED = (
     *((BATCHES, reason) for reason in ("idle", "quiet", "full", "retry")),

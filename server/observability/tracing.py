@@ -1,7 +1,7 @@
-"""OpenTelemetry spans: one for a call, its time in the queue and in the model under it, and one for a batch.
+"""OpenTelemetry spans: one per call, with child spans for queue and compute, and one per batch.
 
-OpenTelemetry's own environment variables say whether and where spans are sent, and how many. Without them
-nothing of OpenTelemetry is imported.
+OpenTelemetry's environment variables set the exporter and the sampling; without them OpenTelemetry is not
+imported.
 """
 
 import time
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-# The statuses that are the server's fault: OpenTelemetry's conventions for gRPC servers.
+# Statuses that mark a span as failed, by OpenTelemetry's conventions for gRPC servers.
 FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 CODES = {code.name: code.value[0] for code in grpc.StatusCode}
 
 
 class Tracing:
-    """Begins a span for each call that is sampled."""
+    """Starts a span for each sampled call."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import trace  # noqa: PLC0415 - costs memory, and may not be installed
@@ -34,15 +34,15 @@ class Tracing:
         self._provider = provider
         self.tracer = provider.get_tracer("digit-server", version("digit-serving"))
         self._propagator = tracecontext.TraceContextTextMapPropagator()
-        # Spans are of the calendar's clock, everything else here is of the monotonic one.
+        # Offset from the monotonic clock to Unix time, which spans use.
         self._offset_ns = time.time_ns() - time.monotonic_ns()
 
     @classmethod
     def start(cls, environment: Mapping[str, str]) -> "Tracing | None":
-        """Return what traces calls, if the environment names where spans go and does not switch them off.
+        """Return the tracing that the environment configures; None if it configures none.
 
         Raises:
-            StartError: it does, and OpenTelemetry is not installed.
+            StartError: OpenTelemetry is not installed.
 
         """
         endpoint = next((name for name in ENDPOINTS if environment.get(name)), None)
@@ -59,7 +59,7 @@ class Tracing:
 
     @classmethod
     def _to_collector(cls) -> "Tracing":
-        """Send spans over gRPC, as the environment says."""
+        """Export spans over gRPC, configured by the environment."""
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -71,7 +71,7 @@ class Tracing:
         return cls(provider)
 
     def begin(self, metadata: Iterable[tuple[str, Any]], service: str, method: str) -> "CallTrace | None":
-        """Begin the span of a call under its caller's; None where it is not sampled."""
+        """Start the span of a call as a child of its caller's; None if it is not sampled."""
         carrier = {key: value for key, value in metadata if isinstance(value, str)}
         span = self.tracer.start_span(
             f"{service}/{method}",
@@ -82,11 +82,11 @@ class Tracing:
         return CallTrace(self, span) if span.is_recording() else None
 
     def nanoseconds(self, monotonic: float) -> int:
-        """Return a time of the monotonic clock on the calendar's."""
+        """Convert monotonic seconds to Unix nanoseconds."""
         return int(monotonic * 1e9) + self._offset_ns
 
     def close(self) -> None:
-        """Send what is left."""
+        """Export the remaining spans."""
         self._provider.shutdown()
 
 
@@ -103,9 +103,9 @@ class CallTrace:
         return f"{self.span.get_span_context().trace_id:032x}"
 
     def batch(self, parts: Sequence[Any], started: float, seconds: float, images: int, reason: str) -> None:
-        """Record one run of the model for all traced calls in it; this call's trace gets the batch's span.
+        """Record one run of the model for all traced calls in it; the batch's span joins this call's trace.
 
-        Each of `parts` is a trace, when its call arrived, and whether it is the call's first part.
+        Each of `parts` is a trace, its call's arrival, and whether it is the call's first part.
         """
         tracer, api, nanoseconds = self._tracing.tracer, self._tracing.api, self._tracing.nanoseconds
         begun, ended = nanoseconds(started), nanoseconds(started + seconds)
@@ -125,7 +125,7 @@ class CallTrace:
         batch.end(ended)
 
     def end(self, code: str, model: str = "", version: int = 0) -> None:
-        """End the span of the call, which was answered with a status, by a version if that is known."""
+        """End the span with the call's status and, if known, the version that answered."""
         self.span.set_attribute("rpc.grpc.status_code", CODES[code])
         if model:
             self.span.set_attributes({"digits.model": model, "digits.version": version})

@@ -1,1 +1,1 @@
-"""Processes: one that serves, or a supervisor and its workers."""
+"""Processes: a single server, or a supervisor with workers."""

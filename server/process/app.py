@@ -1,4 +1,4 @@
-"""The life of a process that answers calls: start, serve, stop; the stop is the start in reverse."""
+"""The lifecycle of a serving process: start, serve, stop."""
 
 import os
 import signal
@@ -22,22 +22,22 @@ from server.settings import DEFAULT_MODEL, Settings
 from server.versions.reconciler import Reconciler
 from server.versions.registry import Registry
 
-# A data plane that does not answer for so long is stuck: batches take milliseconds.
+# A data plane that does not respond for this long is stuck: batches take milliseconds.
 ANSWER_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
 class App:
-    """Answers calls in this process: alone, or as one of several workers."""
+    """A serving process, alone or as one of several workers."""
 
     def __init__(self, settings: Settings, signals: Signals, *, beside: bool = False) -> None:
-        """Build everything; nothing listens or loads yet.
+        """Build all components; nothing listens or loads yet.
 
-        `beside` says that other processes serve already.
+        `beside` says that other processes already serve.
 
         Raises:
-            StartError: a setting names something that cannot be used.
+            StartError: a setting cannot be used.
 
         """
         self._settings = settings
@@ -61,14 +61,14 @@ class App:
 
     @property
     def alive(self) -> bool:
-        """Whether the data plane answers in time, and the batchers run. Not for the data plane's thread."""
+        """Whether the data plane responds and the batchers run; not to be called on its thread."""
         answered = threading.Event()
         self.plane.call_soon(answered.set)
         return answered.wait(ANSWER_SECONDS) and self.registry.alive
 
     @property
     def ready(self) -> bool:
-        """Whether the default model serves, and the process is not stopping."""
+        """Whether the default model serves and the process is not stopping."""
         return self.plane.health.serving
 
     def run(
@@ -80,30 +80,30 @@ class App:
     ) -> None:
         """Listen, load, call `ready`, and answer calls until a signal.
 
-        With `shared`, other processes listen there too: stop `turn_seconds` after the first of them.
+        With `shared`, other processes listen on the same ports; stop `turn_seconds` after the first of them.
 
         Raises:
-            StartError: a port cannot be bound, or the repository has nothing that may serve.
+            StartError: a port cannot be bound, or the default model has no version that can serve.
 
         """
         settings, signals, plane = self._settings, self._signals, self.plane
         if shared is None:
-            # Listen first: probes are answered while models load.
+            # Alone: listen first, so that probes are answered while models load.
             ports = self._listen(grpc_listeners(settings), shared=False)
             self._load_while_answering()
         else:
-            # Load first: connections would come to this process while others could answer them.
+            # Shared: load first, since the kernel spreads connections over all listening processes.
             self._reconciler.start()
             ports = self._listen(shared, shared=True)
 
         # Serve.
         self.registry.open()
-        plane.run_for(0)  # health tells of it before `ready` does
+        plane.run_for(0)  # health changes before `ready` is called
         signals.stop_gracefully()
         ready(ports)
         plane.run(signals.stopping.is_set)
 
-        # Stop: say so, keep answering while load balancers notice, finish what is in flight, release.
+        # Stop: become not ready, drain, finish calls in flight, release.
         log.info("draining", signal=signals.received.name, inflight_images=self.registry.inflight_images)
         plane.health.drain()
         self._reconciler.close()

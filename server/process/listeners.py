@@ -1,6 +1,6 @@
-"""Addresses: one reading of them for the ports of gRPC, health and metrics.
+"""Addresses of the gRPC, health and metrics ports, all parsed by the same rules.
 
-Every interface (0.0.0.0 or ::) means IPv4 and IPv6; a name means all of its addresses.
+0.0.0.0 and :: mean every interface, IPv4 and IPv6; a host name means all of its addresses.
 """
 
 import errno
@@ -25,9 +25,9 @@ HINTS = {
     errno.EADDRNOTAVAIL: "the address is none of this machine's, take one of its own or 0.0.0.0",
     errno.EAFNOSUPPORT: "this machine has no such addresses, take 0.0.0.0",
 }
-# An address of a name that this machine lacks, where it has another.
+# Errors of an address of a host name that this machine does not have.
 MISSING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-# How often to look for a port that is free at every address of a name.
+# Attempts to find a port that is free at every address of a host name.
 ATTEMPTS = 20
 BACKLOG = 128
 
@@ -35,21 +35,21 @@ log = structlog.get_logger()
 
 
 class Listener(NamedTuple):
-    """Where a gRPC server listens: gRPC's names of the addresses, and the port (0: any free one)."""
+    """Where a gRPC server listens: addresses as gRPC writes them, and the port (0: any free one)."""
 
     addresses: tuple[str, ...]
     port: int
 
 
 class Ports(NamedTuple):
-    """The port of the services, and that of health alone if there is one."""
+    """The port of the services, and the health port if there is one."""
 
     grpc: int
     health: int | None
 
     @property
     def facts(self) -> dict[str, int]:
-        """Their entries in the log line of a start."""
+        """The ports' fields in the log event of a start."""
         return {"grpc_port": self.grpc} | ({} if self.health is None else {"health_port": self.health})
 
 
@@ -59,17 +59,17 @@ class _Address(NamedTuple):
 
 
 def plain(host: str) -> str:
-    """Return a host without the brackets of an IPv6 address."""
+    """Return a host without the brackets around an IPv6 address."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def written(host: str, port: int) -> str:
-    """Return a host and a port as one text."""
+    """Return HOST:PORT."""
     return f"[{plain(host)}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a host's addresses."""
+    """Tell whether all addresses of a host are loopback addresses."""
     if host.startswith("unix:"):
         return True
     if plain(host) in EVERY_INTERFACE:
@@ -81,7 +81,7 @@ def is_loopback(host: str) -> bool:
 
 
 def warn_of_plaintext(settings: Settings) -> None:
-    """Log a line where callers on other machines can come in and nothing is encrypted."""
+    """Warn if other machines can connect in plaintext."""
     if settings.tls_cert_file is None and not is_loopback(settings.host):
         log.warning(
             "plaintext on a public address",
@@ -91,7 +91,7 @@ def warn_of_plaintext(settings: Settings) -> None:
 
 
 def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snapshot) -> None:
-    """Tell a person at a terminal where the server is and what it serves."""
+    """Print addresses and models to a terminal."""
     if settings.log_format != "console":
         return
     host = settings.host if settings.host.startswith("unix:") else written(settings.host, ports.grpc)
@@ -111,15 +111,15 @@ def announce(settings: Settings, ports: Ports, metrics_port: int, snapshot: Snap
         ]
         default = ["the default model"] * (info["model"] == default_model)
         rows.append(("model", ", ".join([f"{name}: {graph}", *labels, *default])))
-    with suppress(OSError):  # a full disk
+    with suppress(OSError):  # such as a full disk
         print("\n".join(f"  {name:7} {text}" for name, text in rows), file=sys.stderr, flush=True)  # noqa: T201 - for a person
 
 
 def grpc_listeners(settings: Settings) -> tuple[Listener, Listener | None]:
-    """Return where the services listen, and health alone if it has a port.
+    """Return where the services listen, and where the health port does, if there is one.
 
     Raises:
-        StartError: an address cannot be bound; the message has the system's reason and what to try.
+        StartError: an address cannot be bound; the message has the system's reason and a remedy.
 
     """
     with reserved(settings, shared=False) as listeners:
@@ -128,7 +128,7 @@ def grpc_listeners(settings: Settings) -> tuple[Listener, Listener | None]:
 
 @contextmanager
 def reserved(settings: Settings, *, shared: bool = True) -> Iterator[tuple[Listener, Listener | None]]:
-    """Yield where to listen; `shared` holds the ports for the workers of this server and no other.
+    """Yield where to listen; `shared` reserves the ports for the workers of this server.
 
     Raises:
         StartError: an address cannot be bound.
@@ -165,16 +165,16 @@ def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool)
     for each in sockets:
         each.close()
     if shared:
-        # Only now: with SO_REUSEPORT from the beginning, another server's workers would share our port.
+        # Bound without SO_REUSEPORT before, to detect a port that another server's workers share.
         for address in addresses:
             stack.enter_context(_bound(address, bound, reuse_port=True))
     elif not port and len(addresses) == 1:
-        bound = 0  # gRPC takes any free one
+        bound = 0  # gRPC chooses a free one
     return Listener(tuple(written(address.host, bound) for address in addresses), bound)
 
 
 def _bind(name: str, host: str, port: int) -> tuple[list[socket.socket], list[_Address]]:
-    """Bind a port at each of a host's addresses that this machine has."""
+    """Bind a port on each address of a host that this machine has."""
     addresses = _resolve(name, host)
     for attempt in range(ATTEMPTS):
         sockets: list[socket.socket] = []
@@ -217,7 +217,7 @@ def _bound(address: _Address, port: int, *, reuse_port: bool = False) -> socket.
 
 
 def _resolve(name: str, host: str) -> Sequence[_Address]:
-    """Return the addresses of a host, each once."""
+    """Return the distinct addresses of a host."""
     bare = plain(host)
     if bare in EVERY_INTERFACE:
         if socket.has_dualstack_ipv6():
@@ -234,7 +234,7 @@ def _resolve(name: str, host: str) -> Sequence[_Address]:
 
 
 def _free_socket(address: str) -> str:
-    """Return the address of a Unix socket without a listener; gRPC replaces its file."""
+    """Return the address of a Unix socket that has no listener; gRPC replaces the file."""
     with socket.socket(socket.AF_UNIX) as one, suppress(OSError):
         one.connect(address.removeprefix("unix:").replace("//", "", 1))
         raise StartError(f"gRPC socket {address} cannot be bound: another server listens on it")

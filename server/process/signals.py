@@ -1,4 +1,4 @@
-"""Signals: received by a thread that waits for them, so that they work while the data plane does not."""
+"""Signals, received on a thread of their own, so that they work even if the data plane is stuck."""
 
 import faulthandler
 import os
@@ -14,7 +14,7 @@ import structlog
 from server.observability.logs import toggle_debug
 
 if TYPE_CHECKING:
-    from server.observability.metrics import Queue  # numpy starts threads, before `block` is called
+    from server.observability.metrics import Queue  # numpy would start threads before `block` is called
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -22,30 +22,30 @@ log = structlog.get_logger()
 
 
 def block() -> None:
-    """Hold all signals that are handled here until the thread receives them.
+    """Block all handled signals until the thread receives them.
 
-    To be called before there is a second thread. Workers inherit it, so no signal can reach one too early.
+    Call it before starting threads. Workers inherit the mask, so no signal reaches one too early.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def die_of(signum: signal.Signals) -> None:
-    """End the process at once, as the signal would by default."""
+    """End the process as the signal's default action would."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
     os.kill(os.getpid(), signum)
-    os._exit(128 + signum)  # process 1 of a container does not die of signals
+    os._exit(128 + signum)  # process 1 of a container ignores default actions
 
 
 class Signals:
-    """Actions of signals: SIGTERM and SIGINT end the process at once, unless `stop_gracefully` was called.
+    """Signal handling: SIGTERM and SIGINT end the process at once until `stop_gracefully` is called.
 
-    `hangup`, `diagnosed` and `debug_toggled` are called on the thread of signals.
+    `hangup`, `diagnosed` and `debug_toggled` are called on the signal thread.
     """
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self.received = signal.SIGINT  # what made it stop
+        self.received = signal.SIGINT  # the signal's name
         self.hangup: Callable[[], object] = lambda: None
         self.diagnosed: Callable[[], object] = lambda: None
         self.debug_toggled: Callable[[], object] = lambda: None
@@ -54,12 +54,12 @@ class Signals:
         threading.Thread(target=self._receive, name="signals", daemon=True).start()
 
     def stop_gracefully(self, on_stop: Callable[[], object] = lambda: None) -> None:
-        """Let the first SIGTERM or SIGINT set `stopping` and call `on_stop`; the second ends the process."""
+        """Let the first SIGTERM or SIGINT set `stopping` and call `on_stop`, the second end the process."""
         self._on_stop = on_stop
         self._graceful = True
 
     def stop(self, signum: signal.Signals) -> None:
-        """Do what SIGTERM or SIGINT does."""
+        """Handle SIGTERM or SIGINT."""
         if not self._graceful or self.stopping.is_set():
             die_of(signum)
         self.received = signum
@@ -89,8 +89,8 @@ class Signals:
 
 
 def log_threads() -> None:
-    """Log the stacks of all threads; in one event, which other processes' lines do not break up."""
-    # In memory: a container's file system may be read-only.
+    """Log the stacks of all threads as one event, so lines of other processes cannot interleave."""
+    # In memory: the file system may be read-only.
     in_memory = sys.platform == "linux"
     with os.fdopen(os.memfd_create("stacks"), "w+") if in_memory else tempfile.TemporaryFile("w+") as file:
         faulthandler.dump_traceback(file)
@@ -101,7 +101,7 @@ def log_threads() -> None:
 
 
 def log_queues(queues: Mapping[str, "Queue"]) -> None:
-    """Log the state of each queue by its name."""
+    """Log the state of each batcher's queue."""
     for name, queue in queues.items():
         log.info(
             "queue",

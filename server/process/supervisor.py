@@ -1,8 +1,7 @@
-"""Several worker processes that share one port, kept running by a process that serves nothing itself.
+"""A supervisor of several worker processes that share one port.
 
-The kernel spreads connections over the workers (SO_REUSEPORT). Workers report each second; one that does not
-answer calls any more is killed. A worker that takes another's place must not slow down those that serve: it
-gives way until it is ready.
+The kernel spreads connections over the workers (SO_REUSEPORT). Workers report every second; a worker
+whose data plane is stuck is killed. A replacement starts at low priority, so as not to slow down the others.
 """
 
 import signal
@@ -24,12 +23,12 @@ from server.rpc.tls import Certificates
 from server.rpc.tokens import Tokens
 from server.settings import Settings
 
-# The time that a worker may take beyond its drain and grace before it is killed.
+# How long a worker may take beyond drain and grace before it is killed.
 STOP_MARGIN_SECONDS = 5.0
-# Workers stop one after the other, each so long after the one before: its callers come to those that are
-# left, and a call that arrives just as a worker stops is lost. All of them have the second time to begin.
+# Workers stop one at a time: their clients reconnect to the remaining workers, and a call that arrives as a
+# worker stops is lost. The interval between two workers, and the maximum for all of them.
 TURN_SECONDS, TURNS_SECONDS = 0.3, 2.0
-# How long /metrics waits for the workers' numbers of this moment.
+# How long /metrics waits for fresh reports of the workers.
 REPORT_WAIT_SECONDS = 0.5
 
 log = structlog.get_logger()
@@ -42,19 +41,19 @@ class Supervisor:
         self._settings = settings
         self._events = events
         self._metrics = WorkerMetrics()
-        self._changed = threading.Condition()  # any worker's state
+        self._changed = threading.Condition()  # notified of changes of any worker
         self._count = count
         self._signals = Signals()
         self._workers: list[WorkerProcess] = []
 
     def run(self) -> None:
-        """Run the workers until SIGTERM or SIGINT, and stop them in order.
+        """Run the workers until SIGTERM or SIGINT, then stop them one at a time.
 
         Raises:
             StartError: a port is taken, a file of TLS cannot be used, or a worker cannot start.
 
         """
-        # One line that says what is wrong is better than one of each worker.
+        # Checked here, to report an error once rather than once per worker.
         Certificates.of(self._settings)
         if self._settings.token_file is not None:
             Tokens(self._settings.token_file)
@@ -98,7 +97,7 @@ class Supervisor:
         signals.debug_toggled = lambda: self._send(signal.SIGUSR2)
 
     def _wait_until_ready(self) -> None:
-        """Wait until every worker is ready, or one fails, or a signal comes."""
+        """Wait until every worker is ready, one fails, or a signal arrives."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
@@ -116,7 +115,7 @@ class Supervisor:
             self._changed.notify_all()
 
     def _refresh(self) -> None:
-        """Let the workers report, and wait for that for a moment."""
+        """Request reports of the workers, and wait briefly for them."""
         with self._changed:
             due = {worker: worker.reports + 1 for worker in self._workers if worker.ask()}
             self._changed.wait_for(

@@ -1,8 +1,7 @@
-"""One of several processes that serve the same ports, and the messages between it and its supervisor.
+"""A worker process, and its messages to the supervisor.
 
-A worker reads its job from standard input, then a line each time that a report is asked for; the end of it
-says that the supervisor is gone. It writes reports and events to a pipe of its own. Messages are lines of
-JSON.
+A worker reads its job from standard input, then a line for each requested report; end of file means that the
+supervisor is gone. It writes reports and events to a separate pipe. Messages are lines of JSON.
 """
 
 import importlib
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 1000
 ASK = b"report\n"
-# How often a worker reports by itself, and how many reports may fail to come or say that it does not answer
-# calls: batches take milliseconds. Reports are counted, not seconds, so that a machine that was suspended
-# does not kill what wakes up with it.
+# Interval of reports, and how many may be missing or say that the data plane is stuck before the worker is
+# killed. Reports are counted rather than seconds, so that resuming a suspended machine kills no worker.
 REPORT_SECONDS = 1.0
 MISSED_REPORTS = 10
 
@@ -47,17 +45,17 @@ class Job(msgspec.Struct):
     settings: Settings
     slot: int
     listeners: tuple[Listener, Listener | None]
-    turn_seconds: float  # how long after the first worker it stops
-    beside: bool = False  # other workers serve already
+    turn_seconds: float  # how long after the first worker this one stops
+    beside: bool = False  # other workers already serve
     debug: bool = False
 
 
 class Report(msgspec.Struct, tag=True):
-    """How a worker is."""
+    """The state of a worker."""
 
     metrics: Snapshot
-    ready: bool  # its default model serves
-    alive: bool | None = None  # it answers calls; None in a report that was asked for
+    ready: bool  # the default model serves
+    alive: bool | None = None  # the data plane responds; None in a requested report
 
 
 class Event(msgspec.Struct, tag=True):
@@ -67,25 +65,25 @@ class Event(msgspec.Struct, tag=True):
 
 
 def encode(message: Job | Report | Event) -> bytes:
-    """Return a message as a line of JSON."""
+    """Encode a message as a line of JSON."""
     return msgspec.json.encode(message, enc_hook=str) + b"\n"
 
 
 def read_job(line: bytes) -> Job:
-    """Read a worker's job; raises msgspec.MsgspecError where it is none."""
+    """Decode a job; raises msgspec.MsgspecError."""
     return msgspec.json.decode(line, type=Job, dec_hook=lambda kind, value: kind(value))
 
 
 def read_message(line: bytes) -> Report | Event:
-    """Read a message of a worker; raises msgspec.MsgspecError where it is neither."""
+    """Decode a report or an event; raises msgspec.MsgspecError."""
     return msgspec.json.decode(line, type=Report | Event)
 
 
 def main(reports_to: int) -> int:
-    """Serve the job on standard input until a signal, or the end of standard input; return the exit code."""
+    """Serve the job on standard input until a signal or end of file; return the exit code."""
     block()
-    # A terminal's Ctrl-C is for the supervisor alone. Not a session of its own: a kernel that shares out time
-    # by session (sched_autogroup) would not see that one worker gives way to another.
+    # Ctrl-C in a terminal goes to the supervisor alone. A process group rather than a session: with
+    # sched_autogroup, niceness has no effect between sessions.
     os.setpgrp()
     signals = Signals()
     job = read_job(sys.stdin.buffer.readline())
@@ -112,7 +110,7 @@ def main(reports_to: int) -> int:
 
 
 def _import_apart() -> None:
-    """Import at low priority: it is most of a start's work, while other workers answer calls."""
+    """Import at low priority, which is most of the work of a start, while other workers serve."""
 
     def run() -> None:
         give_way()
@@ -131,43 +129,43 @@ def _serve(job: Job, signals: Signals, reports: "Reports") -> None:
 
 
 def follow(supervisor: BinaryIO, reports: "Reports", signals: Signals) -> None:
-    """Report when the supervisor asks, and stop when it is gone."""
+    """Report when the supervisor asks; stop when it is gone."""
     while supervisor.readline():
         reports.ask()
     if signals.stopping.is_set():
-        os._exit(1)  # the supervisor is gone, so the stop need not be clean
+        os._exit(1)  # the supervisor is gone
     signals.stop(signal.SIGINT)
 
 
 class Reports:
-    """Writes to the supervisor, on a thread of its own: one that does not read holds up nothing else."""
+    """Writes to the supervisor on a thread of its own, since a slow reader would block."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
-        self._queue: Queue[RecentEvent | None] = Queue(MAX_EVENTS)  # None asks for a report
+        self._queue: Queue[RecentEvent | None] = Queue(MAX_EVENTS)  # None requests a report
         self._app: App | None = None
         self._answered = threading.Event()
         threading.Thread(target=self._run, name="reports", daemon=True).start()
 
     def event(self, event: RecentEvent) -> None:
-        """Tell of an event; of none when too many wait."""
+        """Queue an event; dropped if too many are queued."""
         with suppress(Full):
             self._queue.put_nowait(event)
 
     def ask(self) -> None:
-        """Send a report soon."""
+        """Queue a report."""
         with suppress(Full):
             self._queue.put_nowait(None)
 
     def start(self, app: "App") -> None:
-        """Report each second from now on: this process answers calls."""
+        """Start to report every second."""
         self._answered.set()
         self._app = app
         self.ask()
 
     def _run(self) -> None:
         due = time.monotonic()
-        with suppress(OSError):  # the supervisor is gone, which is noticed elsewhere
+        with suppress(OSError):  # the supervisor is gone; `Worker` notices it on standard input
             while True:
                 try:
                     event = self._queue.get(timeout=max(due - time.monotonic(), 0))
@@ -182,7 +180,7 @@ class Reports:
 
     def _report(self, app: "App", *, own: bool) -> Report:
         alive = None
-        if own:  # has the data plane answered since the last one?
+        if own:  # whether the data plane responded since the last report
             alive = self._answered.is_set() and app.registry.alive
             if self._answered.is_set():
                 self._answered.clear()

@@ -1,4 +1,4 @@
-"""The workers' metrics as one: counters and histograms add up, and survive the worker that counted."""
+"""Merged metrics of the workers; counters of ended workers are kept."""
 
 import os
 import threading
@@ -14,36 +14,36 @@ from server.observability.table import RESTARTS, TABLE, WORKERS, of_serving
 
 
 class WorkerMetrics:
-    """The metrics that the supervisor exposes. Any thread may call any method."""
+    """The metrics that the supervisor exposes; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._own = Store()
         self._own.set(WORKERS, value=0)
         self._own.add(RESTARTS, amount=0)
-        self._latest: dict[int, Snapshot] = {}  # by the worker's slot
-        self._ended = Snapshot()  # the counts of processes that are gone
+        self._latest: dict[int, Snapshot] = {}  # by worker slot
+        self._ended = Snapshot()  # counters of processes that have ended
         self.processes = {"supervisor": os.getpid()}
 
     def registry(self) -> CollectorRegistry:
-        """Return a registry of the joined metrics, and of each process's CPU, memory and file descriptors."""
+        """Return a registry of the merged metrics and each process's CPU, memory and file descriptors."""
         registry = CollectorRegistry()
         registry.register(Exposition(TABLE, self.read))
         registry.register(_Processes(self))
         return registry
 
     def started(self, slot: int, pid: int) -> None:
-        """Know the process that fills a slot."""
+        """Set the process of a slot."""
         self.processes = {**self.processes, str(slot): pid}
         self._own.set(WORKERS, value=len(self.processes) - 1)
 
     def report(self, slot: int, snapshot: Snapshot) -> None:
-        """Take in a worker's metrics."""
+        """Store a worker's metrics."""
         with self._lock:
             self._latest[slot] = snapshot
 
     def ended(self, slot: int) -> None:
-        """Forget the gauges of a process that is gone; what it counted stays."""
+        """Drop the gauges of a process that has ended, and keep its counters."""
         with self._lock:
             if (last := self._latest.pop(slot, None)) is not None:
                 counts = [metric for metric in TABLE if metric.kind != "gauge"]
@@ -52,13 +52,13 @@ class WorkerMetrics:
         self._own.set(WORKERS, value=len(self.processes) - 1)
 
     def restarted(self) -> None:
-        """Count a worker that died."""
+        """Count a worker that ended unexpectedly."""
         self._own.add(RESTARTS)
 
     def read(self) -> Snapshot:
-        """Return the workers' metrics as one, without the series of versions that no worker serves.
+        """Merge the workers' metrics, without the series of versions that no worker serves.
 
-        Those go on where they ended should their version come back.
+        Hidden series continue if their version is loaded again.
         """
         with self._lock:
             joined = join(TABLE, [self._own.read(), self._ended, *self._latest.values()])

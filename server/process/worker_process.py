@@ -1,4 +1,4 @@
-"""One worker as its supervisor sees it: a process, started again when it ends."""
+"""The supervisor's side of a worker: a process that is restarted when it ends."""
 
 import os
 import select
@@ -18,14 +18,14 @@ from server.observability.logs import RecentEvents, debugging
 from server.process.worker import ASK, MISSED_REPORTS, REPORT_SECONDS, Event, Job, encode, read_message
 from server.process.worker_metrics import WorkerMetrics
 
-# Imports this very package: without -P a server.py in the working directory would come first.
+# -P: a server.py in the working directory would be imported instead of this package.
 WORKER = (
     "import sys; sys.path.insert(0, sys.argv[1]); import server, protos; del sys.path[0];"
     "import os; from server.process.worker import main; os._exit(main(int(sys.argv[2])))"
 )
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 10.0
-# A worker that ran for so long starts again without a pause.
+# A worker that ran for this long is restarted without a delay.
 STEADY_SECONDS = 60.0
 READ_BYTES = 2**16
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class WorkerProcess:
-    """One slot for a worker process, and the thread that keeps it filled."""
+    """A slot for a worker process, and the thread that restarts it."""
 
     def __init__(
         self, job: Job, metrics: WorkerMetrics, events: RecentEvents, changed: threading.Condition
@@ -41,36 +41,36 @@ class WorkerProcess:
         self._job = job
         self._metrics = metrics
         self._events = events
-        self._changed = changed  # notified of a change of `ready`, `reports` and `failure`
+        self._changed = changed  # notified when `ready`, `reports` or `failure` changes
         self._slot = job.slot
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._was_ready = False
-        self.ready = False  # it answers calls
-        self.serves = False  # with the default model
-        self.reports = 0  # how many came
+        self.ready = False  # the process answers calls
+        self.serves = False  # the default model serves
+        self.reports = 0  # number of reports received
         self.failure = ""
         self.thread = threading.Thread(target=self._keep_running, name=f"worker {job.slot}", daemon=True)
         self.thread.start()
 
     def send(self, signum: signal.Signals) -> None:
-        """Pass a signal on to the process, if there is one; it may come before the process is ready."""
+        """Forward a signal to the process, if there is one."""
         if (process := self._process) is not None:
             process.send_signal(signum)
 
     def ask(self) -> bool:
-        """Ask for a report; return whether one can come."""
+        """Request a report; return whether the process can send one."""
         process = self._process
         if process is None or process.stdin is None or not self.ready:
             return False
-        with suppress(OSError):  # it is gone, or does not read
+        with suppress(OSError):  # it has ended, or does not read
             return os.write(process.stdin.fileno(), ASK) == len(ASK)
         return False
 
     def stop(self, signum: signal.Signals) -> None:
-        """Stop the process, and do not start another."""
+        """Stop the process and do not restart it."""
         self._stopping.set()
-        # Before it is ready it has nothing to finish.
+        # Before it is ready, it has no calls to finish.
         self.send(signum if self.ready else signal.SIGKILL)
 
     def _keep_running(self) -> None:
@@ -93,7 +93,7 @@ class WorkerProcess:
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
     def _run(self) -> int:
-        """Run one process to its end; return its exit code."""
+        """Run one process until it ends; return its exit code."""
         reading, writing = os.pipe()
         root = str(Path(server.__file__).parents[1])
         process = subprocess.Popen(
@@ -104,7 +104,7 @@ class WorkerProcess:
         os.close(writing)
         self._process = process
         assert process.stdin is not None  # noqa: S101 - asked for above
-        with suppress(OSError):  # it is gone already
+        with suppress(OSError):  # it has ended already
             self._job.debug = debugging()
             process.stdin.write(encode(self._job))
             process.stdin.flush()
@@ -123,12 +123,12 @@ class WorkerProcess:
         return code
 
     def _follow(self, reading: int) -> None:
-        """Take in what the process tells until it ends; kill it when it does not answer calls any more."""
+        """Read the process's messages until it ends; kill it if its data plane is stuck."""
         rest = b""
         missed = 0
         while missed < MISSED_REPORTS:
             if not select.select([reading], [], [], REPORT_SECONDS)[0]:
-                missed += self.ready  # a start takes as long as it takes
+                missed += self.ready  # a start has no time limit
                 continue
             if not (content := os.read(reading, READ_BYTES)):
                 return
@@ -140,7 +140,7 @@ class WorkerProcess:
         self.send(signal.SIGKILL)
 
     def _take(self, line: bytes) -> bool | None:
-        """Take in one message; return whether it says that the process answers calls."""
+        """Handle one message; return whether it says that the data plane responds."""
         try:
             message = read_message(line)
         except msgspec.MsgspecError as error:
@@ -161,7 +161,7 @@ class WorkerProcess:
         assert self._process is not None  # noqa: S101 - it has sent a report
         self._metrics.started(self._slot, self._process.pid)
         log.info("worker ready", worker=self._slot, pid=self._process.pid)
-        if debugging() != self._job.debug:  # toggled while it started
+        if debugging() != self._job.debug:  # debug was toggled during its start
             self.send(signal.SIGUSR2)
         self.ready = self._was_ready = True
 

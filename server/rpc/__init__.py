@@ -1,1 +1,1 @@
-"""gRPC: from the completion queue to the services, and back."""
+"""gRPC, from the completion queue to the services."""

@@ -1,4 +1,4 @@
-"""A log line for slow calls, and with debug on for every call; never what is in their messages."""
+"""The access log: slow calls, and with debug on every call; never the contents of messages."""
 
 import re
 import time
@@ -10,7 +10,7 @@ from server.batching.call_queue import Answer
 from server.observability import logs
 from server.rpc.server import Rpc
 
-# Slow calls come in crowds: the most lines a second.
+# Maximum number of lines per second: slow calls come in bursts.
 MAX_SLOW_LINES = 10
 REQUEST_ID = "x-request-id"
 # https://www.w3.org/TR/trace-context/#traceparent-header
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class AccessLog:
-    """Decides which calls are worth a line, and writes it."""
+    """Chooses the calls to log, and logs them."""
 
     def __init__(self, slow_seconds: float) -> None:
         """Log unary calls that take `slow_seconds`; 0 logs none."""
@@ -31,22 +31,22 @@ class AccessLog:
         self._left_out = 0
 
     def wants(self, seconds: float) -> bool:
-        """Tell whether a call that took so long may get a line."""
+        """Tell whether to log a call that took this long."""
         return seconds >= self._slow_seconds or logs.debugging()
 
     def finished(  # noqa: PLR0913 - what there is to know of a call
         self, rpc: Rpc, method: str, code: str, seconds: float, answer: Answer | None, *, unary: bool
     ) -> None:
-        """Write a line for a call that is wanted; slow ones share a few lines a second."""
+        """Log a call, within the limit of lines per second."""
         if unary and seconds >= self._slow_seconds:
             if (left_out := self._left_out_before()) is not None:
                 more = {"left_out": left_out} if left_out else {}
                 log.warning("slow call", **_facts(rpc, method, code, seconds, answer), **more)
-        elif logs.debugging():  # a stream is as long as its caller likes
+        elif logs.debugging():  # the duration of a stream is the caller's choice
             log.info("call", **_facts(rpc, method, code, seconds, answer))
 
     def _left_out_before(self) -> int | None:
-        """Return how many slow calls went without a line before this one; None if it does too."""
+        """Return how many slow calls were not logged before this one; None if this one is not either."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._lines = second, 0

@@ -1,4 +1,4 @@
-"""A call as a service sees it: a deadline, and one answer or error, maybe later and on any thread."""
+"""A call as services see it: a deadline, and one answer or error, possibly later and on any thread."""
 
 import threading
 import time
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from server.rpc.handler import Handler, Method
 
 CANCELLED, DEADLINE_EXCEEDED = "CANCELLED", "DEADLINE_EXCEEDED"
-# gRPC ends a call at its deadline, and the two clocks differ by a little.
+# gRPC ends a call at its deadline by another clock, which differs a little.
 CLOCK_SECONDS = 0.001
-# A call ends on the loop's thread, or on a batcher's that sends its answer: the first counts it.
+# A call may end on the loop's thread and on a batcher's thread at once: the first one counts it.
 _ending = threading.Lock()
 
 
 class Request:
-    """One message that a service answers: that of a unary call, or one of a stream."""
+    """One request message: that of a unary call, or one of a stream."""
 
     __slots__ = ("deadline", "queued", "trace")
 
     def __init__(self, deadline: float, trace: "Trace | None") -> None:
-        self.deadline = deadline  # of the monotonic clock
+        self.deadline = deadline  # monotonic seconds
         self.trace = trace
-        self.queued: QueuedCall | None = None  # set by the service: taken out when the caller goes away
+        self.queued: QueuedCall | None = None  # set by the service; cancelled when the caller goes away
 
     def reply(self, answer: Message, timing: Answer | None = None) -> None:
-        """Send the answer; `timing` tells where its time went."""
+        """Send the answer; `timing` has its queue and compute durations."""
         raise NotImplementedError
 
     def fail(self, error: Exception) -> None:
-        """Send an error: the status of a ServingError; anything else is logged, and is INTERNAL."""
+        """Send the status of a ServingError; other exceptions are logged and become INTERNAL."""
         raise NotImplementedError
 
     def answering(self, respond: Callable[[Answer], Message]) -> Reply:
-        """Return a batcher's reply: it sends the message that `respond` makes of the answer, or the error."""
+        """Return a reply for the batcher, which sends `respond(answer)` or the error."""
 
         def reply(outcome: Answer | ServingError) -> None:
             if isinstance(outcome, ServingError):
@@ -54,12 +54,10 @@ class Request:
         return reply
 
     def drop(self) -> None:
-        """Take the message out of the batcher's queue: its caller is gone."""
+        """Remove the request from the batcher's queue: its caller is gone."""
         if self.queued is not None:
             self.queued.cancelled = True
-            self.queued = (
-                None  # which refers to this object: a cycle would stay until the garbage collector comes
-            )
+            self.queued = None  # it refers to this object; breaks the cycle
 
 
 class Call(Request):
@@ -111,7 +109,7 @@ class Call(Request):
     def _finish(
         self, code: str, answer: Message | None = None, timing: Answer | None = None, *, refused: bool = False
     ) -> bool:
-        """Count the call, and tell whether this is its end."""
+        """Count the call once; return whether this was the first end."""
         with _ending:
             if self._finished:
                 return False
@@ -121,6 +119,6 @@ class Call(Request):
 
 
 def ended_code(event: Event, deadline: float) -> str:
-    """Return the status of a call that ended before its answer."""
+    """Return the status of a call that ended before it was answered."""
     late = time.monotonic() + CLOCK_SECONDS >= deadline
     return DEADLINE_EXCEEDED if cancelled(event) and late else CANCELLED

@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how a connection without another end is noticed."""
+"""Limits and keepalive of connections, as gRPC channel arguments."""
 
 import resource
 
@@ -7,27 +7,27 @@ import structlog
 from server.errors import StartError
 from server.settings import Settings
 
-# File descriptors for all but callers: the metrics port, the log, a model that is being loaded.
+# File descriptors for the metrics port, the log and loading models.
 OTHER_FILES = 64
-# A smaller limit than this is worth a line.
+# A limit below this is logged.
 FEW_CONNECTIONS = 256
-# A connection that has not begun HTTP/2 by then is closed.
+# A connection that has not started HTTP/2 (or TLS) after this time is closed.
 HANDSHAKE_SECONDS = 10.0
-# How long a connection may be silent before it is asked whether its other end is there.
+# After this time without traffic, the server pings the client.
 SILENCE_SECONDS = 60.0
-# A client that wants to notice a dead server may ping so often; gRPC allows one ping every five minutes.
+# Clients may ping this often; by default gRPC allows one ping every five minutes.
 CLIENT_PING_SECONDS = 0.1
-# Calls of one connection that are under way; gRPC clients keep the rest until there is room.
+# Concurrent calls of one connection; gRPC clients queue the rest.
 MAX_CONNECTION_CALLS = 128
 
 log = structlog.get_logger()
 
 
 def channel_arguments(settings: Settings, max_message_bytes: int) -> list[tuple[str, int]]:
-    """Return the arguments of a gRPC server that bound its messages and connections.
+    """Return the channel arguments of the gRPC server.
 
-    The process may open as many files as the system lets it from then on: the usual soft limit of 1,024 is
-    there for programs that call select().
+    Raises the process's soft limit on open files to the hard limit: the usual 1,024 protects programs that
+    call select().
 
     Raises:
         StartError: the limit on open files leaves no connection.
@@ -38,23 +38,23 @@ def channel_arguments(settings: Settings, max_message_bytes: int) -> list[tuple[
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_allowed_incoming_connections", _max_connections(settings.max_connections)),
         ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
-        # The end of a connection gets lost with the machine or the network that it led to.
+        # Detects clients whose machine or network has failed.
         ("grpc.keepalive_time_ms", silence_ms),
         ("grpc.keepalive_timeout_ms", silence_ms),
         ("grpc.http2.ping_timeout_ms", silence_ms),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),  # no limit on ours
+        ("grpc.http2.max_pings_without_data", 0),  # no limit on the server's pings
         ("grpc.http2.min_ping_interval_without_data_ms", round(CLIENT_PING_SECONDS * 1000)),
         ("grpc.max_concurrent_streams", MAX_CONNECTION_CALLS),
-        # gRPC would count answered calls not cleaned up yet, and refuse a client that keeps to the limit.
+        # gRPC counts answered calls that are not cleaned up yet, and would refuse a client within the limit.
         ("grpc.http.overload_protection", 0),
-        # A client that never leaves never sees a server that was added. Calls and streams under way go on.
+        # Clients reconnect now and then, and so find added servers; calls and streams in flight finish.
         ("grpc.max_connection_age_ms", round(settings.connection_age_seconds * 1000)),
     ]
 
 
 def _max_connections(wanted: int) -> int:
-    """Raise the soft limit of open files to the hard one, and return how many connections it leaves."""
+    """Raise the soft limit on open files to the hard limit; return how many connections that allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:

@@ -1,4 +1,4 @@
-"""The data plane: services behind a handler, on ports, on one thread."""
+"""The data plane: ports, handlers and services on one thread."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,30 +33,30 @@ if TYPE_CHECKING:
     from server.observability.capture import Capture
 
 SERVICES = (PREDICTION_SERVICE, INFERENCE_SERVICE)
-# The most that a pixel takes on the wire: FP64 of the Open Inference Protocol.
+# The largest pixel on the wire: FP64 of the Open Inference Protocol.
 PIXEL_BYTES = 8
-# The size of a request beside its images.
+# Size of a request without its images.
 MESSAGE_MARGIN_BYTES = 64 * 1024
 MOST_MESSAGE_BYTES = 2**31 - 1  # a C int
-# gRPC ends calls that it has read and not handed over when it stops, and their callers see CANCELLED. So
-# answers are held for a moment before the stop, until callers that wait have no other call on its way.
+# When gRPC shuts down, it cancels calls that it has read but not handed over. So answers are held
+# back briefly before the shutdown, until waiting callers have no more calls on the way.
 HOLD_SECONDS = 0.2
 MOST_HOLD_SECONDS = 0.6
-# Calls that were cancelled at the end of the grace are over in no time.
+# Calls cancelled at the end of the grace period end almost at once.
 CANCEL_SECONDS = 1.0
 
 
 class DataPlane:
-    """Answers calls on the thread that calls `run` and `stop`."""
+    """Serves calls on the thread that calls `run` and `stop`."""
 
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Metrics, tracing: Tracing | None = None
     ) -> None:
-        """Build everything but the ports.
+        """Build the services; ports are bound by `listen`.
 
         Raises:
-            StartError: the token file or a file of TLS cannot be used, the limit on open files is too small,
-                or the installed grpcio lacks what the data plane uses.
+            StartError: the token file or a TLS file cannot be used, the limit on open files is too small, or
+                the installed grpcio lacks a part of cygrpc that is used.
 
         """
         self._settings = settings
@@ -82,7 +82,7 @@ class DataPlane:
         registry.on_change = lambda: self._loop.call_soon(self._look)
 
     def _handler_of(self, tracing: Tracing | None) -> Handler:
-        """Make a handler that answers health."""
+        """Build a handler with the health service."""
         settings = self._settings
         handler = Handler(
             self._metrics,
@@ -97,7 +97,7 @@ class DataPlane:
         return handler
 
     def _serving_handler(self, tracing: Tracing | None) -> Handler:
-        """Make the handler of every service."""
+        """Build the handler with all services."""
         registry, most = self._registry, self._settings.max_request_images
         handler = self._handler_of(tracing)
         handler.add(PREDICTION_SERVICE, PredictionService(registry, most))
@@ -112,7 +112,7 @@ class DataPlane:
         return handler
 
     def batcher(self, model: Model) -> Batcher:
-        """Return a queue in front of a model; batches of a GPU run on a thread of their own."""
+        """Return a batcher for a model; on a GPU, one with a thread of its own."""
         metrics = self._metrics.loaded(model.name, model.version)
         kind = partial(Batcher, ready=self._loop.ready) if model.provider == "cpu" else ThreadedBatcher
         batcher = kind(
@@ -128,9 +128,9 @@ class DataPlane:
     def listen(
         self, addresses: Sequence[str], health_addresses: Sequence[str] = (), *, shared: bool = False
     ) -> tuple[int, int | None]:
-        """Bind gRPC's names of addresses, and begin to take calls, which are answered while `run` runs.
+        """Bind addresses as gRPC writes them, and accept calls, to be answered by `run`.
 
-        Return the port of the services, and that of health alone if it has addresses. `shared` lets other
+        Return the port of the services, and the health port if it has addresses. `shared` lets other
         processes bind the same ports.
 
         Raises:
@@ -142,7 +142,7 @@ class DataPlane:
         grpc_port = self._bind(server, "gRPC", addresses, self._credentials)
         health_port = None
         if health_addresses:
-            # In plaintext: kubelet's probes cannot do mutual TLS.
+            # In plaintext: kubelet's probes do not support mutual TLS.
             server = Server(self._loop, self._health_handler.accept, [sharing])
             health_port = self._bind(server, "health", health_addresses, None)
         for server in self._servers:
@@ -160,20 +160,20 @@ class DataPlane:
         return ports[0]
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        """Call `function` on the data plane's thread within 0.1 s; may be called on any thread."""
+        """Call `function` on the data plane's thread within 0.1 s; thread-safe."""
         self._loop.call_soon(function)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Answer calls until `until()`, which is asked at each event and every 0.1 s."""
+        """Answer calls until `until()`, which is called at each event and every 0.1 s."""
         self._loop.run(until)
 
     def run_for(self, seconds: float) -> None:
-        """Answer calls for so long."""
+        """Answer calls for `seconds`."""
         end = time.monotonic() + seconds
         self._loop.run(lambda: time.monotonic() >= end)
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, finish those in flight within `grace_seconds`, and end the rest."""
+        """Refuse new calls, finish those in flight within `grace_seconds`, and cancel the rest."""
         self._hold()
         self._registry.refuse()
         for handler in (self._handler, self._health_handler):
@@ -191,12 +191,12 @@ class DataPlane:
         self._metrics.flush()
 
     def _finish(self, seconds: float) -> None:
-        """Answer calls until all are over, for so long at most."""
+        """Answer calls until all have ended, for at most `seconds`."""
         end = time.monotonic() + seconds
         self._loop.run(lambda: all(server.stopped for server in self._servers) or time.monotonic() >= end)
 
     def _hold(self) -> None:
-        """Hold answers until no more calls come, or for a while where callers do not wait for answers."""
+        """Hold answers back until no more calls arrive, or for at most MOST_HOLD_SECONDS."""
         registry = self._registry
         for batcher in registry.batchers.values():
             batcher.hold()
@@ -207,7 +207,7 @@ class DataPlane:
                 return
 
     def _look(self) -> None:
-        """Let health and shadows follow a change in the registry."""
+        """Update health and shadows after a change of the registry."""
         self.health.update(self._registry.ready, self._registry.states)
         self._shadows.follow(self._registry.models().values())
 

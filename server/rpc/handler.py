@@ -1,4 +1,4 @@
-"""In front of every method of every service: admission, reading, timing, counting, and errors as statuses."""
+"""The handler in front of every method: admission, parsing, timing, metrics, and errors as statuses."""
 
 import random
 import time
@@ -24,13 +24,13 @@ from server.rpc.stream import Stream
 from server.rpc.tokens import Tokens
 
 INTERNAL_MESSAGE = "internal error, the server's log has the details"
-# The pause that is asked of a caller when the process as a whole is full: a few batches.
+# Retry delay when the process is full: a few batches.
 FULL_RETRY_SECONDS = 0.1
-# Bounds of the pauses that are asked for; the lower one is about one batch.
+# Bounds of the retry delay; the lower one is about one batch.
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.01, 10.0
-# The part of the bytes of all calls that one stream may hold.
+# A stream may hold one part in this many of the bytes of all calls.
 STREAM_SHARE = 8
-# gRPC refuses to send more than 8 KiB of metadata, of which a character may take a dozen bytes.
+# gRPC limits metadata to 8 KiB, and percent-encodes a character in up to twelve bytes.
 MAX_DETAILS_CHARACTERS = 600
 
 log = structlog.get_logger()
@@ -38,12 +38,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a service, and what runs it."""
+    """A method of a service and its implementation."""
 
     service: str
     name: str
     parse: Callable[[bytes | None], Message]
-    run: Callable[[Any, Any], Message | None]  # returns the answer, or sees to it that it is sent later
+    run: Callable[[Any, Any], Message | None]  # returns the answer, or None and answers later
     client_streaming: bool
     streaming: bool
     limited: bool
@@ -51,7 +51,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as the caller sees it."""
+    """The status that the caller receives for an error."""
 
     code: StatusCode
     details: str
@@ -60,7 +60,7 @@ class Failure:
 
 
 class Handler:
-    """Finds the method of a call, and admits the call before its message is read."""
+    """Dispatches calls to methods, and admits or refuses them before their message is read."""
 
     def __init__(  # noqa: PLR0913 - three observers, three bounds
         self,
@@ -84,7 +84,7 @@ class Handler:
         self._calls = 0
         self._bytes = 0
         self._streams: set[Stream] = set()
-        self._stalled: dict[Stream, None] = {}  # until there is room for their next message
+        self._stalled: dict[Stream, None] = {}  # streams that wait for room for their next message
         self._closing = False
         self.stream_bytes = max_inflight_bytes // STREAM_SHARE
 
@@ -93,9 +93,9 @@ class Handler:
     ) -> None:
         """Answer each method of `service` with the method of `servicer` that has its name.
 
-        That takes a message and a Request, and returns the answer, or None if it answers later. Calls that
-        are not `limited` are never refused, and not measured. `name` is that of the service on the wire, if
-        it has another.
+        The method takes a message and a Request, and returns the answer, or None to answer later. Calls
+        that are not `limited` are neither refused nor measured. `name` is the service's name on the wire,
+        if it differs.
         """
         for method in service.methods:
             path = f"/{name or service.full_name}/{method.name}"
@@ -112,7 +112,7 @@ class Handler:
                 self._metrics.expect(service.full_name, method.name, unary=not method.client_streaming)
 
     def accept(self, rpc: Rpc) -> None:
-        """Take up a call, or refuse it."""
+        """Start or refuse a call."""
         method = self._methods.get(rpc.path)
         if method is None:
             rpc.end(StatusCode.UNIMPLEMENTED.value[0], "no such method", first=True, unwatched=True)
@@ -134,19 +134,19 @@ class Handler:
             stream.close()
 
     def close_streams(self) -> None:
-        """End every stream, now and later, once it has answered what is under way."""
+        """End all present and future streams once they have answered the requests in flight."""
         self._closing = True
         for stream in tuple(self._streams):
             stream.close()
 
     def begin_trace(self, method: Method, rpc: Rpc) -> Trace | None:
-        """Begin the trace of a call, where it is traced."""
+        """Start the trace of a call, if it is traced."""
         if self._tracing is None or not method.limited:
             return None
         return self._tracing.begin(rpc.metadata, method.service, method.name)
 
     def failure(self, error: Exception, method: Method) -> Failure:
-        """Return the status of an error; anything but a ServingError is a defect of ours, and is logged."""
+        """Return the status of an error; exceptions other than ServingError are defects, and logged."""
         if not isinstance(error, ServingError):
             log.error("call failed", method=method.name, exc_info=error)
             return Failure(StatusCode.INTERNAL, INTERNAL_MESSAGE)
@@ -164,12 +164,12 @@ class Handler:
         *,
         refused: bool = False,
     ) -> None:
-        """Record a call that has its answer or error; a stream is one call, from its opening to its end."""
+        """Record a finished call; a stream is one call."""
         method = call.method
         if not method.limited:
             return
         seconds = time.monotonic() - call.started
-        if refused:  # a refusal says nothing of how long calls take
+        if refused:  # refusals have no latency
             self._metrics.refused_call(method.service, method.name, code)
         elif timing is None:
             self._metrics.finished(method.service, method.name, code, seconds)
@@ -184,13 +184,13 @@ class Handler:
         if call.trace is not None:
             if not refused:
                 self._metrics.exemplar(method.name, seconds, call.trace.trace_id)
-            # The two services' answers name the model differently, other answers not at all.
+            # The field names of the two services differ; other answers have neither.
             model = getattr(answer, "model", "") or getattr(answer, "model_name", "")
             version = getattr(answer, "version", 0) or getattr(answer, "model_version", 0)
             call.trace.end(code, str(model), int(version))
 
     def ended(self, method: Method, size_bytes: int, stream: Stream | None = None) -> None:
-        """Forget a call that held `size_bytes`, on the loop's thread."""
+        """Release a call that held `size_bytes`, on the loop's thread."""
         self.hold(-size_bytes)
         if method.limited:
             self._calls -= 1
@@ -198,14 +198,14 @@ class Handler:
             self._streams.discard(stream)
 
     def hold(self, size_bytes: int) -> None:
-        """Count bytes of messages under way; negative when they no longer are. On the loop's thread."""
+        """Count bytes of messages in flight; negative to release them. On the loop's thread."""
         self._bytes += size_bytes
         while self._stalled and self._bytes < self._max_bytes:
             stream, _ = self._stalled.popitem()
             self._call_soon(stream.read)
 
     def has_room(self, stream: Stream) -> bool:
-        """Tell whether a stream may read a message; if not, it reads when there is room."""
+        """Tell whether a stream may read a message; if not, it is called when there is room."""
         if self._bytes < self._max_bytes:
             return True
         self._stalled[stream] = None
@@ -227,7 +227,7 @@ class Handler:
 
 
 def _parsed(request: type[Message], content: bytes | None) -> Message:
-    """Return the message in `content`; raises InvalidRequestError where there is none."""
+    """Parse a message; raises InvalidRequestError."""
     if content is None:
         name = request.DESCRIPTOR.full_name
         raise InvalidRequestError(f"the call ended without a message, expected one {name}")
@@ -239,9 +239,9 @@ def _parsed(request: type[Message], content: bytes | None) -> Message:
 
 
 def _pushback(retry_seconds: float) -> tuple[tuple[str, str], ...]:
-    """Return the trailing metadata that tells gRPC clients when to try again.
+    """Return the trailing metadata with the retry delay for gRPC clients.
 
-    Spread by half, so that callers who were refused together do not come back together.
+    Jittered by half, so that clients refused together do not return together.
     """
     seconds = min(max(retry_seconds, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS)
     spread = random.uniform(0.5, 1.5)  # noqa: S311 - not a secret

@@ -1,7 +1,7 @@
 """`grpc.health.v1`: the server as a whole, its services, and each model.
 
-grpcio-health-checking has a servicer too; in it a watcher that leaves takes the other watchers of its name
-with it, and one that does not read blocks the change of every status.
+The servicer of grpcio-health-checking is not used: a watcher that leaves removes the others of its name, and
+a watcher that does not read blocks every change.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ Response = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """The answers of Check, Watch and List: NOT_SERVING at first, and for good once draining."""
+    """The health service: NOT_SERVING at first, and finally once draining."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self.serving = False
@@ -29,7 +29,7 @@ class Health:
         self._watchers: set[_Watcher] = set()
 
     def update(self, ready: bool, models: Mapping[str, bool]) -> None:
-        """Answer `ready` for the server and its services, and for each model what `models` says."""
+        """Set the state of the server and its services to `ready`, and that of each model by `models`."""
         if self._draining:
             return
         self.serving = ready
@@ -40,32 +40,32 @@ class Health:
             watcher.look()
 
     def drain(self) -> None:
-        """Answer NOT_SERVING for every name from now on."""
+        """Set every state to NOT_SERVING for good."""
         self.update(ready=False, models={})
         self._draining = True
 
     def status(self, name: str) -> Any:
-        """Return the state of one name, as the protocol writes it."""
+        """Return the state of a name, as the protocol encodes it."""
         if name not in self._states:
             return Response.SERVICE_UNKNOWN
         return Response.SERVING if self._states[name] else Response.NOT_SERVING
 
     def Check(self, request: health_pb2.HealthCheckRequest, _: Request) -> health_pb2.HealthCheckResponse:
-        """Answer the state of one name; NOT_FOUND where there is no such name."""
+        """Return the state of a name; NOT_FOUND if it is unknown."""
         if request.service not in self._states:
             known = ", ".join(repr(name) for name in self._states)
             raise NotFoundError(f"no service or model {quoted(request.service)}, there is {known}")
         return Response(status=self.status(request.service))
 
     def List(self, _: Any, __: Request) -> Any:
-        """Answer the state of every name. grpcio-health-checking has the method since 1.85."""
-        pb: Any = health_pb2  # the types are those of the oldest version
+        """Return the state of every name. grpcio-health-checking has the method since 1.85."""
+        pb: Any = health_pb2  # typed against the oldest version
         return pb.HealthListResponse(
             statuses={name: Response(status=self.status(name)) for name in self._states}
         )
 
     def Watch(self, request: health_pb2.HealthCheckRequest, call: StreamRequest) -> None:
-        """Send the state of one name, and again whenever it changes."""
+        """Send the state of a name, and again at each change."""
         watcher = _Watcher(self, request.service, call)
         self._watchers.add(watcher)
         call.on_over = lambda: self._watchers.discard(watcher)
@@ -73,7 +73,7 @@ class Health:
 
 
 class _Watcher:
-    """One stream of states; a caller that does not read gets the last one when it does."""
+    """A stream of states; a slow reader receives only the latest."""
 
     def __init__(self, health: Health, name: str, call: StreamRequest) -> None:
         self._health = health
@@ -83,7 +83,7 @@ class _Watcher:
         call.on_sent = self.look
 
     def look(self) -> None:
-        """Send the state if it is news, and the one before has left."""
+        """Send the state if it has changed and the previous one has been sent."""
         status = self._health.status(self._name)
         if status != self._sent and not self._call.sending:
             self._sent = status

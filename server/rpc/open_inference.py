@@ -1,4 +1,4 @@
-"""`inference.GRPCInferenceService`, the Open Inference Protocol: another translation onto the batchers."""
+"""`inference.GRPCInferenceService`, the Open Inference Protocol."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from server.versions.registry import Registry
 from server.versions.served_model import ServedModel, Serving
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# Of an int64; more digits are no version's number.
+# Digits of an int64.
 MAX_VERSION_DIGITS = 18
 
 NO_LOADING = (
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class InferenceService:
-    """A thin translation of the protocol's messages onto the batchers."""
+    """Translates the protocol's messages for the batchers."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class InferenceService:
         return pb.ServerLiveResponse(live=self._registry.alive)
 
     def ServerReady(self, _: pb.ServerReadyRequest, __: Request) -> pb.ServerReadyResponse:
-        """Tell what health tells of the server as a whole."""
+        """Tell whether the server is ready, as its health does."""
         return pb.ServerReadyResponse(ready=self._ready())
 
     def ModelReady(self, request: pb.ModelReadyRequest, _: Request) -> pb.ModelReadyResponse:
-        """Tell whether a model, or one version or label of it, would answer; unknown ones are not ready."""
+        """Tell whether a model, version or label can answer; unknown ones are not ready."""
         try:
             self._described(request.name, request.version)
         except (NotFoundError, UnavailableError):
@@ -68,13 +68,13 @@ class InferenceService:
         return pb.ModelReadyResponse(ready=True)
 
     def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Request) -> pb.ServerMetadataResponse:
-        """Name the server."""
+        """Return the server's name, version and extensions."""
         return pb.ServerMetadataResponse(
             name="digit-server", version=version("digit-serving"), extensions=triton.EXTENSIONS
         )
 
     def ModelMetadata(self, request: pb.ModelMetadataRequest, _: Request) -> pb.ModelMetadataResponse:
-        """Describe a model's tensors, and in `properties` where the version comes from."""
+        """Describe a model's tensors, and the version's origin in `properties`."""
         served, serving = self._described(request.name, request.version)
         model, manifest = serving.model, serving.model.manifest
         tensor = pb.ModelMetadataResponse.TensorMetadata
@@ -97,12 +97,12 @@ class InferenceService:
         )
 
     def ModelConfig(self, request: pb.ModelConfigRequest, __: Request) -> pb.ModelConfigResponse:
-        """Describe a model as Triton configures it."""
+        """Return Triton's configuration of a model."""
         _, serving = self._described(request.name, request.version)
         return pb.ModelConfigResponse(config=triton.configuration(serving, self._max_request_images))
 
     def ModelStatistics(self, request: pb.ModelStatisticsRequest, __: Request) -> pb.ModelStatisticsResponse:
-        """Count what the versions of a model, or of all, did in this process since they were loaded."""
+        """Return statistics of the versions of one or all models, of this process."""
         if request.version:
             _, serving = self._described(request.name, request.version)
             servings = [serving]
@@ -119,15 +119,15 @@ class InferenceService:
 
     def RepositoryIndex(self, request: pb.RepositoryIndexRequest, _: Request) -> pb.RepositoryIndexResponse:
         """List every version of every model."""
-        self._registry.model("")  # unavailable while the server starts or stops
+        self._registry.model("")  # raises UnavailableError while the server starts or stops
         return triton.index(self._registry.describe(), only_ready=request.ready)
 
     def RepositoryModelLoad(self, request: pb.RepositoryModelLoadRequest, call: Request) -> None:
-        """Load what the repository has of a model, where the setting model_control lets callers do so."""
+        """Load a model from the repository, if `model_control` is set."""
         self._change(request.model_name, pb.RepositoryModelLoadResponse(), call, load=True)
 
     def RepositoryModelUnload(self, request: pb.RepositoryModelUnloadRequest, call: Request) -> None:
-        """Unload a model likewise, until it is loaded again or the server restarts."""
+        """Unload a model until it is loaded again or the server restarts, if `model_control` is set."""
         self._change(request.model_name, pb.RepositoryModelUnloadResponse(), call, load=False)
 
     def _change(self, name: str, answer: Message, call: Request, *, load: bool) -> None:
@@ -145,7 +145,7 @@ class InferenceService:
     def ModelInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
         """Answer N images, in order.
 
-        `model_version` is a version's number or a label. Answered raw when asked raw.
+        `model_version` is a version number or a label. The outputs are raw if the inputs are.
         """
         asked = tensors.question(request, self._max_request_images, pictures=self._pictures is not None)
         deadline = call.deadline
@@ -180,7 +180,7 @@ class InferenceService:
         self._pictures.decode(asked.pictures, decoded, call.fail)
 
     def ModelStreamInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
-        """Answer a stream of ModelInfer requests in order; one that fails gets its error and no more."""
+        """Answer a stream of ModelInfer requests in order; an error does not end the stream."""
         streamed = _StreamedRequest(request.id, call)
         try:
             self.ModelInfer(request, streamed)
@@ -189,13 +189,13 @@ class InferenceService:
         call.queued, streamed.queued = streamed.queued, None
 
     def _described(self, name: str, version: str) -> tuple[ServedModel, Serving]:
-        """Return what a question about a model is about; questions are no part of the canary's share."""
+        """Return the version that a metadata request is about, without affecting the canary's share."""
         served = self._registry.model(name)
         return served, served.named(*_reference(version)) if version else served.settled()
 
 
 class _StreamedRequest(Request):
-    """A request of ModelStreamInfer: its answer and its error are messages of the stream."""
+    """A request of ModelStreamInfer; its answer or error is a message of the stream."""
 
     __slots__ = ("_call", "_id")
 
@@ -212,7 +212,7 @@ class _StreamedRequest(Request):
         if not isinstance(error, ServingError):
             log.error("request failed", method="ModelStreamInfer", exc_info=error)
             details = INTERNAL_MESSAGE
-        # The id tells which request failed.
+        # The id identifies the failed request.
         self._call.reply(
             pb.ModelStreamInferResponse(
                 error_message=details, infer_response=pb.ModelInferResponse(id=self._id)
@@ -221,7 +221,7 @@ class _StreamedRequest(Request):
 
 
 def _reference(text: str) -> tuple[int, str]:
-    """Read a version as the protocol writes it: a number, or one of our labels."""
+    """Parse a version: a number or a label."""
     if text.isascii() and text.isdigit() and len(text) <= MAX_VERSION_DIGITS and int(text):
         return int(text), ""
     return 0, text

@@ -1,4 +1,4 @@
-"""Pictures of digits, PNG or JPEG, decoded as `digit-client` does, on threads beside the data plane."""
+"""Decoding of PNG and JPEG pictures, as `digit-client` does, on threads beside the data plane."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,17 +9,17 @@ from server.errors import InvalidRequestError, OverloadedError, cut
 from server.machine import cpus, give_way
 from server.model.session import INPUT
 
-# Decoding takes milliseconds where predicting takes microseconds: more that wait would wait for seconds.
+# Maximum number of queued pictures: decoding takes milliseconds, so more would wait for seconds.
 MAX_WAITING_PICTURES = 256
 FULL_RETRY_SECONDS = 0.5
-LENGTH_BYTES = 4  # before each element of a raw BYTES tensor
+LENGTH_BYTES = 4  # of the length before each element of a raw BYTES tensor
 
 
 class Pictures:
-    """Decodes the pictures of a call, and goes on with it on the data plane's thread."""
+    """Decodes the pictures of a call, then continues it on the data plane's thread."""
 
     def __init__(self, max_bytes: int, call_soon: Callable[[Callable[[], None]], None]) -> None:
-        """Prepare to decode pictures of at most `max_bytes` bytes each."""
+        """Start the threads; pictures have at most `max_bytes` bytes each."""
         self.max_bytes = max_bytes
         self._call_soon = call_soon
         self._threads = ThreadPoolExecutor(cpus(), "pictures", initializer=give_way)
@@ -32,11 +32,11 @@ class Pictures:
         then: Callable[[bytes], None],
         fail: Callable[[Exception], None],
     ) -> None:
-        """Call `then` with the images, 784 bytes each, or `fail` with the first picture's error.
+        """Call `then` with the images, 784 bytes each, or `fail` with the error of the first bad picture.
 
         Raises:
-            InvalidRequestError: there are more pictures than ever may wait, or one is too large.
-            OverloadedError: too many wait to be decoded.
+            InvalidRequestError: there are more pictures than the queue holds, or one is too large.
+            OverloadedError: the queue is full.
 
         """
         if len(pictures) > MAX_WAITING_PICTURES:
@@ -74,7 +74,8 @@ def elements(
     """Return the pictures in a BYTES tensor, [N] or [N, 1].
 
     Raises:
-        InvalidRequestError: another shape, more than `max_images` elements, or other contents than its shape.
+        InvalidRequestError: the shape is not [N] or [N, 1] with at most `max_images` elements, or does
+            not fit the contents.
 
     """
     if not tensor.shape or tensor.shape[1:] not in ([], [1]) or not 1 <= tensor.shape[0] <= max_images:
@@ -100,7 +101,7 @@ def elements(
 
 
 def _image(picture: bytes, index: int) -> bytes:
-    # Pillow and the rest are not loaded by a server that takes no pictures.
+    # Imported here: a server that accepts no pictures does not load Pillow and SciPy.
     from clients.errors import InputError  # noqa: PLC0415
     from clients.pictures.decode import read_bytes  # noqa: PLC0415
     from clients.pictures.segmentation import find_main  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`digits.v1.PredictionService`: bytes to images, answers to messages."""
+"""`digits.v1.PredictionService`."""
 
 from protos.digits.v1 import prediction_pb2 as pb
 from server.batching.call_queue import Answer
@@ -11,7 +11,7 @@ PREDICTION_SERVICE = pb.DESCRIPTOR.services_by_name["PredictionService"]
 
 
 class PredictionService:
-    """A thin translation of the wire messages onto the batchers."""
+    """Translates wire messages for the batchers."""
 
     def __init__(self, registry: Registry, max_request_images: int) -> None:
         self._registry = registry
@@ -44,11 +44,11 @@ class PredictionService:
             images, count, call.deadline, call.answering(response), call.trace
         )
 
-    # A stream's requests are answered as those of single calls are; its order is not the service's business.
+    # A request of a stream is answered like a unary call; the handler keeps the order.
     PredictStream = Predict
 
     def GetModel(self, request: pb.GetModelRequest, _: Request) -> pb.Model:
-        """Describe the version of a model that answers requests that leave the choice to the server."""
+        """Describe the default version of a model."""
         model = self._registry.model(request.model)
         return model.describe_one(model.settled())
 
@@ -57,7 +57,7 @@ class PredictionService:
         return pb.ListModelsResponse(models=self._registry.describe())
 
     def _count(self, size_bytes: int) -> int:
-        """Return how many images are in `size_bytes` bytes."""
+        """Return the number of images in `size_bytes` bytes."""
         count, rest = divmod(size_bytes, IMAGE_BYTES)
         if rest:
             expected = f"expected a multiple of {IMAGE_BYTES} (28 x 28)"

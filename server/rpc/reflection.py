@@ -1,4 +1,4 @@
-"""Server reflection, v1alpha and v1: the two differ in nothing but the name of their package."""
+"""Server reflection, v1 and v1alpha, which differ only in the name of their package."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,10 +17,10 @@ REFLECTION_NAMES = (REFLECTION_SERVICE.full_name, f"{V1}.ServerReflection")
 
 
 class Reflection:
-    """Tells of `services` by name, which `files` define, and of itself."""
+    """Describes `services`, which `files` define, and itself."""
 
     def __init__(self, services: Iterable[str], files: Iterable[FileDescriptor]) -> None:
-        pool = DescriptorPool()  # the files live in different ones
+        pool = DescriptorPool()  # the files are in different pools
         for file in files:
             pool.AddSerializedFile(file.serialized_pb)
         alpha = reflection_pb2.DESCRIPTOR.serialized_pb
@@ -34,7 +34,7 @@ class Reflection:
 
 
 def _renamed(content: bytes) -> bytes:
-    """Return the file of v1alpha as that of v1."""
+    """Return v1alpha's file, renamed to v1."""
     file = FileDescriptorProto.FromString(content)
     file.name = file.name.replace("v1alpha", "v1")
     file.package = V1

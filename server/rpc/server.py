@@ -1,7 +1,7 @@
 """gRPC's completion queue, polled by one thread; the only file that imports cygrpc.
 
-This is the layer that grpc's own Python server is written on (`grpc/_server.py`). Polling it is also what
-reads and writes the sockets. docs/adr/0009-completion-queue.md lists what is used of it, and why.
+grpc's own Python server (`grpc/_server.py`) is built on the same layer. Polling the queue also reads and
+writes the sockets. docs/adr/0009-completion-queue.md lists what is used of it, and why.
 """
 
 import gc
@@ -16,13 +16,13 @@ import structlog
 from server.errors import StartError
 
 try:
-    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is not public, and has no types
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # not public, without types
 except ImportError:  # Loop says so
     cygrpc = None
 
-# Calls that gRPC may hand over at a time: enough for two batches; the rest waits inside gRPC.
+# Accept operations in the queue: enough for two batches; other calls wait inside gRPC.
 OUTSTANDING_REQUESTS = 256
-# Events handled before a batch runs: what has arrived is seen before the thread computes for long.
+# Maximum number of events handled before a batch runs, which blocks the thread for milliseconds.
 DRAINED_EVENTS = 400
 TICK_SECONDS = 0.1
 USED_NAMES = (
@@ -38,11 +38,11 @@ log = structlog.get_logger()
 
 
 def _ignore(_: Event) -> None:
-    """Do nothing: the end of the call is another event."""
+    """Do nothing; the end of the call is a separate event."""
 
 
 class Rpc:
-    """One call as gRPC knows it: any thread may start an operation; its event comes to the loop."""
+    """A gRPC call: any thread may start an operation; its event arrives in the loop."""
 
     __slots__ = ("_call", "deadline", "metadata", "path")
 
@@ -50,7 +50,7 @@ class Rpc:
         self._call = event.call
         details = event.call_details
         self.path: bytes = details.method
-        # Of the monotonic clock, infinity-like where there is none.
+        # Monotonic seconds; very large without a deadline.
         self.deadline: float = details.deadline - time.time() + time.monotonic()
         self.metadata: Metadata = event.invocation_metadata
 
@@ -58,14 +58,16 @@ class Rpc:
     def peer(self) -> str:
         """The caller's address."""
         peer = self._call.peer()
-        return peer.decode() if isinstance(peer, bytes) else str(peer)  # which of the two depends on grpcio
+        return (
+            peer.decode() if isinstance(peer, bytes) else str(peer)
+        )  # bytes or str, by the version of grpcio
 
     def watch(self, then: Then) -> None:
-        """Call `then` when the call is over, or its caller is gone: see `cancelled`."""
+        """Call `then` when the call has ended; `cancelled` then tells whether the caller is gone."""
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), then)
 
     def receive(self, then: Then) -> None:
-        """Read the caller's next message, and call `then` with it: see `message`."""
+        """Read the caller's next message; call `then`, which reads it from `message`."""
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), then)
 
     def answer(self, message: bytes) -> None:
@@ -78,7 +80,7 @@ class Rpc:
         self._call.start_server_batch(operations, _ignore)
 
     def send(self, message: bytes, then: Then, *, first: bool) -> None:
-        """Send one message of a stream; `then` is called when it has left. One may be under way at a time."""
+        """Send one message of a stream, one at a time; `then` is called when it has been sent."""
         operation = cygrpc.SendMessageOperation(message, 0)
         head = (cygrpc.SendInitialMetadataOperation((), 0),) if first else ()
         self._call.start_server_batch((*head, operation), then)
@@ -92,7 +94,7 @@ class Rpc:
         first: bool,
         unwatched: bool = False,
     ) -> None:
-        """Send the status: `first` where no message went before it, `unwatched` without a `watch`."""
+        """Send the status; `first` if no message was sent before, `unwatched` if `watch` was not called."""
         operations = [cygrpc.SendStatusFromServerOperation(trailers, code, details.encode(), 0)]
         if first:
             operations.insert(0, cygrpc.SendInitialMetadataOperation((), 0))
@@ -102,24 +104,24 @@ class Rpc:
 
 
 def message(event: Event) -> bytes | None:
-    """Return what `receive` read; None where the caller has no more to say, or is gone."""
+    """Return the message that `receive` read; None at the end of the stream or if the caller is gone."""
     content: bytes | None = event.batch_operations[0].message()
     return content
 
 
 def cancelled(event: Event) -> bool:
-    """Tell whether the call that `watch` watched ended before its answer."""
+    """Tell whether the watched call ended before its answer."""
     return bool(event.batch_operations[0].cancelled())
 
 
 class Loop:
-    """The completion queue, and the one thread that serves it."""
+    """The completion queue and the thread that polls it."""
 
     def __init__(self, tick: Callable[[float], None]) -> None:
-        """Prepare to call `tick` about every TICK_SECONDS, with how late it is.
+        """Create the queue; `tick` is called about every TICK_SECONDS, with its lag.
 
         Raises:
-            StartError: the installed grpcio lacks something of cygrpc that is used here.
+            StartError: the installed grpcio lacks a part of cygrpc that is used here.
 
         """
         missing = [name for name in USED_NAMES if not hasattr(cygrpc, name)]
@@ -127,20 +129,20 @@ class Loop:
             raise StartError(
                 f"grpcio {grpc.__version__} lacks cygrpc.{missing[0]}: install another version of it"
             )
-        # A call leaves no cycles behind: looking for some every 700 objects took a tenth of the time.
+        # Calls leave no reference cycles; collecting every 700 objects took a tenth of the time.
         gc.set_threshold(20_000, 50, 50)
         self.queue = cygrpc.CompletionQueue()
-        self.ready: set[Any] = set()  # batchers with work; `run` runs one batch
-        self.idle_work: set[Any] = set()  # what runs a little, by `run`, while there is nothing else to do
+        self.ready: set[Any] = set()  # batchers with queued calls
+        self.idle_work: set[Any] = set()  # shadows with queued images, run while idle
         self._tick = tick
         self._soon: deque[Callable[[], None]] = deque()
 
     def call_soon(self, function: Callable[[], None]) -> None:
-        """Call `function` on the loop's thread at its next event or tick; may be called on any thread."""
+        """Call `function` on the loop's thread at its next event or tick; thread-safe."""
         self._soon.append(function)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Handle events and run batches until `until()`, which is asked at each event and tick."""
+        """Handle events and run batches until `until()`, which is called at each event and tick."""
         poll, ready, idle_work, soon = self.queue.poll, self.ready, self.idle_work, self._soon
         timeout = cygrpc.CompletionType.queue_timeout
         drained = 0
@@ -148,13 +150,13 @@ class Loop:
         while not until():
             while soon:
                 soon.popleft()()
-            # A deadline in the past asks for what is there; any other is of the calendar's clock.
+            # Unix time; a deadline in the past polls without waiting.
             event = poll(0.0 if ready or idle_work else time.time() + TICK_SECONDS)
             if event.completion_type != timeout:
                 try:
                     event.tag(event)
                 except Exception:
-                    log.exception("event failed")  # one call's defect shall not end the others
+                    log.exception("event failed")  # a defect in one call must not end the others
                 drained += 1
                 if drained < DRAINED_EVENTS:
                     continue
@@ -168,7 +170,7 @@ class Loop:
 
 
 class Server:
-    """A gRPC server on a loop: where callers connect to, and what accepts their calls."""
+    """A gRPC server on a loop: ports, and a function that accepts calls."""
 
     def __init__(self, loop: Loop, accept: Callable[[Rpc], None], options: Sequence[tuple[str, int]]) -> None:
         self._loop = loop
@@ -178,8 +180,8 @@ class Server:
         self.stopped = False
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Bind an address, and return the port; 0 where it cannot be bound."""
-        # The layer below has no public way to credentials.
+        """Bind an address; return the port, or 0 if it cannot be bound."""
+        # ServerCredentials has no public accessor for them.
         inner = () if credentials is None else (credentials._credentials,)  # type: ignore[attr-defined]  # noqa: SLF001
         try:
             port: int = self._server.add_http2_port(address.encode(), *inner)
@@ -188,7 +190,7 @@ class Server:
         return port
 
     def start(self) -> None:
-        """Begin to accept calls."""
+        """Start to accept calls."""
         self._server.start()
         for _ in range(OUTSTANDING_REQUESTS):
             self._request()
@@ -197,17 +199,17 @@ class Server:
         self._server.request_call(self._loop.queue, self._loop.queue, self._arrived)
 
     def _arrived(self, event: Event) -> None:
-        if event.success:  # else the server is shutting down, and the event's call is not valid
+        if event.success:  # false while shutting down: the event has no valid call
             self._request()
             self._accept(Rpc(event))
 
     def shut_down(self) -> None:
-        """Refuse new connections and calls, and let those under way finish: then `stopped` is true."""
+        """Refuse new connections and calls; `stopped` becomes true when those in flight have ended."""
         self._server.shutdown(self._loop.queue, self._ended)
 
     def _ended(self, _: Event) -> None:
         self.stopped = True
 
     def cancel_calls(self) -> None:
-        """End every call that is under way."""
+        """Cancel every call in flight."""
         self._server.cancel_all_calls()

@@ -1,7 +1,7 @@
-"""A call with a stream of requests, of answers, or of both: answers leave in the order of the requests.
+"""Streaming calls; answers are sent in the order of the requests.
 
-It is bounded in messages and in bytes, in both directions: a caller that does not read its answers holds back
-its own requests, and nothing else.
+A stream is bounded in messages and bytes in both directions: a caller that does not read answers blocks
+only its own requests.
 """
 
 import threading
@@ -20,12 +20,12 @@ from server.rpc.server import Event, Rpc, message
 if TYPE_CHECKING:
     from server.rpc.handler import Failure, Handler, Method
 
-# Requests of one stream that are under way, or whose answers wait to be sent: enough to fill a batch.
+# Maximum number of requests of a stream whose answers are not sent: enough to fill a batch.
 STREAM_WINDOW = 64
 
 
 class StreamRequest(Request):
-    """One request of a stream, with its answer, or with the answers that a subscription gets over time."""
+    """A request of a stream and its answer, or the answers of a subscription."""
 
     __slots__ = ("_stream", "answers", "complete", "error", "on_over", "on_sent", "size_bytes")
 
@@ -36,26 +36,26 @@ class StreamRequest(Request):
         self.answers: deque[bytes] = deque()
         self.complete = False
         self.error: Exception | None = None
-        self.on_sent: Callable[[], None] = lambda: None  # called when every answer so far has left
-        self.on_over: Callable[[], None] = lambda: None  # called when no more answers can leave
+        self.on_sent: Callable[[], None] = lambda: None  # called when every answer so far has been sent
+        self.on_over: Callable[[], None] = lambda: None  # called when no more answers can be sent
 
     @property
     def sending(self) -> bool:
-        """Whether an answer has not left yet."""
+        """Whether an answer has not been sent yet."""
         return bool(self.answers) or self._stream.sending
 
     def reply(self, answer: Message, timing: Answer | None = None) -> None:
-        """Send the one answer in its turn."""
-        del timing  # of streams, only their length is known
+        """Send the only answer, in order."""
+        del timing  # the timing of single messages is not recorded
         self.complete = True
         self.send(answer)
 
     def send(self, answer: Message) -> None:
-        """Send an answer, of which there may be more."""
+        """Send an answer of a subscription, in order."""
         self._stream.answered(self, answer.SerializeToString())
 
     def drop(self) -> None:
-        """Take the request out of the batcher's queue, and tell whoever sends answers over time."""
+        """Remove the request from the batcher's queue, and end its subscription."""
         super().drop()
         self.on_over()
 
@@ -66,7 +66,7 @@ class StreamRequest(Request):
 
 
 class Stream:
-    """A call of a method that streams."""
+    """A call of a streaming method."""
 
     def __init__(self, handler: "Handler", method: "Method", rpc: Rpc) -> None:
         self._handler = handler
@@ -74,17 +74,17 @@ class Stream:
         self.rpc = rpc
         self.started = time.monotonic()
         self.trace = handler.begin_trace(method, rpc)
-        self._lock = threading.RLock()  # answers may come from a batcher's thread
+        self._lock = threading.RLock()  # answers may be sent by a batcher's thread
         self._requests: deque[StreamRequest] = deque()
-        self._bytes = 0  # of requests whose answers have not left: an answer is smaller than its request
-        self.sending = False  # a message is on its way out
+        self._bytes = 0  # of requests whose answers are not sent; an answer is smaller than its request
+        self.sending = False  # a message is being sent
         self._reading = self._half_closed = self._closing = self._over = False
-        self._first = True  # nothing has been sent
+        self._first = True  # no message has been sent
         rpc.watch(self._closed)
         self.read()
 
     def read(self) -> None:
-        """Read the next request, if there is room for it."""
+        """Read the next request if there is room for it."""
         with self._lock:
             if self._reading or self._half_closed or self._closing or self._over:
                 return
@@ -95,10 +95,10 @@ class Stream:
         self.rpc.receive(self._received)
 
     def close(self) -> None:
-        """Read no more, answer what is under way, and end."""
+        """Read no more requests, answer those in flight, and end the stream."""
         with self._lock:
             self._closing = True
-            if not self.method.client_streaming:  # a subscription has no end of its own
+            if not self.method.client_streaming:  # a subscription does not end by itself
                 for request in self._requests:
                     request.complete = True
         self.pump()
@@ -112,7 +112,7 @@ class Stream:
         self.pump()
 
     def pump(self) -> None:
-        """Send what is next, if nothing is being sent."""
+        """Send the next message if none is being sent."""
         with self._lock:
             if self.sending or self._over:
                 return
@@ -184,7 +184,7 @@ class Stream:
             self.rpc.end(failure.code.value[0], failure.details, failure.trailers, first=self._first)
 
     def _finish(self, code: str) -> None:
-        """Count the stream, and let go of all that is under way."""
+        """Count the stream, and release its requests."""
         self._over = True
         for request in self._requests:
             request.drop()

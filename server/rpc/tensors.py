@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: images in, probabilities or the most probable digits out."""
+"""Tensors of the Open Inference Protocol: images in, probabilities or the k most probable digits out."""
 
 import math
 from collections.abc import Container, Sequence
@@ -15,26 +15,26 @@ from server.model.session import INPUT, OUTPUT
 from server.rpc.pictures import elements
 from server.settings import IMAGE_BYTES
 
-# Shapes of an image after N: the graph's own, and those of image libraries.
+# Shapes of an image after N: flat, and those of image libraries.
 IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
 _EXPECTED_SHAPES = ", ".join(str(["N", *shape]).replace("'", "") for shape in IMAGE_SHAPES)
 
 FULL_INK = 255
-# Images whose largest value is no more were scaled: to 0-1, or to 0-2.
+# An image whose largest value is at most this was scaled, to 0-1 or 0-2.
 MAX_SCALED = 2
 SCALED = bytes(range(MAX_SCALED + 1))
-# The middle rows, where almost every digit has ink: most batches need no more than a look at them.
+# The middle rows, in which almost every digit has ink, so most checks end there.
 MIDDLE = slice(13 * 28, 15 * 28)
 MICROSECONDS = 1e6
 PICTURES = "BYTES"  # the datatype of encoded pictures
 
 
 class Datatype(NamedTuple):
-    """How values of a datatype travel."""
+    """How values of a datatype are encoded."""
 
-    raw: str  # numpy's name of them in raw_input_contents
-    contents: str  # the list that holds them otherwise; empty: none does
-    rounded: bool = False  # whether values between two pixels are taken
+    raw: str  # numpy's type in raw_input_contents
+    contents: str  # the field of `contents`; empty if there is none
+    rounded: bool = False  # whether fractions are rounded rather than refused
 
 
 DATATYPES = {
@@ -60,17 +60,17 @@ class Question:
 
     images: bytes  # count x 784
     count: int
-    classes: int  # the k most probable digits of each image; 0: all ten probabilities
-    raw: bool  # whether tensors travel as bytes rather than as lists of numbers
-    pictures: tuple[bytes, ...] = ()  # count encoded pictures, in place of the images
+    classes: int  # return the k most probable digits; 0: all ten probabilities
+    raw: bool  # whether the tensors are raw bytes rather than lists of numbers
+    pictures: tuple[bytes, ...] = ()  # `count` encoded pictures instead of images
 
 
 def question(request: pb.ModelInferRequest, max_images: int, *, pictures: bool = False) -> Question:
-    """Read a request; `pictures` says whether it may bring encoded ones.
+    """Validate a request; `pictures` says whether encoded pictures are accepted.
 
     Raises:
-        InvalidRequestError: the inputs are not one tensor of at most `max_images` images, or an output is
-            asked for that does not exist.
+        InvalidRequestError: the input is not one tensor of at most `max_images` images, or a requested
+            output does not exist.
 
     """
     if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
@@ -94,10 +94,10 @@ def question(request: pb.ModelInferRequest, max_images: int, *, pictures: bool =
 
 
 def timeout_seconds(request: pb.ModelInferRequest) -> float:
-    """Return how long the request may take by its parameter `timeout`; without one, infinity.
+    """Return the parameter `timeout` in seconds; infinity without one.
 
     Raises:
-        InvalidRequestError: the parameter is no int64 of at least 0.
+        InvalidRequestError: the parameter is not an int64 of at least 0.
 
     """
     if "timeout" not in request.parameters:
@@ -109,7 +109,7 @@ def timeout_seconds(request: pb.ModelInferRequest) -> float:
 
 
 def answer(asked: Question, probabilities: NDArray[np.float32], response: pb.ModelInferResponse) -> None:
-    """Put probabilities (n, 10) into `response`, in the form that was asked for."""
+    """Write probabilities (n, 10) to `response` in the requested form."""
     if asked.classes:
         _answer_classes(asked, probabilities, response)
         return
@@ -162,9 +162,9 @@ def _typed(tensor: InputTensor, count: int) -> bytes:
 
 
 def _pixels(values: NDArray[Any], datatype: str) -> bytes:
-    """Make bytes of values of 0-255; floats of 32 bits are rounded, others must be whole."""
+    """Convert values 0-255 to bytes; FP32 is rounded, other floats must be whole."""
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= FULL_INK):  # nor where one is NaN
+    if not (low >= 0 and high <= FULL_INK):  # also false for NaN
         raise InvalidRequestError(
             f"input {INPUT!r} has values from {low:g} to {high:g}, expected 0 to {FULL_INK}"
         )
@@ -190,7 +190,7 @@ def _refuse_scaled_bytes(images: bytes, count: int) -> None:
 
 
 def _refuse_scaled(highest: NDArray[Any]) -> None:
-    """Refuse images by their largest values; an image without any ink is one."""
+    """Refuse images that were scaled to 0-1 or 0-2; a blank image is accepted."""
     scaled = np.flatnonzero((highest > 0) & (highest <= MAX_SCALED))
     if scaled.size:
         raise InvalidRequestError(

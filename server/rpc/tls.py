@@ -1,8 +1,8 @@
-"""TLS: the server's certificate, and whose callers it trusts; read again when the files change.
+"""TLS: the server's certificate and trusted authorities, reloaded when the files change.
 
-gRPC asks for the certificate at every handshake. The files are looked at then, which costs microseconds and
-needs no watching: a renewed certificate counts from the next connection on, and connections that are open
-go on. Paths may lead through symlinks, so that Kubernetes' swaps of a mounted secret are seen.
+gRPC requests the certificate at every handshake, when the files are checked for changes in microseconds. A
+renewed certificate is used from the next connection on; open connections continue. Symlinks are followed, so
+Kubernetes' updates of a mounted secret are noticed.
 """
 
 import os
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Certificates:
-    """The PEM files of a server: its certificate chain and key, and the authorities of callers, or None."""
+    """The PEM files of a server: certificate chain, key, and the authorities of callers or None."""
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
         """Read the files; raises StartError."""
@@ -34,7 +34,7 @@ class Certificates:
 
     @classmethod
     def of(cls, settings: Settings) -> "Certificates | None":
-        """Read what the settings name; None without TLS. Raises StartError."""
+        """Read the files that the settings name; None without TLS. Raises StartError."""
         certificate, key = settings.tls_cert_file, settings.tls_key_file
         if certificate is not None and key is not None:
             return cls(certificate, key, settings.tls_client_ca_file)
@@ -44,20 +44,20 @@ class Certificates:
         return None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return what a secure port needs; callers need a certificate where their authorities are given."""
+        """Return credentials for a port; callers need a certificate if authorities are given."""
         return grpc.dynamic_ssl_server_credentials(
             self._first,
-            self._renewed,  # type: ignore[arg-type]  # None, too: nothing has changed
+            self._renewed,  # type: ignore[arg-type]  # None means unchanged
             require_client_authentication=self._client_ca is not None,
         )
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what the files hold if that has changed; gRPC calls it at each handshake, on its threads."""
+        """Return the files' contents if changed; gRPC calls it at each handshake on its own threads."""
         try:
             stamp = self._stamped()
             if stamp == self._stamp:
                 return None
-            # Before reading: what changes meanwhile is read at the next handshake.
+            # Before reading: changes during it are read at the next handshake.
             self._stamp = stamp
             renewed = self._read()
         except StartError as error:
@@ -76,7 +76,7 @@ class Certificates:
         chain = _certificates(self._certificate)
         authorities = None if self._client_ca is None else _certificates(self._client_ca)
         try:
-            # gRPC would notice only at handshakes, and say so to callers.
+            # gRPC would report it only at handshakes, to callers.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
                 self._certificate, self._key, password=lambda: b""
             )
@@ -100,7 +100,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def _certificates(path: Path) -> bytes:
-    """Return the content of a file of certificates."""
+    """Return the contents of a PEM file."""
     try:
         content = path.read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=content.decode("ascii"))

@@ -1,7 +1,6 @@
 """Bearer tokens: which callers may call which methods. The file holds SHA-256 digests, not tokens.
 
-Tokens are long random strings, not passwords: nobody can try enough of them to need a slow hash, so a plain
-SHA-256 is right.
+Tokens are long random strings rather than passwords, so a fast hash is sufficient.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ import structlog
 from server.errors import ForbiddenError, ServingError, StartError, UnauthenticatedError
 from server.rpc.server import Metadata
 
-# How often a call may cause a look at the file.
+# Minimum interval between checks of the file.
 LOOK_SECONDS = 1.0
 SCHEME = "bearer "
 LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})(?:\s+(\w+(?:,\w+)*))?")
@@ -27,11 +26,11 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class _Entry:
     digest: bytes
-    methods: frozenset[str]  # empty: all of them
+    methods: frozenset[str]  # empty: all methods
 
 
 class Tokens:
-    """Tokens of a file of lines `NAME SHA256 [METHOD,METHOD]`; empty lines and # comments are left out."""
+    """Tokens of a file of lines `NAME SHA256 [METHOD,METHOD]`; empty lines and # comments are ignored."""
 
     def __init__(self, path: Path) -> None:
         """Read the file; raises StartError."""
@@ -41,13 +40,13 @@ class Tokens:
         self._next_look = time.monotonic() + LOOK_SECONDS
 
     def refusal(self, metadata: Metadata, method: str) -> ServingError | None:
-        """Return why a call with this metadata may not go on; None where its token is good for `method`."""
+        """Return the error of a call with this metadata; None if its token allows `method`."""
         self._look()
         header = next((value for key, value in metadata if key == "authorization"), "")
         if not isinstance(header, str) or not header.lower().startswith(SCHEME):
             return UnauthenticatedError("the call has no token, expected authorization: Bearer TOKEN")
         digest = hashlib.sha256(header[len(SCHEME) :].encode()).digest()
-        # All of them, however early one matches: the time says nothing of where it stands.
+        # Compare with all digests, so that the time does not reveal which one matched.
         found = [entry for entry in self._entries if hmac.compare_digest(entry.digest, digest)]
         if not found:
             return UnauthenticatedError("the call's token is not known")
@@ -56,7 +55,7 @@ class Tokens:
         return ForbiddenError(f"the call's token does not allow {method}")
 
     def _look(self) -> None:
-        """Read the file again if it has changed; what cannot be used is logged, and the old tokens stay."""
+        """Reload the file if it has changed; if it cannot be used, log that and keep the old tokens."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -76,7 +75,7 @@ class Tokens:
         try:
             stat = self._path.stat()
         except OSError:
-            return None  # reading says why
+            return None  # reading it gives the reason
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _read(self) -> list[_Entry]:
@@ -90,7 +89,7 @@ class Tokens:
             if not line.strip() or line.startswith("#"):
                 continue
             match = LINE.fullmatch(line.strip())
-            if match is None:  # the line may hold a token: it is not shown
+            if match is None:  # not logged: it may hold a token
                 raise StartError(
                     f"token file {self._path}, line {number}: "
                     "expected NAME SHA256 or NAME SHA256 METHOD,METHOD"

@@ -1,4 +1,4 @@
-"""The extensions of the Open Inference Protocol that Triton's clients and tools ask for."""
+"""Triton's extensions of the Open Inference Protocol: configuration, statistics, repository index."""
 
 from collections.abc import Iterable
 
@@ -11,13 +11,13 @@ from server.settings import IMAGE_BYTES
 from server.versions.served_model import Serving
 
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
-# The names that the protocol's other servers give to ONNX graphs on ONNX Runtime.
+# Triton's names of ONNX graphs on ONNX Runtime.
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 NANOSECONDS, MILLISECONDS = 1e9, 1e3
 
 
 def configuration(serving: Serving, max_request_images: int) -> pb.ModelConfig:
-    """Describe a version as Triton does; `max_batch_size` is of a request, larger ones are split."""
+    """Return Triton's configuration of a version; `max_batch_size` is the maximum of a request."""
     model = serving.model
     return pb.ModelConfig(
         name=model.name,
@@ -32,7 +32,7 @@ def configuration(serving: Serving, max_request_images: int) -> pb.ModelConfig:
 
 
 def statistics(serving: Serving, counted: Statistics) -> pb.ModelStatistics:
-    """Return what a version did since this process loaded it."""
+    """Return the statistics of a version since this process loaded it."""
     batches = counted.batches
     calls, queue, compute = counted.calls, counted.queue_seconds, counted.compute_seconds
     return pb.ModelStatistics(
@@ -45,7 +45,7 @@ def statistics(serving: Serving, counted: Statistics) -> pb.ModelStatistics:
             success=_duration(calls, queue + compute),
             fail=_duration(counted.failed_calls, counted.failed_seconds),
             queue=_duration(calls, queue),
-            # Requests are views of their messages, and answers are written by the services.
+            # Inputs are views of the requests, outputs are encoded by the services: neither is measured.
             compute_input=_duration(calls, 0.0),
             compute_infer=_duration(calls, compute),
             compute_output=_duration(calls, 0.0),
@@ -63,7 +63,7 @@ def statistics(serving: Serving, counted: Statistics) -> pb.ModelStatistics:
 
 
 def index(versions: Iterable[prediction_pb2.Model], *, only_ready: bool) -> pb.RepositoryIndexResponse:
-    """List the versions on disk, READY where they serve."""
+    """List the versions on disk, READY if they serve."""
     response = pb.RepositoryIndexResponse()
     for version in versions:
         ready = version.state == prediction_pb2.Model.STATE_SERVING

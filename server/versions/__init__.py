@@ -1,1 +1,1 @@
-"""Which versions of which models serve: from the repository on disk to the registry that calls read."""
+"""Versions of models: from the repository on disk to the registry that calls read."""

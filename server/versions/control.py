@@ -1,23 +1,23 @@
-"""Models that callers load and unload, as Triton's explicit model control does."""
+"""Loading and unloading of models by callers (Triton's explicit model control)."""
 
 import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 Folder = TypeVar("Folder")
-# Called once with why it failed, or with nothing.
+# Called once, with the error or an empty string.
 Then = Callable[[str], None]
 
 
 class ModelControl:
-    """The models that are unloaded, and the callers that wait for a change to be in force."""
+    """The unloaded models, and callers that wait for a change to take effect."""
 
     def __init__(self) -> None:
         self._unloaded: set[str] = set()
         self._asked: dict[str, list[tuple[float, Then]]] = {}
 
     def ask(self, name: str, *, load: bool, then: Then) -> None:
-        """Load or unload a model with the next scan of the repository."""
+        """Load or unload a model at the next scan of the repository."""
         (self._unloaded.discard if load else self._unloaded.add)(name)
         self._asked.setdefault(name, []).append((time.monotonic(), then))
 
@@ -26,9 +26,9 @@ class ModelControl:
         return {name: folder for name, folder in found.items() if name not in self._unloaded}
 
     def answer(self, scanned: float, failure: Callable[[str], str | None]) -> None:
-        """Answer the changes that were requested before a scan began.
+        """Answer the changes that were requested before a scan started.
 
-        `failure` returns the reason why a model does not serve: empty if it serves, None while it is loading.
+        `failure` returns why a model does not serve: empty if it serves, None while it is loading.
         """
         for name, asked in list(self._asked.items()):
             problem = "" if name in self._unloaded else failure(name)

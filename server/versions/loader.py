@@ -1,4 +1,4 @@
-"""From a version's folder to a version that serves, on a thread of its own: read, load, verify, queue."""
+"""Loading of a version, on a thread of its own: read, load, verify, build its batcher."""
 
 from collections.abc import Callable
 
@@ -19,11 +19,11 @@ log = structlog.get_logger()
 
 
 class StoppingError(Exception):
-    """Ends a verification that is under way when the server stops."""
+    """Ends a running verification when the server stops."""
 
 
 class Loader:
-    """Loads versions as the settings want them; any thread may call `load`."""
+    """Loads versions by the settings; thread-safe."""
 
     def __init__(self, settings: Settings, make_batcher: Callable[[Model], Batcher]) -> None:
         self._root = settings.model_repository
@@ -32,14 +32,14 @@ class Loader:
         provider = choose_provider(settings.provider)
         int8 = prefers_int8(provider, settings.precision)
         self._runtime = Runtime(provider, settings.provider_options, int8)
-        self.beside = False  # whether calls are answered meanwhile, which a load must not slow down
+        self.beside = False  # whether calls are served meanwhile, which a load must not slow down
         self.stopping = False
 
     def load(self, name: str, load: Load) -> Serving:
-        """Return the version with a batcher; of files that were only touched, what serves already.
+        """Return the version with a batcher; if its files were only touched, the one that already serves.
 
         Raises:
-            RefusedError: the version may not serve.
+            RefusedError: the version cannot be verified.
             StoppingError: `stopping` was set.
 
         """

@@ -1,4 +1,4 @@
-"""One model between the repository and the registry: which versions are loaded, loading and refused."""
+"""The state of one model: which versions are loaded, loading and refused."""
 
 from dataclasses import dataclass, replace
 
@@ -7,13 +7,13 @@ from server.versions.policy import Plan, Policy, plan
 from server.versions.repository import Fingerprint, Label, ModelFolder
 from server.versions.served_model import ServedModel, Serving
 
-# Loads under way of one model: one, and those that hang and are not wanted any more.
+# Maximum number of loads of one model at a time: one, and obsolete ones that hang.
 MAX_LOADS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Load:
-    """A version to load, in one state of its files; `loaded` is what serves of an earlier state."""
+    """A version to load, in one state of its files; `loaded` serves an earlier state."""
 
     version: int
     fingerprint: Fingerprint
@@ -21,14 +21,14 @@ class Load:
 
 
 class ModelVersions:
-    """The state of one model; nothing is tried twice. It does nothing itself: no threads, files or clocks."""
+    """A state machine without threads, files or clocks; no state of files is loaded twice."""
 
     def __init__(self, name: str, policy: Policy) -> None:
         self._name = name
         self._policy = policy
         self.found = ModelFolder()
         self._loaded: dict[int, tuple[Fingerprint, Serving]] = {}
-        self._refused: dict[int, tuple[Fingerprint, str]] = {}  # with the reason
+        self._refused: dict[int, tuple[Fingerprint, str]] = {}  # with their reasons
         self._labels: dict[str, Label] = {}
         self._unused: list[Serving] = []
         self._load: Load | None = None
@@ -36,18 +36,18 @@ class ModelVersions:
 
     @property
     def pending(self) -> bool:
-        """Whether a version that should serve is not loaded yet."""
+        """Whether a wanted version is not loaded yet."""
         return bool(self._missing(self._target()))
 
     def forget_refusals(self) -> None:
-        """Try again what was refused, even if its files are the same."""
+        """Retry refused versions, even if their files are unchanged."""
         self._refused.clear()
 
     def next_load(self) -> Load | None:
         """Return the load to start now; the caller ends it with `loaded` or `refused`.
 
-        One at a time: a refusal changes what should serve. A load that is not wanted any more, be it that it
-        hangs, does not hold up the next one.
+        One at a time, since a refusal may change the wanted versions. An obsolete load that hangs does not
+        block the next one.
         """
         missing = self._missing(self._target())
         if self._load is not None and self._load.version in missing:
@@ -62,7 +62,7 @@ class ModelVersions:
         return self._load
 
     def loaded(self, load: Load, serving: Serving) -> None:
-        """End a load; `serving` may be what served before, if the files have the same content."""
+        """End a load; `serving` is unchanged if the files have the same contents."""
         if not self._end(load):
             if serving is not load.loaded:
                 self._unused.append(serving)
@@ -73,14 +73,14 @@ class ModelVersions:
         self._refused.pop(load.version, None)
 
     def refused(self, load: Load, reason: str) -> None:
-        """End a load of a version that may not serve."""
+        """End the load of a refused version."""
         if self._end(load):
             self._refused[load.version] = load.fingerprint, reason
 
     def settle(self) -> tuple[ServedModel, list[Serving], list[str]]:
-        """Return what serves from now on, the versions that serve no more, and what is wrong on disk.
+        """Return the versions to serve, the versions to release, and the problems on disk.
 
-        While a load is under way, everything that is loaded goes on serving, and labels move among that.
+        During a load, everything that is loaded continues to serve, and labels only point at that.
         """
         target = self._target()
         if self._missing(target):
@@ -108,7 +108,7 @@ class ModelVersions:
         return plan(self.found, self._policy, refused, self._labels)
 
     def _missing(self, target: Plan) -> list[int]:
-        """Return the versions of a plan whose files, as they are now, were not tried yet; newest first."""
+        """Return the wanted versions whose files were not tried in their present state; newest first."""
         tried = [*self._loaded.items(), *self._refused.items()]
         known = {(version, state) for version, (state, _) in tried}
         return [

@@ -1,4 +1,4 @@
-"""Version policies: which of a model's versions should serve, for the versions and labels on disk."""
+"""Version policies: which of the versions on disk should serve."""
 
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -15,17 +15,17 @@ _POLICY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The newest `latest` versions (None: all of them), or `specific` ones and no others."""
+    """The newest `latest` versions (None: all), or only the `specific` ones."""
 
     latest: int | None = 1
     specific: frozenset[int] = frozenset()
 
     def allows(self, version: int) -> bool:
-        """Tell whether a label may ask for `version`: always, unless only specific ones are wanted."""
+        """Tell whether a label may add `version`: always, unless only specific ones are wanted."""
         return not self.specific or version in self.specific
 
     def choose(self, versions: Sequence[int]) -> list[int]:
-        """Return those of `versions`, newest first, that are wanted."""
+        """Return the wanted ones of `versions`, which are newest first."""
         if self.specific:
             return [version for version in versions if version in self.specific]
         return list(versions[: self.latest])
@@ -38,7 +38,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """One policy for each model that has its own, and one for the others."""
+    """The policies of models, and a default."""
 
     default: Policy
     models: dict[str, Policy]
@@ -48,7 +48,7 @@ class Policies:
         """Read policies, each `[MODEL=]latest:N`, `[MODEL=]all` or `[MODEL=]specific:V,V`.
 
         Raises:
-            StartError: one is neither, or a model has two.
+            StartError: a policy is invalid, or a model has two.
 
         """
         policies: dict[str, Policy] = {}
@@ -75,7 +75,7 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The versions that should serve, newest first, the labels that point at them, and what is wrong."""
+    """The versions that should serve, newest first, their labels, and problems."""
 
     versions: list[int]
     labels: dict[str, Label]
@@ -89,11 +89,11 @@ def plan(
     labels: Mapping[str, Label],
     why: str = "is refused",
 ) -> Plan:
-    """Choose among the versions on disk that are not `unusable`.
+    """Choose from the versions on disk that are not `unusable`.
 
-    Those that the policy asks for, and those that a label points at: what is promoted must not depend on how
-    many versions were published since. A version on trial does not count among the latest. A label that
-    cannot be followed stays where `labels`, those in force, have it, as long as that version can serve.
+    Labelled versions are added to those of the policy: a promotion must not depend on how many versions were
+    published since. A version on trial does not count among the latest. A label whose version cannot serve
+    keeps its present version (`labels`) as long as that can.
     """
     usable = [version for version in found.versions if version not in unusable]
 

@@ -1,7 +1,7 @@
-"""Brings the registry in line with the repository, beside the data plane, which it never blocks.
+"""The reconciler brings the registry in line with the repository, without blocking the data plane.
 
-Whatever may hang (a scan of a mount, a load) runs on a daemon thread of its own and sends its result to the
-reconciler's thread, which owns all state and never waits for anything but the next result.
+Operations that may hang (a scan of a mount, a load) run on daemon threads and send their results to the
+reconciler's thread, which owns all state and only waits for the next result.
 """
 
 import threading
@@ -26,17 +26,17 @@ from server.versions.registry import Registry
 from server.versions.repository import ModelFolder, RepositoryError, scan
 from server.versions.served_model import Serving
 
-# A model whose load hangs delays the start by no more, unless it is the default model.
+# A model whose load hangs delays the start by at most this, unless it is the default model.
 MAX_OTHERS_SECONDS = 10.0
 
 log = structlog.get_logger()
 
 
 class Reconciler:
-    """Scans the repository, every `repository_poll_seconds` and when woken; loads and swaps versions.
+    """Scans the repository every `repository_poll_seconds` and on `wake`; loads and swaps versions.
 
-    `make_batcher` is called on the thread of a load; `call_soon` runs a function on the data plane's thread.
-    `beside` says that other processes serve already, which loads must not slow down.
+    `make_batcher` is called on a load's thread; `call_soon` runs a function on the data plane's thread.
+    `beside` says that other processes already serve, which loads must not slow down.
     """
 
     def __init__(  # noqa: PLR0913 - what the reconciler connects
@@ -58,7 +58,7 @@ class Reconciler:
         self._policies = Policies.parse(settings.version_policy)
         self._versions: dict[str, ModelVersions] = {}
         self._control = ModelControl()
-        self._scanned = 0.0  # when the last scan began, of the monotonic clock
+        self._scanned = 0.0  # when the last scan started, monotonic seconds
         self._problems: dict[str, list[str]] = {}
         self._reported: set[str] = set()
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -70,10 +70,10 @@ class Reconciler:
         self._all_settled = threading.Event()
 
     def start(self) -> None:
-        """Load what should serve, and follow the repository from then on.
+        """Load the versions that should serve, and follow the repository from then on.
 
         Raises:
-            StartError: the repository cannot be read, the default model has no version, or `close` came.
+            StartError: the repository cannot be read, the default model has no version, or it was closed.
 
         """
         for name, work in (("reconciler", self._handle_events), ("repository scan", self._scan)):
@@ -87,17 +87,17 @@ class Reconciler:
         self._loader.beside = True
 
     def wake(self) -> None:
-        """Scan the repository now, and try again what was refused."""
+        """Scan the repository now, and retry refused versions."""
         self._events.put(self._forget_refusals)
         self._woken.set()
 
     def change(self, name: str, *, load: bool, then: Then) -> None:
-        """Load or unload a model until the next such call; call `then` once in force or failed."""
+        """Load or unload a model until the next such call; call `then` once it is done or has failed."""
         self._events.put(partial(self._control.ask, name, load=load, then=then))
         self.wake()
 
     def close(self) -> None:
-        """Follow the repository no more; waits for nothing."""
+        """Stop following the repository, without waiting."""
         self._closed.set()
         self._loader.stopping = True
         for event in (self._woken, self._default_settled, self._all_settled):
@@ -122,7 +122,7 @@ class Reconciler:
     def _handle_events(self) -> None:
         while not self._closed.is_set():
             try:
-                self._events.get()()  # no name for it: it would keep a model alive until the next one
+                self._events.get()()  # unnamed: a name would keep a model alive until the next event
             except Exception:
                 log.exception("reconciling failed")
                 self._fail("the versions of the repository cannot be worked out")
@@ -137,7 +137,7 @@ class Reconciler:
         self._fail(problem)
 
     def _reconcile(self, found: dict[str, ModelFolder], scanned: float) -> None:
-        """Bring every model in line with what is on disk."""
+        """Bring every model in line with the repository."""
         self._problems = {}
         self._scanned = scanned
         found = self._control.wanted(found)
@@ -151,7 +151,7 @@ class Reconciler:
             if folder.readable:
                 self._versions[name].found = folder
                 self._advance(name)
-            else:  # what serves keeps serving
+            else:  # serving versions continue to serve
                 self._problems[name] = [f"model {name!r}: {problem}" for problem in folder.problems]
         self._conclude()
 
@@ -168,7 +168,7 @@ class Reconciler:
         return False
 
     def _advance(self, name: str) -> None:
-        """Start the load that a model needs next, and put in force what it has."""
+        """Start the next load of a model, and swap in its loaded versions."""
         versions = self._versions[name]
         if (load := versions.next_load()) is not None:
             title = f"load {name}/{load.version}"
@@ -197,7 +197,7 @@ class Reconciler:
         self._conclude()
 
     def _release(self, serving: Serving) -> None:
-        """Let a version that gets no new calls finish those that it has."""
+        """Let a version finish its calls, once it gets no new ones."""
         model = serving.model
         released = partial(self._released, model.name, model.version, model.sha256)
         self._call_soon(partial(serving.batcher.close, partial(self._events.put, released)))
@@ -212,14 +212,14 @@ class Reconciler:
         self._control.answer(self._scanned, self._failure_of)
 
     def _failure_of(self, name: str) -> str | None:
-        """Return why a model does not serve; None while it is loading, empty if it serves."""
+        """Return why a model does not serve: empty if it serves, None while it is loading."""
         if name in self._versions and self._versions[name].pending:
             return None
         problems = "; ".join(self._problems.get(name, [])) or f"the repository has no model {quoted(name)}"
         return "" if self._registry.serves(name) else problems
 
     def _report(self) -> None:
-        """Log each problem once, for as long as it lasts."""
+        """Log each problem once while it lasts."""
         problems = {problem for each in self._problems.values() for problem in each}
         for problem in sorted(problems - self._reported):
             log.warning("repository problem", problem=problem)
@@ -227,7 +227,7 @@ class Reconciler:
         self._metrics.problems(len(problems))
 
     def _check_start(self) -> None:
-        """Wake `start` when the default model, and when every model has loaded what it can."""
+        """Signal `start` when the default model has finished loading, and when all models have."""
         if self._all_settled.is_set():
             return
         default = self._registry.default_model
@@ -244,7 +244,7 @@ class Reconciler:
             self._all_settled.set()
 
     def _fail(self, reason: str) -> None:
-        """End the start; once it is over, what serves keeps serving."""
+        """Let `start` fail; after the start, serving versions continue to serve."""
         if not self._default_settled.is_set():
             self._failure = reason
             self._default_settled.set()

@@ -1,4 +1,4 @@
-"""The models that the server knows, and which version of each serves."""
+"""The registry: known models and their serving versions."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from server.errors import NotFoundError, UnavailableError, quoted
 from server.observability.metrics import Metrics
 from server.versions.served_model import ServedModel, Serving, listed
 
-# The golden ratio's fraction: steps of it spread evenly over 0-1, without a period to fall in step with.
+# Fraction of the golden ratio: multiples of it are spread evenly over 0-1, without a period.
 EVEN_STEP = 0.6180339887498949
 
 log = structlog.get_logger()
@@ -22,20 +22,19 @@ class ChangeModel(Protocol):
     """Loads or unloads a model."""
 
     def __call__(self, name: str, *, load: bool, then: Callable[[str], None]) -> None:
-        """Call `then` once it is done, with why it failed, or with nothing; on any thread."""
+        """Call `then` once, with the error or an empty string, on any thread."""
 
 
 class Registry:
-    """An immutable snapshot of the models, swapped by reference: a call keeps the version it found.
+    """Immutable snapshots of the models, swapped by reference: a call keeps the version it found.
 
-    The data plane reads; one thread of the control plane writes. `on_change` is called after every change, on
-    the thread that made it.
+    The data plane reads; one thread of the control plane writes, and calls `on_change` after every change.
     """
 
     def __init__(self, default_model: str, metrics: Metrics) -> None:
         self.default_model = default_model
         self.on_change: Callable[[], None] = lambda: None
-        self.change_model: ChangeModel | None = None  # where callers may load and unload models
+        self.change_model: ChangeModel | None = None  # set if callers may load and unload models
         self._metrics = metrics
         self._models: Mapping[str, ServedModel] = {}
         self._positions: dict[str, float] = {}
@@ -46,12 +45,12 @@ class Registry:
         return MappingProxyType(self._models)
 
     def announce(self, names: Iterable[str]) -> None:
-        """Add models that do not serve yet."""
+        """Add models, which do not serve yet."""
         self._models = {**{name: ServedModel(name) for name in names}, **self._models}
         self.on_change()
 
     def replace(self, served: ServedModel) -> None:
-        """Answer the requests of one model with `served` from now on."""
+        """Replace the serving versions of a model."""
         before = self._models.get(served.name)
         self._models = {**self._models, served.name: served}
         servings = self._servings()
@@ -70,20 +69,20 @@ class Registry:
         self.on_change()
 
     def open(self) -> None:
-        """Answer calls from now on."""
+        """Start to accept calls."""
         self._state = "open"
         self.on_change()
 
     def refuse(self) -> None:
-        """Answer UNAVAILABLE to new calls from now on; those in flight go on."""
+        """Answer UNAVAILABLE to new calls; those in flight continue."""
         self._state = "stopping"
         self.on_change()
 
     def find(self, name: str, version: int = 0, label: str = "") -> Serving:
-        """Return the version for one request; empty or 0 leaves the choice to the server.
+        """Return the version for one request; empty or 0 means the server's default.
 
-        Ask for each request, and do not wait between asking and queueing: a version that was swapped out
-        finishes what is in its queue, and is gone. Only the data plane's thread may ask.
+        Call it for each request and queue the images at once: a version that was swapped out finishes its
+        queue and is released. Only for the data plane's thread.
 
         Raises:
             UnavailableError: no model is loaded yet, or the server is stopping.
@@ -96,13 +95,13 @@ class Registry:
             return served.named(version, label)
         if not served.trials:
             return served.settled()
-        # One position a model: calls of other models in between would make shares uneven.
+        # One position per model: calls of other models in between would make shares uneven.
         position = (self._positions.get(served.name, 0.0) + EVEN_STEP) % 1
         self._positions[served.name] = position
         return served.choose(position)
 
     def model(self, name: str) -> ServedModel:
-        """Return the versions of a model; an empty name is the default model's.
+        """Return the versions of a model; an empty name means the default model.
 
         Raises:
             UnavailableError: no model is loaded yet, or the server is stopping.
@@ -118,7 +117,7 @@ class Registry:
         return served
 
     def serves(self, name: str, version: int = 0) -> bool:
-        """Tell whether a version of a model, or any, serves."""
+        """Tell whether a model's version, or any of its versions, serves."""
         served = self._models.get(name)
         return served is not None and any(
             serving.batcher.alive
@@ -127,32 +126,32 @@ class Registry:
         )
 
     def describe(self) -> list[pb.Model]:
-        """Return every version of every model: those that serve, then the rest."""
+        """Return all versions of all models, serving ones first."""
         return [message for served in self._models.values() for message in served.describe()]
 
     @property
     def states(self) -> dict[str, bool]:
-        """Whether each model that was ever seen serves, by name."""
+        """Whether each known model serves, by name."""
         return {name: self._state != "starting" and self.serves(name) for name in self._models}
 
     @property
     def ready(self) -> bool:
-        """Whether a call that names no model gets an answer."""
+        """Whether the default model serves."""
         return self._state != "starting" and self.serves(self.default_model)
 
     @property
     def alive(self) -> bool:
-        """Whether the batcher of every version that serves runs."""
+        """Whether the batchers of all serving versions run."""
         return all(serving.batcher.alive for serving in self._servings())
 
     @property
     def batchers(self) -> dict[str, Batcher]:
-        """The batcher of every version that serves, by model/version."""
+        """The batchers of all serving versions, by model/version."""
         return {f"{each.model.name}/{each.model.version}": each.batcher for each in self._servings()}
 
     @property
     def inflight_images(self) -> int:
-        """How many images are accepted and not answered yet."""
+        """Number of accepted images that are not answered yet."""
         return sum(serving.batcher.inflight_images for serving in self._servings())
 
     def _servings(self) -> list[Serving]:

@@ -13,7 +13,7 @@ from server.errors import RefusedError
 from server.model.manifest import GRAPH, MANIFEST, decode, read_file, shown
 
 LABELS = "labels.json"
-# Far more than a label file can need; what is larger is something else.
+# Far larger than any label file.
 MAX_LABELS_BYTES = 64 * 1024
 # The digits of an int64 on the wire.
 MAX_DIGITS = 18
@@ -24,7 +24,7 @@ LAYOUT = (
 )
 
 Version = Annotated[int, Meta(ge=1, lt=10**MAX_DIGITS)]
-# The files below a version's folder with their sizes and times: it changes when they do.
+# The files below a version's folder with their sizes and times; it changes when a file does.
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
@@ -33,18 +33,18 @@ class RepositoryError(Exception):
 
 
 class Label(Struct, frozen=True, forbid_unknown_fields=True):
-    """A name that points at a version: in the file a number, or an object with these keys."""
+    """A label, in labels.json a version number or an object with these keys."""
 
     version: Version
-    # Of the requests that name neither version nor label, 0-1. A version that has a share, be it 0, is on
-    # trial: it gets that and no more.
+    # Share 0-1 of the requests that name neither version nor label. A version with a share, even 0, is on
+    # trial: it gets only that share.
     share: Annotated[float, Meta(ge=0, le=1)] | None = None
-    # Of the images that the default version answers, 0-1: this one runs them too, to be compared.
+    # Share 0-1 of the images answered by the default version that this version also runs, for comparison.
     shadow: Annotated[float, Meta(gt=0, le=1)] | None = None
 
     @property
     def on_trial(self) -> bool:
-        """Whether its version gets no requests but its share of them."""
+        """Whether its version gets only its share of requests."""
         return self.share is not None or self.shadow is not None
 
 
@@ -53,20 +53,19 @@ class ModelFolder:
     """One model on disk."""
 
     versions: dict[int, Fingerprint] = field(default_factory=dict)  # newest first
-    labels: dict[str, Label] | None = field(default_factory=dict)  # None: labels.json cannot be used
+    labels: dict[str, Label] | None = field(default_factory=dict)  # None if labels.json is invalid
     problems: tuple[str, ...] = ()
-    readable: bool = True  # if not, nothing is known of it
+    readable: bool = True  # if not, nothing else is known
 
 
 def scan(repository: Path) -> dict[str, ModelFolder]:
-    """List everything in `repository`, and read nothing but its label files.
+    """List the models and versions in `repository`; reads only label files.
 
-    A model is a folder that holds folders named by positive integers; unfinished work, in folders that
-    start with a dot, is ignored.
+    A model is a folder that contains folders named by positive integers. Folders that start with a dot, where
+    versions are prepared, are ignored.
 
     Raises:
-        RepositoryError: it cannot be read, or holds no model at all: a volume that is not mounted (yet, or
-            any more) is an empty folder.
+        RepositoryError: it cannot be read, or has no model, as the empty folder of an unmounted volume.
 
     """
     try:
@@ -76,7 +75,7 @@ def scan(repository: Path) -> dict[str, ModelFolder]:
         folders = _folders(repository)
     except OSError as error:
         raise RepositoryError(f"model repository {repository} cannot be read: {error.strerror}") from None
-    except RuntimeError:  # of resolve, in Python 3.11 and 3.12
+    except RuntimeError:  # raised by resolve() in Python 3.11 and 3.12
         raise RepositoryError(
             f"model repository {repository} cannot be read: its links form a circle"
         ) from None
@@ -97,7 +96,7 @@ def parse_labels(content: bytes) -> dict[str, Label]:
     """Read `{"stable": 3, "canary": {"version": 4, "share": 0.05}, "next": {"version": 5, "shadow": 0.2}}`.
 
     Raises:
-        RefusedError: it is anything else, with the label that is wrong; a file is taken whole or not at all.
+        RefusedError: a label is invalid; no label of the file is used then.
 
     """
     labels = {}
@@ -124,12 +123,12 @@ def parse_labels(content: bytes) -> dict[str, Label]:
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """Return what changes when a file below `folder` does, without opening any."""
+    """Return names, sizes and times of the files below `folder`, without opening them."""
     return tuple(sorted(_stats(folder)))
 
 
 def is_version(folder: Path) -> bool:
-    """Tell whether a folder's name is a version: a positive integer, without zeros before it."""
+    """Tell whether a folder's name is a version: a positive integer without leading zeros."""
     name = folder.name
     return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MAX_DIGITS
 

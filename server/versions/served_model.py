@@ -1,4 +1,4 @@
-"""The versions of one model that serve, and which of them a request gets."""
+"""The serving versions of one model, and the choice of one for a request."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ from server.errors import InvalidRequestError, NotFoundError, quoted
 from server.model.model import Model
 from server.versions.repository import Label
 
-# The label that unlabelled requests follow where there is one.
+# The label that unlabelled requests follow, if it exists.
 STABLE = "stable"
-# Names of the newest version in the clients of other servers.
+# Names for the newest version in clients of other servers.
 OTHERS_LATEST = ("latest", "-1")
-# A status message must fit into gRPC's 8 KB of metadata.
+# Status messages must fit into gRPC's 8 KiB of metadata.
 MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A version that serves, and the queue in front of it."""
+    """A serving version and its batcher."""
 
     model: Model
     batcher: Batcher
 
     @property
     def info(self) -> tuple[str, ...]:
-        """Model, version, sha256, provider, precision and accuracy, as metrics show them."""
+        """Model, version, sha256, provider, precision and accuracy for metrics."""
         model = self.model
         accuracy = f"{model.graph.test_accuracy:.4f}"
         return model.name, str(model.version), model.sha256, model.provider, model.precision, accuracy
@@ -35,15 +35,15 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The versions that answer one model's requests; replaced as a whole when anything changes."""
+    """The serving versions of one model; immutable."""
 
     name: str
     versions: dict[int, Serving] = field(default_factory=dict)  # newest first
     labels: dict[str, Label] = field(default_factory=dict)  # each points into `versions`
-    default: Serving | None = None  # None: no version serves
-    # Where a request at a position of 0-1 goes: below the first bound to its version, and so on.
+    default: Serving | None = None  # None if no version serves
+    # Cumulative shares: a request at a position 0-1 goes to the first version whose bound is above it.
     trials: tuple[tuple[float, Serving], ...] = ()
-    others: tuple[pb.Model, ...] = ()  # the versions that do not serve
+    others: tuple[pb.Model, ...] = ()  # versions that do not serve
 
     @classmethod
     def of(
@@ -53,7 +53,7 @@ class ServedModel:
         labels: Mapping[str, Label],
         others: tuple[pb.Model, ...] = (),
     ) -> "ServedModel":
-        """Work out the default version, `stable` or else the newest that is not on trial, and the shares."""
+        """Set the default version, `stable` or else the newest that is not on trial, and the shares."""
         newest_first = dict(sorted(versions.items(), reverse=True))
         on_trial = {label.version for label in labels.values() if label.on_trial}
         candidates = [
@@ -82,7 +82,7 @@ class ServedModel:
         return self.settled()
 
     def settled(self) -> Serving:
-        """Return the version for the requests that no version on trial gets.
+        """Return the default version.
 
         Raises:
             NotFoundError: no version serves.
@@ -96,11 +96,11 @@ class ServedModel:
         return self.default
 
     def named(self, version: int, label: str) -> Serving:
-        """Return the version of that number, or with that label.
+        """Return the version with that number or label.
 
         Raises:
             NotFoundError: it does not serve.
-            InvalidRequestError: both are given.
+            InvalidRequestError: both were given.
 
         """
         if version and label:
@@ -124,7 +124,7 @@ class ServedModel:
 
     @property
     def shadow(self) -> tuple[Serving, Serving, float] | None:
-        """The default version, the candidate that runs its images too, and the share of them."""
+        """The default version, its shadow candidate, and the share of images that both run."""
         for label in self.labels.values():
             candidate = self.versions[label.version]
             if label.shadow is not None and self.default is not None and self.default is not candidate:
@@ -132,11 +132,11 @@ class ServedModel:
         return None
 
     def describe(self) -> list[pb.Model]:
-        """Return the wire's description of every version on disk: those that serve, then the rest."""
+        """Return messages that describe all versions on disk, serving ones first."""
         return [*map(self.describe_one, self.versions.values()), *self.others]
 
     def describe_one(self, serving: Serving) -> pb.Model:
-        """Return the wire's description of one version that serves."""
+        """Return a message that describes a serving version."""
         model, manifest = serving.model, serving.model.manifest
         return pb.Model(
             name=model.name,
@@ -165,6 +165,6 @@ class ServedModel:
 
 
 def listed(available: Iterable[object]) -> str:
-    """Return names or versions for a message, the first MAX_LISTED of them."""
+    """Return the first MAX_LISTED names or versions as text for a message."""
     shown = [str(each) for each in islice(available, MAX_LISTED + 1)]
     return ", ".join(shown[:MAX_LISTED] + ["..."] * (len(shown) > MAX_LISTED)) or "none"

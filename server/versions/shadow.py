@@ -1,7 +1,7 @@
-"""Shadow traffic: a candidate runs a share of the images that were answered, and its digits are compared.
+"""Shadow traffic: a candidate also runs a share of the answered images, and its digits are compared.
 
-It runs on the data plane's thread, a few images at a time, while nothing else is to be done: callers never
-wait for more than one such run.
+It runs on the data plane's thread while that is idle, a few images at a time: callers wait for at most one
+such run.
 """
 
 import time
@@ -17,7 +17,7 @@ from server.observability.metrics import Metrics
 from server.versions.registry import EVEN_STEP
 from server.versions.served_model import ServedModel, Serving
 
-# The longest that a caller waits for a candidate is one run of so many images.
+# Images in one run of a candidate, for which a caller may have to wait.
 RUN_IMAGES = 8
 MAX_WAITING_IMAGES = 1024
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Shadow:
-    """Compares a version that answers with a candidate, on a share, 0-1, of the images."""
+    """Compares the answering version with a candidate on a share, 0-1, of the images."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Shadow:
         metrics: Metrics,
         idle_work: "MutableSet[Shadow]",
     ) -> None:
-        """Begin to look at the answers of a version; while images wait, the shadow is in `idle_work`."""
+        """Observe the answers of a version; the shadow is in `idle_work` while images are queued."""
         self.pair = answering, candidate, share
         self._answering = answering
         self._candidate = candidate.model
@@ -47,18 +47,18 @@ class Shadow:
         self._labels = candidate.model.name, str(candidate.model.version)
         self._store.add(table.SHADOW_SKIPPED, *self._labels, amount=0)
         self._store.observe(table.SHADOW_DURATION, *self._labels, values=())
-        self._observe = self._choose  # one object: a bound method is another one each time
+        self._observe = self._choose  # kept, since each access to a bound method makes another object
         answering.batcher.observers += (self._observe,)
 
     def close(self) -> None:
-        """Look at no more answers."""
+        """Stop observing."""
         batcher = self._answering.batcher
         batcher.observers = tuple(each for each in batcher.observers if each is not self._observe)
         self._waiting.clear()
         self._idle_work.discard(self)
 
     def run(self) -> None:
-        """Run a few of the images that wait."""
+        """Run a few of the queued images."""
         rows = [self._waiting.popleft() for _ in range(min(len(self._waiting), RUN_IMAGES))]
         if not self._waiting:
             self._idle_work.discard(self)
@@ -73,7 +73,7 @@ class Shadow:
     def _choose(
         self, images: NDArray[np.uint8], digits: NDArray[np.int64], _confidences: NDArray[np.float32]
     ) -> None:
-        """Put a share of the images into the queue, on the thread that answered them."""
+        """Queue a share of the images, on the thread that answered them."""
         positions = (self._position + EVEN_STEP * np.arange(1, len(digits) + 1)) % 1
         self._position = float(positions[-1]) if len(positions) else self._position
         chosen = np.flatnonzero(positions < self._share)
@@ -99,7 +99,7 @@ class Shadow:
 
 
 class Shadows:
-    """The shadow of each model that has one."""
+    """The shadows of all models."""
 
     def __init__(self, metrics: Metrics, idle_work: "MutableSet[Shadow]") -> None:
         self._metrics = metrics
@@ -107,7 +107,7 @@ class Shadows:
         self._shadows: dict[str, Shadow] = {}
 
     def follow(self, models: Iterable[ServedModel]) -> None:
-        """Begin and end shadows, so that they are those of the models' labels."""
+        """Start and stop shadows to match the models' labels."""
         for served in models:
             current, pair = self._shadows.get(served.name), served.shadow
             if current is not None and not _same(current.pair, pair):
