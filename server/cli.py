@@ -22,11 +22,12 @@ app = App(
     help="Serve handwritten-digit predictions over gRPC, with Prometheus metrics on a port of their own.",
     version=version("digit-serving"),
     config=Env("DIGITS_", command=False),
-    help_format="plaintext",
+    help_format="markdown",
     help_epilogue="""Examples:
-  digit-server
-  digit-server --model-repository /models --host 0.0.0.0 --workers auto
-  DIGITS_GRPC_PORT=9500 digit-server --provider cuda --max-batch-images 1024""",
+
+    digit-server
+    digit-server --model-repository /models --host 0.0.0.0 --workers auto
+    DIGITS_GRPC_PORT=9500 digit-server --provider cuda --max-batch-images 1024""",
 )
 app.register_install_completion_command()
 

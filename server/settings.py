@@ -39,137 +39,128 @@ class Settings:
     """Each field is a flag and an environment variable `DIGITS_<NAME>`; its docstring is its help."""
 
     host: str = "127.0.0.1"
-    """Address of the gRPC port: an IP address, a host name, 0.0.0.0 or :: for every interface (IPv4 and
-    IPv6), or unix:PATH. Change it where callers are on other machines."""
+    """IP address or host name of the gRPC port, 0.0.0.0 or :: for all interfaces (IPv4 and IPv6), or
+    unix:PATH. Change it for callers on other machines."""
 
     grpc_port: Port = 8500
-    """Port of the gRPC services. Change it where it is taken; 0 takes any free one."""
+    """Port of the gRPC services; 0 chooses a free one. Change it if the port is taken."""
 
     metrics_port: Port = 9090
-    """Port of the status page, /metrics, /livez and /readyz. Change it where it is taken; 0 takes any free
-    one."""
+    """Port of the status page, /metrics, /livez and /readyz; 0 chooses a free one. Change it if taken."""
 
     metrics_host: str = ""
-    """Address of the metrics port, by default that of the gRPC port. Set it to keep metrics on an interface
-    of their own, or where the gRPC port is unix:PATH (then 127.0.0.1 by default)."""
+    """Address of the metrics port; by default that of the gRPC port, or 127.0.0.1 if that is unix:PATH. Set
+    it to expose metrics on another interface."""
 
     health_port: Port | None = None
-    """Plaintext port of grpc.health.v1 alone, none by default. Set it for probes that cannot do mutual
-    TLS."""
+    """Plaintext port of grpc.health.v1 alone; none by default. Set it for probes without mutual TLS."""
 
     tls_cert_file: Path | None = None
-    """Certificate chain of the gRPC port, PEM, read again when it changes; without it, the port is plaintext.
-    Set it unless a mesh or a proxy encrypts."""
+    """Certificate chain of the gRPC port (PEM), reloaded when it changes; without it, the port is plaintext.
+    Set it unless a mesh or proxy encrypts."""
 
     tls_key_file: Path | None = None
-    """Key of the certificate, PEM without a passphrase. Set it with the certificate."""
+    """Private key of the certificate (PEM, no passphrase). Set it together with the certificate."""
 
     tls_client_ca_file: Path | None = None
-    """Certificates of authorities, PEM. Set it to let in only callers with a certificate of theirs (mutual
-    TLS)."""
+    """Certificate authorities (PEM). Set it to require client certificates (mutual TLS)."""
 
     token_file: Path | None = None
-    """File of hashed bearer tokens, a line NAME SHA256 [METHOD,METHOD] each, read again when it changes. Set
-    it to answer only calls with one of them; health and reflection stay open."""
+    """File of hashed bearer tokens, lines of NAME SHA256 [METHOD,METHOD], reloaded when it changes. Set it
+    to require a token; health and reflection stay open."""
 
     model_repository: Path = SHIPPED_REPOSITORY
-    """Folder of models to serve. Set it to serve what you trained; by default, the model that ships with the
-    package."""
+    """Folder of models; by default the shipped ones. Set it to serve models that you trained."""
 
     version_policy: tuple[str, ...] = ("latest:1",)
-    """Versions to serve beside those that labels point at: latest:N, all, or specific:V,V. With MODEL= before
-    it, it is that model's own; may be given several times. Change it to keep older versions callable, or to
-    pin one."""
+    """Versions to serve in addition to labelled ones: latest:N, all, or specific:V,V; MODEL=POLICY for one
+    model; repeatable. Change it to keep older versions callable, or to pin one."""
 
     model_control: bool = False
-    """Let callers load and unload models by Triton's RepositoryModelLoad and RepositoryModelUnload. Set it
-    for tools that do so; an unloaded model stays so until it is loaded again or the server restarts."""
+    """Accept Triton's RepositoryModelLoad and RepositoryModelUnload. Set it for tools that call them; an
+    unloaded model is loaded again on request or at the next start."""
 
     repository_poll_seconds: Seconds = 2.0
-    """How often to look for new, changed and removed versions and labels. Raise it for a slow network file
-    system; 0 looks only on SIGHUP."""
+    """Interval of scans for new, changed and removed versions and labels; 0 scans only on SIGHUP. Raise it
+    for a slow network file system."""
 
     workers: Workers = 1
-    """Processes that share the port. Raise it to use more than one core: a number, or auto for one for each
-    CPU that this container may use."""
+    """Processes that share the port, or auto for one per available CPU. Raise it to use several cores."""
 
     default_model: str = ""
-    """The model that answers a request that names none; by default digits, or the repository's only model.
-    Set it where there are several and none is called digits."""
+    """Model for requests that name none; by default digits, or the only model. Set it if the repository has
+    several models and none is called digits."""
 
     provider: Provider = "auto"
-    """Execution provider of the model; auto is the best that the installed ONNX Runtime has. Set it so that a
-    missing GPU is an error rather than slow."""
+    """ONNX Runtime execution provider; auto is the best one installed. Set it to fail if a GPU is
+    missing."""
 
     provider_options: dict[str, str] = field(default_factory=dict)
     """Options of the provider by ONNX Runtime's names, such as --provider-options.device_id 1. Set them to
-    choose one of several GPUs or to bound its memory."""
+    choose one of several GPUs or to limit its memory."""
 
     precision: Literal["auto", "float32"] = "auto"
-    """auto takes the 8-bit graph of a version that has one, on a CPU with instructions for it. Set float32
-    for the same probabilities on every machine."""
+    """auto serves the 8-bit graph of a version, if it has one and the CPU has instructions for it. Set
+    float32 for equal probabilities on every machine."""
 
     max_batch_images: CountOrChosen = 0
-    """Most images in one run of the model, larger requests are split; 0 is the best measured for its
-    precision and provider. Lower it for less latency under load, raise it for a GPU's throughput."""
+    """Maximum number of images in a batch; 0 is the best measured size for the precision and provider. Lower
+    it for less latency under load, raise it for a GPU's throughput."""
 
     max_queue_images: Count = 16384
-    """Most images waiting for the model; past it, calls are refused. Lower it to refuse earlier under
+    """Maximum number of queued images; beyond it, calls are refused. Lower it to refuse earlier under
     overload, raise it for bursts of large calls."""
 
     max_request_images: CountOfImages = 4096
-    """Most images in one call. Raise it for batch jobs with larger calls; each holds its memory while it
-    waits."""
+    """Maximum number of images in a call. Raise it for batch jobs with larger calls."""
 
     max_picture_bytes: CountOrChosen = 0
-    """Most bytes of a PNG or JPEG picture of a digit in a BYTES tensor of the Open Inference Protocol; 0
-    takes none. Set it, such as to 1000000, for callers that cannot make images of 28x28; decoding takes CPU
-    time from predictions."""
+    """Maximum size of PNG and JPEG pictures in BYTES tensors of the Open Inference Protocol; 0 accepts none.
+    Set it, for example to 1000000, for callers that cannot send 28x28 images; decoding takes CPU time."""
 
     max_connections: Count = 4096
-    """Most connections of a process, fewer where the limit on open files is lower. Raise it for more
+    """Maximum number of connections of a process; the limit on open files may lower it. Raise it for more
     clients."""
 
     connection_age_seconds: PositiveSeconds = 900.0
-    """After how long a client is asked to connect again, so that it finds servers that were added. Lower it
-    where replicas come and go; calls under way finish."""
+    """Age at which clients are asked to reconnect, so that they find new replicas; calls in flight finish.
+    Lower it if replicas come and go."""
 
     max_pending_calls: Count = 2000
-    """Most calls and streams taken up and not answered yet, in one process; past it, calls are refused. Raise
-    it for more open streams."""
+    """Maximum number of calls and streams in flight of a process; beyond it, calls are refused. Raise it for
+    more streams."""
 
     max_inflight_bytes: Count = 64 * 2**20
-    """Most bytes that the messages of calls under way hold in one process; past it, calls are refused. Raise
-    it with max_request_images, lower it where memory is short."""
+    """Maximum size of all messages in flight of a process; beyond it, calls are refused. Raise it together
+    with max_request_images, lower it if memory is short."""
 
     capture_dir: Path | None = None
-    """Folder for images that the model was not sure of, none by default. Set it to label them with
-    digit-client label and train with them; docs/improve.md says what is stored."""
+    """Folder for captured images of low confidence; none by default. Set it to label them with digit-client
+    label and train with them (docs/improve.md)."""
 
     capture_below: Share = 0.8
-    """Images answered with less confidence are captured. Raise it for more of them."""
+    """Confidence below which images are captured. Raise it to capture more."""
 
     capture_max_mb: Count = 100
-    """Most megabytes of images that wait for a label in the capture folder. Raise it to keep more of them."""
+    """Maximum size of unlabelled images in the capture folder, in megabytes. Raise it to keep more."""
 
     drain_seconds: Seconds = 5.0
-    """After SIGTERM, how long to keep answering while load balancers notice; SIGINT skips it. Raise it where
-    they take longer, 0 where there is none."""
+    """Time after SIGTERM to keep answering until load balancers have noticed; SIGINT skips it. Raise it for
+    slow ones, set it to 0 without any."""
 
     grace_seconds: Seconds = 20.0
-    """How long calls in flight may take to finish once new ones are refused. Raise it for long streams; an
-    orchestrator must wait for drain and grace before it kills."""
+    """Time for calls in flight to finish after draining. Raise it for long streams; orchestrators must wait
+    for both before they kill the process."""
 
     log_format: Literal["console", "json"] = "console"
-    """How log lines are written to standard error: console for a person. Set json where a collector
-    reads them."""
+    """Format of log lines on standard error: console for people, json for log collectors."""
 
     log_level: Level = "info"
-    """The least that is logged. Set debug, or send SIGUSR2, to log every call."""
+    """Minimum level of log lines. Set debug, or send SIGUSR2, to log every call."""
 
     slow_call_seconds: Seconds = 1.0
-    """Unary calls that take so long get a log line that says where their time went; 0 logs none. Lower it to
-    look for outliers."""
+    """Latency at which unary calls are logged with their queue and compute durations; 0 logs none. Lower it
+    to find outliers."""
 
     @property
     def http_host(self) -> str:

@@ -45,8 +45,7 @@ class Destination:
     min_accuracy: Fraction = 0.0
     """Refuse a model with a lower accuracy on the test images, 0-1."""
     no_worse_than_stable: bool = False
-    """Refuse a model that is significantly worse (McNemar's test) than the version labelled stable, or that
-    cannot be compared with it."""
+    """Refuse a model that is significantly worse than stable (McNemar's test) or cannot be compared."""
     allow_no_stable: bool = False
     """With --no-worse-than-stable, publish where no version is labelled stable yet."""
 

@@ -1,5 +1,6 @@
 """Settings, alone and together."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def test_help_shows_examples_and_shell_completion(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert shown.partition("Examples:")[2].count("digit-server") >= 2
     assert "--install-completion" in shown
+
+
+def test_help_of_each_setting_is_one_paragraph(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    indents = {len(spaces) for spaces in re.findall(r"^│( {4,})\S", capsys.readouterr().out, re.MULTILINE)}
+    assert len(indents) == 1
 
 
 def test_completion_is_installed_for_the_shell(
