@@ -1,4 +1,4 @@
-"""The client for asyncio: the same calls, awaited."""
+"""The asyncio client."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
 class AsyncClient:
-    """Ask a digit server from asyncio; see Client."""
+    """A client of a digit server for asyncio; see Client."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AsyncClient:
     async def stream(
         self, images: Iterable[ImageLike] | AsyncIterable[ImageLike], **options: Unpack[Options]
     ) -> AsyncIterator[Prediction]:
-        """Predict an endless sequence, in order and in constant memory; see Client.stream."""
+        """Predict a sequence of any length, in order and in constant memory; see Client.stream."""
         loop = asyncio.get_running_loop()
         answers: asyncio.Queue[Answers | None] = asyncio.Queue()
         send = partial(self._calls.predict, Question(**options))
@@ -95,11 +95,11 @@ class AsyncClient:
         return await asyncio.wrap_future(self._calls.model(name))
 
     async def ready(self, service: str = "") -> bool:
-        """Say whether the server (or one service or model of it) is ready to answer."""
+        """Tell whether the server, or one of its services or models, is ready."""
         return await asyncio.wrap_future(self._calls.health(service)) == "ready"
 
     async def watch(self, service: str = "") -> AsyncIterator[Health]:
-        """Yield the health of the server, or of one service or model, now and at every change; endless."""
+        """Yield the health of the server, or of a service or model, now and at every change, without end."""
         loop = asyncio.get_running_loop()
         states: asyncio.Queue[Health | Exception] = asyncio.Queue()
         calls: list[Any] = []
@@ -141,5 +141,5 @@ async def _each(images: Iterable[Any]) -> AsyncIterator[Any]:
 async def _pixels(images: Images) -> NDArray[np.uint8]:
     if isinstance(images, np.ndarray):
         return pixels(images)
-    # Decoding a photograph takes milliseconds; the event loop must not wait for it.
+    # Decoding a photograph takes milliseconds, too long for the event loop.
     return await asyncio.to_thread(pixels, images)

@@ -1,4 +1,4 @@
-"""The calls to one server, each a future: what the blocking and the asyncio client are made of."""
+"""Calls to a server as futures, the basis of the blocking and the asyncio client."""
 
 import contextlib
 import threading
@@ -34,7 +34,7 @@ Answers = Future[list[Prediction]]
 
 
 class Calls:
-    """Make calls over one channel, from any number of threads."""
+    """Calls over one channel; thread-safe."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -46,7 +46,7 @@ class Calls:
         self._hedges = _HedgeBudget()
 
     def predict_now(self, question: Question, images: NDArray[np.uint8]) -> list[Prediction]:
-        """Make one call and block: a third less overhead than waiting for a future."""
+        """Make one call and wait for it: a third less overhead than waiting for a future."""
         connection, started = self.connection, time.perf_counter()
         if connection.hedge_seconds is not None:
             return self.predict(question, images).result()
@@ -61,7 +61,7 @@ class Calls:
         return self._read(response, question, len(images), time.perf_counter() - started)
 
     def predict(self, question: Question, images: NDArray[np.uint8]) -> Answers:
-        """Start one call, and a second one if the first has no answer after `hedge_seconds`."""
+        """Start a call, and a second one if the first is not answered after `hedge_seconds`."""
         if (seconds := self.connection.hedge_seconds) is None:
             return self._start(question, images)
         self._hedges.called()
@@ -90,7 +90,7 @@ class Calls:
     def watch(
         self, service: str, opened: Callable[[Any], None] = lambda _: None, seconds: float | None = None
     ) -> Iterator[Health]:
-        """Yield the health, now and at every change, for `seconds` or until the call of `opened` ends."""
+        """Yield the health now and at each change, for `seconds` or until the call given to `opened` ends."""
         ask = health_pb2.HealthCheckRequest(service=service)
         call: Any = self._channel.unary_stream(WATCH, serialize, health_pb2.HealthCheckResponse.FromString)
         end = None if seconds is None else time.monotonic() + seconds
@@ -156,7 +156,7 @@ class Calls:
 
 
 class _HedgeBudget:
-    """Allow one hedge for every ten calls and a burst of ten: a slow server must not get twice the work."""
+    """Allows one hedge per ten calls and a burst of ten: a slow server must not get twice the load."""
 
     _BURST, _PER_CALL = 10.0, 0.1
 
@@ -174,14 +174,14 @@ class _HedgeBudget:
 
 
 class _Hedge:
-    """Make a call, and a second one if the first has no answer after `seconds`; the first success wins."""
+    """A call, and a second one if the first is not answered after `seconds`; the first success wins."""
 
     def __init__(self, start: Callable[[], Answers], seconds: float, allowed: Callable[[], bool]) -> None:
         self.answer: Answers = Future()
         self._start, self._allowed = start, allowed
         self._calls: list[Answers] = []
         self._failed = 0
-        self._lock = threading.RLock()  # cancelling the slower call comes back here
+        self._lock = threading.RLock()  # cancelling the slower call invokes this callback too
         self._timer = threading.Timer(seconds, self._second)
         self._timer.daemon = True
         self.answer.add_done_callback(self._stop)

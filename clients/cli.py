@@ -1,4 +1,4 @@
-"""`digit-client`: its commands, their help, and the exit code."""
+"""The `digit-client` command."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from clients.errors import DigitsError
 
-# Modules of optional extras, by the extra that brings them.
+# Optional modules and the extras that install them.
 _EXTRAS = {"matplotlib": "plot", "pyarrow": "parquet"}
 
 
@@ -26,10 +26,10 @@ app = App(
   digit-client status --server digits.example:8500""",
     version=_version,
     help_format="plaintext",
-    # A flag is given or not; --no-flag and defaults that say nothing only fill the help.
+    # No --no-flag forms, and no empty defaults in the help.
     default_parameter=Parameter(negative=(), show_default=lambda value: value or None),
 )
-# Named by path: a command's module, and with it grpc and numpy, is imported when it runs.
+# By path: a command's module, and with it grpc and numpy, is imported when the command runs.
 _COMMANDS = {
     "predict": (
         "clients.commands.predict:predict",
@@ -124,7 +124,7 @@ Examples:
 }
 for _place, (_name, (_path, _text)) in enumerate(_COMMANDS.items()):
     _about, _, _examples = _text.partition("\n\nExamples:")
-    # Lines of a paragraph are joined: the terminal's width breaks them.
+    # Joins the lines of a paragraph; the terminal wraps them.
     _about = re.sub(r"(?<!\n)\n(?=\w)", " ", _about)
     _more = {"help_epilogue": f"Examples:{_examples}"} if _examples else {}
     app.command(_path, name=_name, help=_about, sort_key=_place, **_more)
@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
 
     The exit code is 0 (done), 1 (not done), 2 (wrong usage), 3 (accuracy below the minimum) or 130 (Ctrl-C).
     """
-    # gRPC's C core writes its own account of a failed connection to stderr; ours is one line.
+    # gRPC's C core would write several lines about a failed connection to stderr.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     except DigitsError as error:
         return _fail(str(error), 1)
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
+        # The reader (`| head`) has closed the pipe; without this, Python's flush at exit would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _missing(error: BaseException | None) -> str:
-    """Name the module whose absence is at the root of an error."""
+    """Return the name of the missing module that caused an error."""
     while error:
         if isinstance(error, ModuleNotFoundError) and error.name:
             return error.name.split(".")[0]

@@ -21,11 +21,11 @@ from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
 class Client:
-    """Ask a digit server; one client serves any number of threads.
+    """A client of a digit server; thread-safe.
 
-    `server` is HOST:PORT, or a Connection with all its settings; `timeout` (seconds a call) and `token` take
-    the place of the connection's. Calls carry up to `images_per_call` images, and `calls_in_flight` of them
-    travel at the same time. Every method raises ServerError if the server gives no usable answer.
+    `server` is HOST:PORT, or a Connection with more settings; `timeout` (seconds per call) and `token`
+    override the connection's. Calls carry up to `images_per_call` images, and up to `calls_in_flight` calls
+    are concurrent. Every method raises ServerError if the server gives no usable answer.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Client:
         return answer
 
     def stream(self, images: Iterable[ImageLike], **options: Unpack[Options]) -> Iterator[Prediction]:
-        """Predict an endless or very long sequence of images, in order and in constant memory.
+        """Predict a sequence of images of any length, in order and in constant memory.
 
-        A thread reads the source, at most `calls_in_flight` x `images_per_call` images ahead; what has come
-        is answered while the source is slow.
+        A thread reads the source, at most `calls_in_flight` x `images_per_call` images ahead. Images of a
+        slow source are sent without waiting for more.
         """
         send = partial(self._calls.predict, Question(**options))
         return pump(map(pixels, images), send, images_per_call=self._size, calls_in_flight=self._limit)
@@ -82,7 +82,7 @@ class Client:
         return self._calls.model(name).result()
 
     def ready(self, service: str = "") -> bool:
-        """Say whether the server (or one service or model of it) is ready to answer."""
+        """Tell whether the server, or one of its services or models, is ready."""
         return self._calls.health(service).result() == "ready"
 
     def connect(self, wait_seconds: float = 0.0) -> None:
@@ -96,13 +96,13 @@ class Client:
         except ServerError as error:
             if error.code is grpc.StatusCode.UNAVAILABLE:
                 raise
-            return  # a server without health checks, or one that refuses them, is there all the same
+            return  # a server that lacks or refuses health checks is nevertheless reachable
         if wait_seconds:
             message = f"server {self._calls.connection.address} was not ready within {wait_seconds:g} s"
             raise ServerError(message, grpc.StatusCode.UNAVAILABLE)
 
     def watch(self, service: str = "") -> Iterator[Health]:
-        """Yield the health of the server, or of one service or model, now and at every change; endless."""
+        """Yield the health of the server, or of a service or model, now and at every change, without end."""
         return self._calls.watch(service)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Client:
 
 
 def settings(server: str | Connection, timeout: float | None, token: str) -> Connection:
-    """Make the connection of a client's arguments."""
+    """Return a connection from a client's arguments."""
     connection = Connection(address=server) if isinstance(server, str) else server
     if timeout is not None:
         connection = replace(connection, timeout_seconds=timeout)

@@ -1,4 +1,4 @@
-"""A connection's settings: address, security, deadlines, retries."""
+"""Settings of a connection: address, security, deadlines, retries."""
 
 import json
 import re
@@ -20,10 +20,10 @@ _COMPRESSION = {
     "deflate": grpc.Compression.Deflate,
     "gzip": grpc.Compression.Gzip,
 }
-# A call larger than this is not kept for a retry; 1,024 images fit.
+# Retry buffer per call; larger calls are not retried. 1,024 images fit.
 _RETRY_BUFFER_BYTES = 2**20
 _MAX_MESSAGE_BYTES = 16 * 2**20
-# Servers may take more frequent questions for an attack; ours allows one every five seconds.
+# Servers may refuse more frequent pings; ours allows one every five seconds.
 KEEPALIVE_SECONDS = 20
 
 Metadata = tuple[tuple[str, str], ...]
@@ -31,11 +31,11 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """Name the PEM files of a TLS connection.
+    """The PEM files of a TLS connection.
 
-    `ca` holds the authorities to trust (the system's where None); `certificate` and `key` are the
-    caller's own, where the server wants to know its callers; `server_name` is the name in the
-    server's certificate where it is not the address's.
+    `ca` has the authorities to trust (None: the system's); `certificate` and `key` are for servers that
+    require client certificates; `server_name` is the name in the server's certificate if the address has
+    another.
     """
 
     ca: Path | None = None
@@ -50,25 +50,23 @@ class Tls:
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
 
-# CANCELLED by the server: its gRPC had more calls waiting than it takes, or closed with the call unread. What
-# a caller cancels itself is not tried again.
+# Servers send CANCELLED for calls that they had not read when they stopped, or that exceeded a limit of gRPC.
+# Calls cancelled by the caller are not retried.
 RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Say how to reach a server.
+    """How to reach a server.
 
-    `timeout_seconds` is the deadline of every call, retries included; `connect_timeout_seconds`
-    is how long to try an address that does not answer. A call that the server could not take
-    (UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED) is tried again, `attempts` times in all, by gRPC itself:
-    with exponential backoff and jitter, heeding the server's pushback, and no longer once a
-    large share of calls fails. A call without an answer after `hedge_seconds` is sent a second
-    time and the first answer wins; at most one call in ten is. `token` is sent as a bearer token.
-    `protocol` is our own, or the Open Inference Protocol of Triton, KServe and others, which has no
-    list of models, no labels and no times.
+    `timeout_seconds` is the deadline of every call, retries included; `connect_timeout_seconds` limits a
+    connection attempt. gRPC retries UNAVAILABLE, RESOURCE_EXHAUSTED and CANCELLED, up to `attempts` attempts
+    in all, with exponential backoff, jitter, the server's pushback, and a retry budget. A call that is not
+    answered after `hedge_seconds` is sent a second time, at most one call in ten; the first answer wins.
+    `token` is sent as a bearer token. `protocol` is `digits`, or `open-inference`, which has no list of
+    models, labels or durations.
 
-    Raises InputError where `address` is none.
+    Raises InputError if `address` is invalid.
     """
 
     address: str = "localhost:8500"
@@ -106,19 +104,20 @@ class Connection:
     def _options(self) -> Sequence[tuple[str, Any]]:
         options = [
             ("grpc.service_config", json.dumps(self._service_config())),
-            # gRPC's name for how long one attempt to connect may take (20 s by default).
+            # Limits a connection attempt (20 s by default).
             ("grpc.min_reconnect_backoff_ms", int(self.connect_timeout_seconds * 1000)),
-            # Pauses between attempts: shorter than those between a call's tries, and not two minutes at last.
+            # Delays between connection attempts: below those between retries; by default they grow to two
+            # minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 5000),
-            # A machine that vanished closes no connection: ask one that is silent whether it is still there.
+            # Detects servers whose machine or network has failed.
             ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
             ("grpc.keepalive_timeout_ms", int(self.connect_timeout_seconds * 1000)),
             ("grpc.http2.ping_timeout_ms", int(self.connect_timeout_seconds * 1000)),
             ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-            # Clients of one process share nothing; a load generator opens several connections.
+            # One connection per client: a load generator opens several.
             ("grpc.use_local_subchannel_pool", 1),
         ]
         if self.tls and self.tls.server_name:
@@ -127,22 +126,22 @@ class Connection:
 
     def _service_config(self) -> dict[str, Any]:
         config: dict[str, Any] = {
-            # A headless Kubernetes Service resolves to every pod; one address is no different.
+            # Balances over all pods of a headless Kubernetes Service.
             "loadBalancingConfig": [{self.load_balancing: {}}],
-            # Past half of these tokens lost, a call fails at once: each failed try costs one, and each
-            # success brings a tenth of one. A connection that breaks fails all the calls on it together,
-            # which must be fewer than that half.
+            # Retry budget: a failure costs one token, a success returns a tenth, and below half of them calls
+            # are not retried. A broken connection fails all of its calls at once, which must be fewer than
+            # half.
             "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
         }
         if self.attempts > 1:
             retry = {
-                "maxAttempts": min(self.attempts, 5),  # gRPC allows no more
+                "maxAttempts": min(self.attempts, 5),  # gRPC's maximum
                 "initialBackoff": "0.1s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 3,
                 "retryableStatusCodes": list(RETRYABLE),
             }
-            # Health checks are not retried: they are how a command finds out at once that nothing listens.
+            # Health checks are not retried: commands use them to find out at once that nothing listens.
             health = {"name": [{"service": "grpc.health.v1.Health"}]}
             config["methodConfig"] = [{"name": [{}], "retryPolicy": retry}, health]
         return config

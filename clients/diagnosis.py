@@ -1,4 +1,4 @@
-"""From a gRPC status to one sentence with the address, the cause and what to try."""
+"""Error messages for failed calls: the address, the cause and what to try."""
 
 import os
 import re
@@ -13,8 +13,8 @@ _CONNECT_FAILURE = re.compile(
     r"|errors resolving|resolution failed",
     re.IGNORECASE,
 )
-# Of "...; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused" only
-# the end says something.
+# The useful end of "...; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection
+# refused".
 _LAST_CAUSE = re.compile(r"(?:.*:)?([^:]+?)(?: \(\d+\))?\s*$", re.DOTALL)
 _VERDICTS = {
     grpc.StatusCode.INVALID_ARGUMENT: "refused",
@@ -23,7 +23,7 @@ _VERDICTS = {
     grpc.StatusCode.UNAVAILABLE: "is not available",
     grpc.StatusCode.UNIMPLEMENTED: "does not offer this call",
 }
-# What gRPC says about a failed connection, the cause, and what to try.
+# gRPC's details of a failed connection, the cause, and what to try.
 _CAUSES = (
     (r"WRONG_VERSION_NUMBER", "it does not speak TLS", "try without TLS (--tls, --tls-ca)"),
     (
@@ -53,7 +53,7 @@ _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 
 def server_error(error: grpc.RpcError, connection: Connection) -> ServerError:
-    """Translate a failed call."""
+    """Convert a failed call to a ServerError."""
     code = error.code() or grpc.StatusCode.UNKNOWN
     details = (error.details() or "").strip()
     return ServerError(_sentence(code, details, connection), code)
@@ -83,7 +83,7 @@ def _cause(details: str) -> tuple[str, str]:
 
 
 def _proxy(address: str) -> str:
-    """Name the environment variable that sends `address` through a proxy, as gRPC decides; "" if none."""
+    """Return the environment variable by which gRPC sends `address` through a proxy; "" if there is none."""
     environment = os.environ
     variable = next((name for name in _PROXIES if environment.get(name)), "")
     direct = next((environment[name] for name in _EXCEPTIONS if environment.get(name)), "")

@@ -1,4 +1,4 @@
-"""Errors: the input is not images, or the server did not answer."""
+"""Errors of the client library."""
 
 from typing import TYPE_CHECKING
 
@@ -7,15 +7,15 @@ if TYPE_CHECKING:
 
 
 class DigitsError(Exception):
-    """Catch everything that this library raises on purpose."""
+    """Base class of the library's errors."""
 
 
 class InputError(DigitsError, ValueError):
-    """Say why something given cannot be used: which one, what it is, what was expected."""
+    """An input cannot be used; the message names it, its value and what was expected."""
 
 
 class ServerError(DigitsError):
-    """Say why the server gave no usable answer; `code` is the gRPC status code."""
+    """The server gave no usable answer; `code` is the gRPC status code."""
 
     def __init__(self, message: str, code: "StatusCode") -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Anything that a person calls an image -> uint8 (n, 784), 0 is background and 255 is full ink."""
+"""Conversion of images of any kind to uint8 (n, 784), 0 background and 255 full ink."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -29,13 +29,13 @@ Images: TypeAlias = "ImageLike | Iterable[ImageLike]"
 
 
 def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
-    """Turn `images` into uint8 (n, 784), in order.
+    """Convert `images` to uint8 (n, 784), in order.
 
-    Pictures (files, bytes, PIL images, colour arrays of any size) hold one digit each; it is found and made
-    like MNIST, or with `raw` the whole picture is only scaled to 28x28. Other arrays are taken as they are,
-    (28, 28), (784,), (n, 784), (n, 28, 28) or either with a channel of 1: integers 0-255, floats 0-1 (or
-    0-255 where one exceeds 1), booleans ink or not. Integers that are all 0 and 1 are scaled to 0-255 with a
-    warning. Raises InputError.
+    Pictures (files, bytes, PIL images, colour arrays of any size) contain one digit each, which is segmented
+    and normalized as in MNIST; with `raw` the whole picture is scaled to 28x28 instead. Other arrays, of
+    shape (28, 28), (784,), (n, 784) or (n, 28, 28), or these with a channel of 1, are not normalized:
+    integers 0-255, floats 0-1 (or 0-255 if one exceeds 1), booleans. Integers that are all 0 and 1 are scaled
+    to 0-255 with a warning. Raises InputError.
     """
     if isinstance(images, str | Path | bytes | Image.Image | np.ndarray):
         return _pixels(images, "", raw=raw)
@@ -51,23 +51,23 @@ def pixels(images: Images, *, raw: bool = False) -> NDArray[np.uint8]:
 
 
 def find_digits(picture: ImageLike) -> list[FoundDigit]:
-    """Find every digit in one picture, rows from top to bottom and each from left to right.
+    """Find all digits in a picture, rows from top to bottom and each from left to right.
 
-    Raises InputError where nothing is drawn on it.
+    Raises InputError if the picture is blank.
     """
     return find_row(*_grey(picture, ""))
 
 
 def explain(picture: ImageLike) -> FoundDigit:
-    """Find the one digit in a picture, as `pixels` does, and say what was done to it."""
+    """Find the digit in a picture, as `pixels` does, and describe its preparation."""
     return find_main(*_grey(picture, ""))[0]
 
 
 def doubt(image: NDArray[np.uint8], probabilities: Sequence[float]) -> str:
-    """Name the doubt about an answer to one image, uint8 (784,); empty if there is none.
+    """Return the doubt about the answer for an image, uint8 (784,); empty if there is none.
 
-    An image with almost no ink, or ink almost everywhere, is not a digit, however sure the answer. Below a
-    confidence of 80 % the two likeliest digits are named.
+    An image with almost no ink, or ink almost everywhere, is not a digit, whatever the confidence. Below a
+    confidence of 80 %, the two most probable digits are named.
     """
     ink = float((image > _DRAWN).mean())
     if not _LEAST_INK <= ink <= _MOST_INK:
@@ -89,7 +89,7 @@ def _pixels(image: ImageLike, name: str, *, raw: bool) -> NDArray[np.uint8]:
 
 
 def _grey(image: ImageLike, name: str) -> tuple[NDArray[np.uint8], str]:
-    """Decode to shades of grey, and name the picture for messages."""
+    """Decode to shades of grey; also return the picture's name for messages."""
     match image:
         case np.ndarray() if image.ndim in {2, 3} and image.dtype == np.uint8:
             return grey(Image.fromarray(image), name or "array"), name or "array"
@@ -110,7 +110,7 @@ def _grey(image: ImageLike, name: str) -> tuple[NDArray[np.uint8], str]:
 
 
 def from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Read an array of one or more 28x28 images; uint8 (n, 784)."""
+    """Convert an array of one or more 28x28 images to uint8 (n, 784)."""
     shape = array.shape
     if shape[-1:] == (1,) and shape[-3:-1] == (SIDE, SIDE):
         shape = shape[:-1]
@@ -121,6 +121,6 @@ def from_array(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
             f"or (n, {SIDE}, {SIDE}) with n of 1 or more"
         )
     images, notes = images_from(Rows(array.reshape(-1, PIXELS), name))
-    if notes and array.dtype.kind in "iu":  # floats 0-1 need no word
+    if notes and array.dtype.kind in "iu":  # floats 0-1 need no warning
         warnings.warn(notes[0], stacklevel=4)
     return images

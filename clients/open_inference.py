@@ -1,4 +1,4 @@
-"""The Open Inference Protocol of Triton, KServe and others; our server speaks it too."""
+"""The Open Inference Protocol of Triton, KServe, digit-server and others."""
 
 import grpc
 import numpy as np
@@ -9,7 +9,7 @@ from clients.errors import InputError, ServerError
 from clients.wire import DIGITS, DIGITS_WIRE, Prediction, Question, Timing, Wire
 from protos import inference_pb2
 
-# The tensors of every model in our repositories; see docs/model-repository.md.
+# Tensors of published models; see docs/model-repository.md.
 _INPUT, _OUTPUT = "images", "probabilities"
 _DEFAULT_MODEL = "digits"
 
@@ -37,7 +37,7 @@ def _predictions(
     call_seconds: float,
     address: str,
 ) -> list[Prediction]:
-    """Read the probabilities of `images` images; the protocol reports no server times."""
+    """Read the probabilities of `images` images; the protocol has no durations."""
     rows = _probabilities(response)
     if rows is None or rows.shape != (images, DIGITS) or not np.isfinite(rows).all():
         shape = None if rows is None else rows.shape
@@ -61,7 +61,7 @@ def _predictions(
 
 
 def _probabilities(response: inference_pb2.ModelInferResponse) -> NDArray[np.float32] | None:
-    """Find the output tensor, raw or not; None if it is missing or has no rows of ten."""
+    """Return the output tensor, raw or not; None if it is missing or does not have rows of ten."""
     for index, output in enumerate(response.outputs):
         if output.name != _OUTPUT or output.datatype != "FP32":
             continue
@@ -75,7 +75,7 @@ def _probabilities(response: inference_pb2.ModelInferResponse) -> NDArray[np.flo
 
 
 def _count(response: inference_pb2.ModelInferResponse) -> int:
-    """Count the rows of probabilities."""
+    """Return the number of rows of probabilities."""
     rows = _probabilities(response)
     return 0 if rows is None else len(rows)
 

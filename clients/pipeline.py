@@ -1,4 +1,4 @@
-"""Many images as several calls in flight, answered in order."""
+"""Prediction of many images by concurrent calls, in order."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ from clients.wire import Prediction
 
 
 class Pipeline:
-    """Send images as they come: at once while fewer than `calls_in_flight` calls travel, else together.
+    """Sends images as they arrive, at once while fewer than `calls_in_flight` are in flight.
 
-    There is no timer: images from a slow source travel alone, those from a fast one gather to
+    There is no timer: images of a slow source are sent alone, those of a fast one gathered up to
     `images_per_call`. `deliver` receives each call's future in the order of the images, and None at the end.
     """
 
@@ -32,7 +32,7 @@ class Pipeline:
         self._pending: list[NDArray[np.uint8]] = []
         self._flying: set[Answers] = set()
         self._ending = self._ended = False
-        self._lock = threading.RLock()  # a call that fails at once lands while it is sent
+        self._lock = threading.RLock()  # a call that fails at once may end while it is sent
 
     def put(self, images: NDArray[np.uint8]) -> None:
         """Add images, uint8 (k, 784)."""
@@ -42,7 +42,7 @@ class Pipeline:
                 self._fly()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Take no more images; an `error` of their source follows the last answer."""
+        """Accept no more images; an `error` of their source follows the last answer."""
         with self._lock:
             if self._ending:
                 return
@@ -50,7 +50,7 @@ class Pipeline:
             self._fly()
 
     def cancel(self) -> None:
-        """Give up all that was not answered."""
+        """Cancel all calls in flight."""
         with self._lock:
             self._ending = self._ended = True
             self._pending.clear()
@@ -85,34 +85,34 @@ class Pipeline:
     def _land(self, call: Answers) -> None:
         with self._lock:
             self._flying.discard(call)
-            if call.cancelled() or call.exception():  # nothing is read past the first failure
+            if call.cancelled() or call.exception():  # stop reading after the first failure
                 self._pending.clear()
                 self._ending = self._ended = True
             self._fly()
 
 
 class Window:
-    """Bound the images that were taken from a source and not yet given to the caller."""
+    """Bounds the images that were read from a source and not yet returned to the caller."""
 
     def __init__(self, images: int) -> None:
         self._free, self._closed = images, False
         self._changed = threading.Condition()
 
     def take(self, images: int) -> bool:
-        """Wait for room; False once closed. An array larger than the window passes alone."""
+        """Wait for room; return False once closed. An array larger than the window passes alone."""
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 or self._closed)
             self._free -= images
             return not self._closed
 
     def give(self, images: int) -> None:
-        """Make room again."""
+        """Release images."""
         with self._changed:
             self._free += images
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let a waiting reader go."""
+        """Wake and end a waiting reader."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -125,7 +125,7 @@ def pump(
     images_per_call: int,
     calls_in_flight: int,
 ) -> Iterator[Prediction]:
-    """Answer the images of `source`, which a thread reads ahead by at most the images that may travel."""
+    """Yield predictions of `source`, read ahead by a thread as far as the calls have room."""
     answers: SimpleQueue[Answers | None] = SimpleQueue()
     pipeline = Pipeline(send, answers.put, images_per_call=images_per_call, calls_in_flight=calls_in_flight)
     window = Window(images_per_call * calls_in_flight)
@@ -133,7 +133,7 @@ def pump(
     def read() -> None:
         try:
             images = iter(source)
-            # Room first, so that no more is taken from the source than the window holds.
+            # Acquired first, so that no more than the window is read from the source.
             while window.take(1):
                 part = next(images, None)
                 if part is None:

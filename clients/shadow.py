@@ -1,4 +1,4 @@
-"""Shadow traffic in a server's metrics: how candidates compare with the versions that answered."""
+"""Shadow traffic in a server's metrics: candidates compared with answering versions."""
 
 import math
 import urllib.request
@@ -14,12 +14,12 @@ from clients.errors import InputError
 
 METRICS = "http://127.0.0.1:9090/metrics"
 _TIMEOUT_SECONDS = 10.0
-_DEVIATES = 1.96  # of a 95 % interval
+_DEVIATES = 1.96  # for a 95 % interval
 
 
 @dataclass
 class Shadow:
-    """A candidate, the version that answers, and how their digits compare."""
+    """A comparison of a candidate with the answering version."""
 
     model: str
     version: str
@@ -33,23 +33,23 @@ class Shadow:
 
     @property
     def images(self) -> int:
-        """Images that both ran."""
+        """Number of images that both versions ran."""
         return self.confusion.total()
 
     @property
     def agreed(self) -> int:
-        """Images that got the same digit."""
+        """Number of images with the same digit."""
         return sum(count for (digit, other), count in self.confusion.items() if digit == other)
 
     @property
     def differences(self) -> list[tuple[str, str, int]]:
-        """Digit, the candidate's digit and images, the most frequent first."""
+        """(digit, candidate's digit, images), most frequent first."""
         pairs = self.confusion.most_common()
         return [(digit, other, count) for (digit, other), count in pairs if digit != other]
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's score interval of the share that agrees."""
+        """Wilson score interval of the agreement."""
         images, share = self.images, self.agreed / self.images
         scale = 1 + _DEVIATES**2 / images
         middle = share + _DEVIATES**2 / (2 * images)
@@ -57,7 +57,7 @@ class Shadow:
         return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
     def record(self) -> dict[str, Any]:
-        """Return everything for programs."""
+        """Return the comparison for JSON."""
         low, high = self.interval
         return asdict(self) | {
             "images": self.images,
@@ -69,7 +69,7 @@ class Shadow:
 
 
 def read_shadows(url: str) -> list[Shadow]:
-    """Return what was compared so far, by the metrics at `url`. Raises InputError."""
+    """Return the comparisons in the metrics at `url`. Raises InputError."""
     families = _read(url)
     if not any(family.name == "digits_shadow_images" for family in families):
         raise InputError(

@@ -1,4 +1,4 @@
-"""A digit server for your own tests: the real wire, answers that a test can foresee.
+"""A fake digit server for tests: real gRPC, predictable answers.
 
 with FakeServer() as fake, Client(fake.address) as client:
     ...
@@ -20,7 +20,7 @@ Answer = Callable[[prediction_pb2.PredictRequest], prediction_pb2.PredictRespons
 
 
 def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-    """Take the last decimal of an image's first pixel for its digit, and be 75 % sure."""
+    """Return the last decimal of an image's first pixel as its digit, with a confidence of 75 %."""
     digits = np.frombuffer(request.images, np.uint8).reshape(-1, 784)[:, 0] % 10
     rows = np.full((len(digits), 10), 0.25 / 9)
     rows[np.arange(len(digits)), digits] = 0.75
@@ -37,9 +37,8 @@ def first_pixel(request: prediction_pb2.PredictRequest) -> prediction_pb2.Predic
 class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     """Serve on `port` of this machine (0 is any free one) while the `with` block lasts.
 
-    `credentials` make it a TLS server. Each status in `failures` fails one call before `answer` is used
-    again. `requests` and `metadata` keep what callers sent; `models` is what they are told when they ask for
-    models.
+    With `credentials` it is a TLS server. Each status in `failures` fails one call. `requests` and `metadata`
+    record what callers sent; `models` are the models that it lists.
     """
 
     def __init__(
@@ -71,14 +70,14 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         self._server.stop(None).wait()
 
     def set_ready(self, service: str, *, ready: bool) -> None:
-        """Change what grpc.health.v1 says about `service`; "" is the whole server."""
+        """Set the health of `service`; "" is the server as a whole."""
         status = health_pb2.HealthCheckResponse
         self._health.set(service, status.SERVING if ready else status.NOT_SERVING)
 
     def Predict(  # noqa: N802 - the method's name on the wire
         self, request: prediction_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> prediction_pb2.PredictResponse:
-        """Fail if a failure was requested, else answer."""
+        """Answer, or fail if a failure was requested."""
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         if self.failures:
@@ -88,14 +87,14 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
     def PredictStream(  # noqa: N802 - the method's name on the wire
         self, requests: Iterator[prediction_pb2.PredictRequest], context: grpc.ServicerContext
     ) -> Iterator[prediction_pb2.PredictResponse]:
-        """Answer each request in order; the first that fails ends the stream."""
+        """Answer requests in order; a failure ends the stream."""
         for request in requests:
             yield self.Predict(request, context)
 
     def GetModel(  # noqa: N802 - the method's name on the wire
         self, request: prediction_pb2.GetModelRequest, context: grpc.ServicerContext
     ) -> prediction_pb2.Model:
-        """Describe the model of that name, or the first."""
+        """Describe the model with that name, or the first model."""
         for model in self.models:
             if request.model in {"", model.name}:
                 return model

@@ -1,4 +1,4 @@
-"""The digits.v1 protocol: requests from numpy arrays, answers checked before they are believed."""
+"""The digits.v1 protocol: requests from arrays, validated answers."""
 
 import math
 from collections.abc import Callable
@@ -26,8 +26,8 @@ Health = Literal["ready", "not ready", "unknown", "gone"]
 class Timing:
     """Durations of the call that carried an image.
 
-    `queue_seconds` and `compute_seconds` are the server's own; `call_seconds` is the round trip.
-    `batch_images` images shared the model run.
+    `queue_seconds` and `compute_seconds` are measured by the server; `call_seconds` is the round trip.
+    `batch_images` is the number of images in the batch.
     """
 
     queue_seconds: float
@@ -38,7 +38,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
     `confidence` is the probability of `digit`, 0-1; `probabilities` holds all ten if the caller asked
     for them, else None.
@@ -54,7 +54,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One version of a model as the server sees it.
+    """A version of a model.
 
     `state` is `serving`, `refused` (`reason` says why) or `available`; `accuracy` is on held-out
     data, 0-1; `created` is RFC 3339; `labels` point at the version; `share` (0-1) is its part of the requests
@@ -85,7 +85,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Which model a call asks, and whether for all ten probabilities.
+    """The model that a call asks, and whether for all ten probabilities.
 
     An empty `model` is the server's default; `version` 0 and an empty `label` leave the version
     to the server. At most one of the two may be set.
@@ -99,7 +99,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One protocol: the names of its calls, how to write a request, how to read a response.
+    """A protocol: its methods, encoding of requests, decoding of responses.
 
     `request` takes a Question and images, uint8 (n, 784); `predictions` takes the response, the
     Question, n, the round trip in seconds and the server's address, and raises ServerError

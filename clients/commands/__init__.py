@@ -1,1 +1,1 @@
-"""The commands of `digit-client`, one module a subject."""
+"""The commands of `digit-client`."""

@@ -1,4 +1,4 @@
-"""`digit-client evaluate`: labelled images in, accuracy and throughput out."""
+"""`digit-client evaluate`: accuracy and throughput on labelled images."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ _Z = 1.959964  # two-sided 95 %
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Hold how many images to ask about and how to print the result."""
+    """Options: number of images and output format."""
 
     count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """Stop after this many images."""
@@ -35,7 +35,7 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Hold what a model answered; `confusion` is int (true, predicted)."""
+    """The result; `confusion` is int [true, predicted]."""
 
     confusion: NDArray[np.int64]
     model: str
@@ -43,17 +43,17 @@ class Result:
 
     @property
     def images(self) -> int:
-        """How many images were asked about."""
+        """Number of images."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
-        """How many digits were right."""
+        """Number of correct digits."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """The share of digits that were right, 0-1."""
+        """Accuracy, 0-1."""
         return self.correct / self.images
 
     @property
@@ -77,7 +77,7 @@ def evaluate(
     model: ModelOptions = _MODEL,
     server: ServerOptions = _SERVER,
 ) -> int:
-    """Ask about labelled images: how many digits are right, which are confused, how many a second.
+    """Predict labelled images, and print accuracy, confusion matrix and throughput.
 
     DATA is a folder with MNIST's test files, a .npz of images and labels, or images (IDX, NPY, TSV)
     with LABELS beside them.

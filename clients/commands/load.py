@@ -1,7 +1,6 @@
 """`digit-client load`: latency and throughput under load."""
 
-# What measures is imported when a command runs: help and shell completion, which look at every command, are
-# quicker without.
+# Imports inside the commands: help and shell completion import this module, and are faster without.
 # ruff: noqa: PLC0415
 
 import sys
@@ -31,7 +30,7 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """The load, and the files of its result."""
+    """The workload, and the files of the result."""
 
     rate: Annotated[float | None, _POSITIVE] = None
     """Open loop: this many calls a second, whatever the server does. Without it, a closed loop."""
@@ -63,7 +62,7 @@ class LoadOptions:
     """Draw latency by percentile, or over throughput for a sweep (.png, .svg, .pdf)."""
 
     def sweep(self) -> tuple[int, int]:
-        """Read the first and the last number of calls in flight."""
+        """Parse --in-flight: the first and last number of calls."""
         first, _, last = self.in_flight.partition(":")
         try:
             bounds = int(first), int(last or first)
@@ -76,9 +75,9 @@ class LoadOptions:
         return bounds
 
     def workload(self, server: ServerOptions) -> Workload:
-        """Make the workload that these options describe."""
+        """Return the workload of these options."""
         return Workload(
-            # A retry would hide a failure, and add the client's own delay to its latency.
+            # No retries: they would hide failures and add delays to latencies.
             connection=server.connection(attempts=1),
             images_per_call=self.images_per_call,
             rate=self.rate,
@@ -98,13 +97,13 @@ _LOAD, _SERVER = LoadOptions(), ServerOptions()
 
 @app.default
 def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> int:
-    """Put load on a server; exit code 1 if calls failed.
+    """Generate load; exit code 1 if calls failed.
 
-    In an open loop latency counts from when a call was due, not from when it could be sent: a server
-    that stalls is charged for all calls that would have waited (no coordinated omission).
+    In an open loop, latency counts from when a call was due rather than sent, so that a stalled server is
+    charged for all delayed calls (no coordinated omission).
     """
     workload = options.workload(server)
-    plot = _plot() if options.plot else None  # before the run: Matplotlib may be missing
+    plot = _plot() if options.plot else None  # checked before the run: Matplotlib may be missing
     server.client().close()
     from clients.load import report
     from clients.load.run import run
@@ -134,7 +133,7 @@ def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> in
 def compare(
     before: Path, after: Path, /, *, plot: Annotated[Path | None, Parameter(help="Draw both here.")] = None
 ) -> int:
-    """Print two results of --json side by side, and draw both with --plot."""
+    """Print two results of --json side by side, and plot both with --plot."""
     from clients.load import report
 
     drawing = _plot() if plot else None

@@ -1,4 +1,4 @@
-"""The options that commands share: which server, which model, how to print."""
+"""Options shared by commands: server, model, output format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ OUTPUT = Parameter(name=["--output", "-o"])
 @Parameter(name="*", group=_GROUP)
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """Where the server is, how to talk to it and how long to wait."""
+    """Address and protocol of the server, and timeouts."""
 
     server: Annotated[str, Parameter(name=["--server", "-s"], env_var="DIGITS_SERVER")] = "localhost:8500"
     """Address of the server, HOST:PORT."""
@@ -44,7 +44,7 @@ class ServerOptions:
     """Our own protocol, or the Open Inference Protocol of Triton, KServe and others."""
 
     def connection(self, *, attempts: int = Connection.attempts) -> Connection:
-        """Make the connection that these options describe."""
+        """Return the connection of these options."""
         secure = self.tls or self.tls_ca_file or self.tls_cert_file or self.tls_key_file
         tls = Tls(ca=self.tls_ca_file, certificate=self.tls_cert_file, key=self.tls_key_file)
         return Connection(
@@ -71,7 +71,7 @@ class ServerOptions:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model is asked."""
+    """Model, version or label."""
 
     model: str = ""
     """Ask this model instead of the server's default."""
@@ -81,7 +81,7 @@ class ModelOptions:
     """Ask the version that this label points at, such as stable or canary."""
 
     def options(self, *, probabilities: bool = False) -> Options:
-        """Make the keyword arguments of a prediction."""
+        """Return the keyword arguments of a prediction."""
         return {
             "probabilities": probabilities,
             "model": self.model,

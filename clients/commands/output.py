@@ -1,4 +1,4 @@
-"""Output of commands: tables for people and programs, progress bars, 28x28 images."""
+"""Output of commands: tables, progress bars, 28x28 images."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-_WORTH_A_BAR = 2000  # images; fewer are answered before a person looks
+_WORTH_A_BAR = 2000  # minimum number of images for a progress bar
 _HALF = 128
 
 
 def print_rows(
     names: Sequence[str], rows: Iterable[Sequence[str]], *, tabs: bool = False, right: Sequence[str] = ()
 ) -> None:
-    """Print rows under `names`, aligned and with the columns `right` to the right, or separated by tabs."""
+    """Print rows below `names`, in aligned columns (those in `right` right-aligned) or separated by tabs."""
     if tabs:
         sys.stdout.writelines("\t".join(row) + "\n" for row in (names, *rows))
         return
-    # 40 ms that other commands need not wait for.
+    # Imported here, since rich takes 40 ms.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -33,9 +33,9 @@ def print_rows(
 
 
 def watched(things: Iterable[T], total: int | None, *, printing: bool = False) -> Iterator[T]:
-    """Pass `things` on, with a progress bar on stderr if that is a terminal.
+    """Yield `things`, with a progress bar on stderr if that is a terminal.
 
-    `printing` says that each is printed as it comes: on the same terminal that is progress enough.
+    `printing` says that each is printed to standard output; no bar then, if that is a terminal too.
     """
     seen = printing and sys.stdout.isatty()
     if seen or not sys.stderr.isatty() or (total is not None and total < _WORTH_A_BAR):
@@ -50,12 +50,12 @@ def watched(things: Iterable[T], total: int | None, *, printing: bool = False) -
 
 
 def draw(image: NDArray[np.uint8], *, colour: bool) -> list[str]:
-    """Draw `image`, 784 values, as 14 lines of 28 columns; shades of grey if `colour` codes may be used."""
+    """Draw `image`, 784 values, as 14 lines of 28 columns; with colour codes if `colour`."""
     rows = image.reshape(14, 2, 28)
     if not colour:
         inked = rows >= _HALF
         return ["".join(" ▀▄█"[cell] for cell in line) for line in (inked[:, 0] + 2 * inked[:, 1]).tolist()]
-    # The 256-colour palette's ramp: 232 is nearly black, 255 nearly white.
+    # Greys of the 256-colour palette: 232 is nearly black, 255 nearly white.
     shades = (232 + rows.astype(int) * 23 // 255).tolist()
     return [
         "".join(f"\x1b[38;5;{a};48;5;{b}m▀" for a, b in zip(above, below, strict=True)) + "\x1b[0m"
@@ -64,7 +64,7 @@ def draw(image: NDArray[np.uint8], *, colour: bool) -> list[str]:
 
 
 def beside(left: Sequence[str], right: Sequence[str], gap: str = "   ") -> list[str]:
-    """Put `right` beside the middle of `left`, whose lines are equally wide."""
+    """Join `right` to the middle lines of `left`, which are equally wide."""
     top = max(0, (len(left) - len(right)) // 2)
     padded = [""] * top + list(right) + [""] * (len(left) - top - len(right))
     return [f"{a}{gap}{b}".rstrip() for a, b in zip(left, padded, strict=True)]

@@ -1,4 +1,4 @@
-"""`digit-client predict`: pictures in, digits out."""
+"""`digit-client predict`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from clients.commands.sources import STDIN, Item, Reading, answered, expand, rea
 from clients.images import doubt
 from clients.wire import Prediction
 
-_BAR = 24  # characters for a probability of 1
+_BAR = 24  # width of the bar of probability 1, in characters
 
 
 @Parameter(name="*")
@@ -52,7 +52,7 @@ def predict(
     model: ModelOptions = _MODEL,
     server: ServerOptions = _SERVER,
 ) -> int:
-    """Predict the digits in FILES; unreadable ones are reported, the rest is answered."""
+    """Predict the digits in FILES; unreadable files are reported at the end."""
     for file in files:
         if file.startswith("-") and file != STDIN and not Path(file).exists():
             raise CycloptsError(msg=f"unknown option or file: {file}")
@@ -65,7 +65,7 @@ def predict(
     printer = _Printer(sys.stdout, options, max(map(len, names)))
     items = read_all(names, reading, problems, notes)
     try:
-        first = list(islice(items, 1))  # a file that cannot be read needs no server
+        first = list(islice(items, 1))  # checked before connecting to the server
         if first:
             with server.client() as client:
                 asked = model.options(probabilities=options.explain or options.output == "table")
@@ -78,14 +78,14 @@ def predict(
 
 
 class _Printer:
-    """Print answers one by one as they come."""
+    """Prints answers as they arrive."""
 
     def __init__(self, out: TextIO, options: PredictOptions, width: int) -> None:
         self._out, self._options, self._width = out, options, max(4, width)
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
 
     def print(self, answers: Iterator[tuple[Item, Prediction]]) -> None:
-        """Print all of them in the chosen format."""
+        """Print all answers in the chosen format."""
         if self._options.output == "json":
             for item, answer in answers:
                 record = json.dumps(self._record(item, answer), ensure_ascii=False)

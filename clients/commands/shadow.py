@@ -34,7 +34,7 @@ def shadow(
     metrics: Annotated[str, _METRICS] = METRICS,
     output: Annotated[Output, OUTPUT] = "table",
 ) -> int:
-    """Show how the digits of candidates compare; exit code 1 where nothing was compared yet."""
+    """Show the agreement of shadow candidates; exit code 1 if nothing was compared yet."""
     found = [each for each in read_shadows(metrics) if model in {"", each.model}]
     if output == "json":
         sys.stdout.writelines(json.dumps(each.record()) + "\n" for each in found)

@@ -1,4 +1,4 @@
-"""The images that `predict` and `evaluate` ask about."""
+"""The images of `predict` and `evaluate`."""
 
 import glob
 import sys
@@ -26,8 +26,8 @@ STDIN = "-"
 class Item:
     """One image, uint8 (784,), and its origin.
 
-    `index` is its place in a file of many; `box` its place in a picture of several digits
-    (left, top, right, bottom); `steps` say how it was made like MNIST.
+    `index` is its position in a file of many images; `box` (left, top, right, bottom) its position in a
+    picture of several digits; `steps` describe its preparation.
     """
 
     file: str
@@ -38,13 +38,13 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Name the image for a person."""
+        """Name of the image for people."""
         return self.file if self.index is None else f"{self.file}[{self.index}]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How to read: pictures only scaled (`raw`) or with `several` digits each; `count` images of a file.
+    """Options: pictures scaled only (`raw`), or with `several` digits each; `count` images of a file.
 
     `page` is the picture of a TIFF or GIF file; None is the first, with a note if there are more.
     """
@@ -56,7 +56,7 @@ class Reading:
 
 
 def expand(files: Sequence[str]) -> list[str]:
-    """Replace folders by the files in them, and patterns that the shell left alone.
+    """Replace folders by their files, and expand patterns.
 
     Raises InputError if a folder or a pattern is empty.
     """
@@ -67,7 +67,7 @@ def expand(files: Sequence[str]) -> list[str]:
             within = sorted(Path(file).rglob("*"))
             found = [str(path) for path in within if path.is_file() and not path.name.startswith(".")]
         elif glob.has_magic(file) and not Path(file).exists():
-            # Path.glob takes no pattern that starts at the root.
+            # Path.glob accepts only relative patterns.
             found = sorted(glob.glob(file, recursive=True))  # noqa: PTH207
         if not found:
             raise InputError(f"{file}: no files there, expected pictures")
@@ -76,7 +76,7 @@ def expand(files: Sequence[str]) -> list[str]:
 
 
 def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
-    """Read pictures and files of many images; unreadable ones add to `problems`, doubtful ones to `notes`."""
+    """Read pictures and files of many images; errors are added to `problems`, warnings to `notes`."""
     for file in files:
         try:
             if file != STDIN and is_data_file(Path(file)):
@@ -90,7 +90,7 @@ def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes:
 
 
 def answered(client: Client, items: Iterable[Item], options: Options) -> Iterator[tuple[Item, Prediction]]:
-    """Pair each item with its prediction as answers arrive; memory stays constant."""
+    """Yield each item with its prediction as answers arrive, in constant memory."""
     asked: deque[Item] = deque()
 
     def images() -> Iterator[NDArray[np.uint8]]:

@@ -20,7 +20,7 @@ _RIGHT = ("version", "traffic", "accuracy")
 
 
 def status(*, output: Annotated[Output, OUTPUT] = "table", server: ServerOptions = _SERVER) -> int:
-    """Show the health, models and traffic of a server; exit code 1 unless it is ready."""
+    """Show the health, models and traffic of a server; exit code 1 if it is not ready."""
     with server.client() as client:
         ready, found = client.ready(), client.models()
         try:
@@ -44,7 +44,7 @@ def status(*, output: Annotated[Output, OUTPUT] = "table", server: ServerOptions
 def health(
     service: str = "", /, *, watch: Annotated[bool, _WATCH] = False, server: ServerOptions = _SERVER
 ) -> int:
-    """Ask whether the server, or one SERVICE or model of it, is ready; exit code 1 if it is not."""
+    """Check whether the server, or SERVICE (a service or model), is ready; exit code 1 if it is not."""
     what = f"{service} at {server.server}" if service else server.server
     with server.client() as client:
         if watch:
@@ -58,7 +58,7 @@ def health(
 
 
 def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
-    """Show all about the version of MODEL that serves; by default the server's default model."""
+    """Describe the serving version of MODEL; by default the server's default model."""
     with server.client() as client:
         found = client.model(model)
     for name, value in asdict(found).items():
@@ -69,7 +69,7 @@ def metadata(model: str = "", /, *, server: ServerOptions = _SERVER) -> int:
 
 
 def models(*, output: Annotated[Output, OUTPUT] = "table", server: ServerOptions = _SERVER) -> int:
-    """List every version of every model that the server knows; json is one object a line."""
+    """List every version of every model; json is one object per line."""
     with server.client() as client:
         found = client.models()
     if output == "json":

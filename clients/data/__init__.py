@@ -1,7 +1,7 @@
-"""The one reader of image data for `digit-client` and `digit-trainer`: IDX, NumPy, tables, Parquet.
+"""Reader of image data for `digit-client` and `digit-trainer`: IDX, NumPy, tables, Parquet.
 
-No gRPC and no TensorFlow in here. What cannot be read is an InputError of one line: the file, the row, the
-rule; what was changed while reading (pixels scaled, EMNIST turned) is a line in `ImageData.notes`.
+It imports neither gRPC nor TensorFlow. Errors are InputErrors of one line that names the file, the row and
+the rule; changes (scaled pixels, transposed EMNIST) are lines in `ImageData.notes`.
 """
 
 from clients.data.folder import Parts, read_parts, read_test

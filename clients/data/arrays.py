@@ -1,4 +1,4 @@
-"""IDX and NumPy files: arrays with a header that says their shape."""
+"""IDX and NumPy files."""
 
 import struct
 import zipfile
@@ -43,7 +43,7 @@ def read_idx(file: IO[bytes], source: str, count: int | None = None) -> Rows:
 
 
 def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
-    """Read the first `count` rows of a .npy file. Raises InputError: damaged, or of Python objects."""
+    """Read the first `count` rows of a .npy file; raises InputError: damaged, or Python objects."""
     try:
         shape, fortran, dtype = _npy_header(file)
     except ValueError as error:
@@ -54,7 +54,7 @@ def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
         raise InputError(f"{source}: an array of shape {shape} is empty")
     if not shape:
         raise InputError(f"{source}: a single number, expected images")
-    if fortran:  # columns first: rows come only with the whole
+    if fortran:  # Fortran order: rows need the whole array
         return Rows(_read_rows(file, shape[::-1], dtype, source, None).T[:count], source)
     return Rows(_read_rows(file, shape, dtype, source, count), source)
 
@@ -62,8 +62,8 @@ def read_npy(file: IO[bytes], source: str, count: int | None = None) -> Rows:
 def read_npz(file: IO[bytes], source: str, role: Role, part: Part | None, count: int | None = None) -> Rows:
     """Read the array of an .npz file with the images, or the labels, of a part.
 
-    `part` None takes arrays of no part, else those of the test part. Raises InputError if no array, or more
-    than one, may be meant.
+    `part` None takes arrays without a part, or else those of the test part. Raises InputError if
+    no array or several could be meant.
     """
     with _archive(file, source) as archive:
         shapes = _shapes(archive, source)

@@ -1,4 +1,4 @@
-"""A data file's bytes with gzip undone, and its format by how it begins."""
+"""Opening of data files: gzip, and formats recognised by their first bytes."""
 
 import gzip
 import zlib
@@ -20,7 +20,7 @@ _FORMATS: tuple[tuple[bytes, Format], ...] = (
     (b"PAR1", "parquet"),
 )
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"<svg", b"%PDF")
-# How other files begin, and what to do with them.
+# First bytes of other formats, and what to do with them.
 _OTHERS = (
     (
         b"version https://git-lfs",
@@ -49,16 +49,16 @@ _TAR_MAGIC = slice(257, 262)
 
 
 def sniff(path: Path) -> Format | Literal["picture", "other"]:
-    """Name the format of a file by its first bytes, gzip undone; raises InputError if it cannot be opened."""
+    """Return the format of a file by its first (decompressed) bytes; raises InputError."""
     with _unpacked(path) as (_, head):
         return _format(head) or "other"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Format, IO[bytes]]]:
-    """Open a data file with gzip undone.
+    """Open a data file, decompressed.
 
-    Raises InputError if it holds something else; so do all failures to read it inside the block.
+    Raises InputError if it has another format, and for errors while reading inside the block.
     """
     with _unpacked(path) as (stream, head):
         form = _format(head)

@@ -1,4 +1,4 @@
-"""The training and the test part of a folder or a file: which file is which by its name."""
+"""Training and test parts of a folder or file, recognised by names."""
 
 import re
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ EXPECTED = (
 )
 _SUFFIXES = {"", ".npz", ".npy", ".csv", ".tsv", ".tabular", ".txt", ".parquet", ".idx", ".data"}
 _PARTS: dict[Part, tuple[str, ...]] = {"train": ("train", "training"), "test": ("test", "t10k")}
-# Folders that torchvision and Hugging Face put in between.
+# Subfolders that torchvision and Hugging Face create.
 _INNER = ("MNIST/raw", "raw", "mnist", "data")
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A training and a test part; `test` is None if the source is a single labelled file."""
+    """A training and a test part; `test` is None for a single labelled file."""
 
     train: ImageData
     test: ImageData | None
@@ -81,7 +81,7 @@ def _read_folder(folder: Path, wanted: Sequence[Part]) -> dict[Part, ImageData]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List the files that may be data; of one plain and gzipped, the plain one."""
+    """List possible data files; of a plain and a gzipped file, only the plain one."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     names = {path.name for path in files}
     files = [path for path in files if not (path.suffix == ".gz" and path.name.removesuffix(".gz") in names)]
@@ -93,7 +93,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _plain(path: Path) -> str:
-    # Some mirrors write train-images.idx3-ubyte.
+    # Some mirrors name it train-images.idx3-ubyte.
     return path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
 
 

@@ -1,4 +1,4 @@
-"""Parquet as Hugging Face publishes MNIST: a picture file and a label a row; or a column a pixel."""
+"""Parquet: rows of an encoded picture and a label, as in Hugging Face's MNIST, or a column per pixel."""
 
 import io
 from pathlib import Path
@@ -18,7 +18,7 @@ _LABEL_NAMES = ("label", "labels", "digit", "class", "target", "y")
 def read_parquet(path: Path, count: int | None = None) -> tuple[Rows, Rows | None]:
     """Read the first `count` images, and their labels if there are any; raises InputError."""
     try:
-        # pyarrow takes 0.2 s to import and comes with an extra.
+        # Imported here: pyarrow is optional, and takes 0.2 s.
         from pyarrow import ArrowException, ArrowInvalid, parquet  # noqa: PLC0415
     except ImportError:
         raise InputError(

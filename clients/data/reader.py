@@ -13,7 +13,7 @@ from clients.data.tables import Table, read_table
 from clients.data.values import Rows, digits_from, images_from, is_image_shape, upright
 from clients.errors import InputError
 
-# Whether pixels run to 1 or to 255, and whether images are transposed, shows in this many.
+# Images that decide about the scale of pixels and about transposition.
 _SAMPLE_ROWS = 200
 
 
@@ -21,7 +21,7 @@ _SAMPLE_ROWS = 200
 class ImageData:
     """Images, uint8 (n, 784), with their digits, int64 (n,), if the file has them.
 
-    `notes` say in a line each what was changed while reading.
+    `notes` are lines about changes while reading.
     """
 
     images: NDArray[np.uint8]
@@ -30,7 +30,7 @@ class ImageData:
 
 
 def is_data_file(path: Path) -> bool:
-    """Say by its content whether a file holds many images rather than a picture."""
+    """Tell by its content whether a file has many images rather than a picture."""
     return sniff(path) not in {"picture", "other"}
 
 
@@ -55,7 +55,7 @@ def read_labels(path: Path) -> NDArray[np.int64]:
 
 
 def read_pair(images: Path, labels: Path, *, count: int | None = None) -> ImageData:
-    """Read images and the digits in another file; raises InputError if they are not equally many."""
+    """Read images, and digits from another file; raises InputError if their numbers differ."""
     label_rows, maybe_header = _read_labels(labels)
     digits = digits_from(label_rows)
     wanted = None if count is None or maybe_header else max(count, _SAMPLE_ROWS)
@@ -82,7 +82,7 @@ def _data(pixels: Rows, digits: NDArray[np.int64] | None, source: str, count: in
 
 
 def _read(path: Path, count: int | None, part: Part | None) -> tuple[Rows | None, Rows | None]:
-    """Read the rows of pixels and of labels, either of which may be missing."""
+    """Read the rows of pixels and labels, either of which may be missing."""
     source = str(path)
     with opened(path) as (form, file):
         match form:
@@ -103,7 +103,7 @@ def _read(path: Path, count: int | None, part: Part | None) -> tuple[Rows | None
 
 
 def _as_labels(rows: Rows) -> tuple[Rows | None, Rows | None]:
-    # Images of another size are refused as images, which names their shape.
+    # Images of another size are refused later, by their shape.
     return (
         (None, rows) if rows.array.ndim == 1 or rows.array.shape[1:] in {(1,), (8,), (10,)} else (rows, None)
     )

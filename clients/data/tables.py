@@ -1,4 +1,4 @@
-"""Tables of numbers as text: the separator, the header and the column of labels are found by content."""
+"""Text tables: separator, header and label column are recognised by content."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ _INDEX_NAMES = {"", "index", "id", "unnamed: 0", "row"}
 
 @dataclass(frozen=True)
 class _Dialect:
-    delimiter: str | None  # None is any white space
+    delimiter: str | None  # None: any white space
     quote: str
     header: list[str] | None
     header_lines: int
@@ -36,7 +36,7 @@ class _Dialect:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The pixels of a table, its labels, or both; `starts_with_zero` says that row 1 may be a header `0`."""
+    """Pixels, labels or both; `starts_with_zero` says that row 1 may be a header `0`."""
 
     pixels: Rows | None
     labels: Rows | None
@@ -46,8 +46,8 @@ class Table:
 def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
     """Read the first `count` rows of a table: 784 pixels, labels, or a label beside 784 pixels.
 
-    Raises InputError that names the first row which is no row of numbers or not as long as the first, and if
-    the column of labels cannot be told from the pixels.
+    Raises InputError for the first row that has other cells than numbers or another length, and if the label
+    column cannot be told from the pixels.
     """
     start = file.read(2)
     file.seek(0)
@@ -92,7 +92,7 @@ def _dialect(text: io.TextIOWrapper, source: str) -> _Dialect:
 
 
 def _is_header(cells: list[str], following: list[str] | None) -> bool:
-    """Tell names, or the column numbers that pandas writes, from a row of data."""
+    """Tell whether a row is a header: names, or the column numbers that pandas writes."""
     numbers = [cell for cell in cells if _is_number(cell)]
     if not numbers:
         return True
@@ -100,9 +100,9 @@ def _is_header(cells: list[str], following: list[str] | None) -> bool:
     counted = len(numbers) > 1 and any(
         numbers == [str(place) for place in range(start, start + len(numbers))] for start in (0, 1)
     )
-    if cells == ["0", "1"]:  # an index and its first label
+    if cells == ["0", "1"]:  # the header of an index and a label
         return following is not None and following[:1] != ["1"]
-    # An empty first cell stands above pandas' index: `,0` over `0,7`.
+    # pandas writes an empty cell above its index: `,0` above `0,7`.
     return (counted and names <= 2) or (cells[0] == "" and numbers == ["0"])  # noqa: PLR2004 - an index and a label
 
 
@@ -115,8 +115,8 @@ def _is_number(cell: str) -> bool:
 
 
 def _parsed(text: io.TextIOWrapper, dialect: _Dialect, count: int | None) -> NDArray[Any] | None:
-    """Parse the numbers of a table; None if it holds something else."""
-    for dtype in (np.int16, np.float32):  # whole numbers are parsed fastest
+    """Parse the numbers of a table; None if a cell is not a number."""
+    for dtype in (np.int16, np.float32):  # integers are parsed fastest
         text.seek(0)
         try:
             with warnings.catch_warnings():
@@ -146,7 +146,7 @@ def _numbered(text: io.TextIOWrapper, dialect: _Dialect) -> Iterator[tuple[int, 
 
 
 def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError:
-    """Find what keeps the file from being a table, row by row as the fast parser does not."""
+    """Raise InputError for the first bad row, which the fast parser does not identify."""
     for number, line in _numbered(text, dialect):
         cells = dialect.cells(line)
         if len(cells) != dialect.columns:
@@ -162,7 +162,7 @@ def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError
 
 
 def _split(rows: Rows, dialect: _Dialect) -> Table:
-    """Part the columns into pixels and labels; a column that counts the rows is left out."""
+    """Split columns into pixels and labels; a column that counts rows is ignored."""
     array = rows.array
     names = [cell.lower() for cell in dialect.header or []]
     width = array.shape[1]
@@ -190,7 +190,7 @@ def _label_place(array: NDArray[Any], names: list[str], *, counted: bool, source
     named = [place for place in (0, -1) if names and names[place] in _LABEL_NAMES]
     if len(named) == 1:
         return named[0]
-    # MNIST's corner pixels are 0, so that the other end of the row is no column of labels.
+    # MNIST's corner pixels are 0, so a column of zeros at the other end is not the labels.
     fitting = [place for place in (0, -1) if _may_be_labels(array[:, place])]
     if counted and (len(array) > 10 or not fitting):  # noqa: PLR2004 - beyond the digits it is no label
         return None

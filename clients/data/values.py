@@ -1,4 +1,4 @@
-"""The rules that make the numbers in a file images or digits."""
+"""Conversion of the numbers in a file to images and digits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ _WHITE = 255
 _IMAGE_SHAPES = ((PIXELS,), (SIDE, SIDE), (SIDE, SIDE, 1), (1, SIDE, SIDE))
 _QMNIST_COLUMNS = 8
 _ORIENTATION_IMAGES = 50
-# Mean of (variance along rows - along columns) / their sum: MNIST 0.36 with a deviation of 0.27 between
-# images, transposed -0.36; no digit's own mean is below 0.1.
+# Mean of (variance along rows - along columns) / their sum: 0.36 for MNIST (standard deviation over images
+# 0.27), -0.36 transposed; the mean of each digit is above 0.1.
 _TRANSPOSED = -0.15
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An array (n, ...) from a file; `row_number` says how people count the row that holds `array[i]`."""
+    """An array (n, ...) from a file; `row_number(i)` is the row of `array[i]` in the file."""
 
     array: NDArray[Any]
     source: str
     row_number: Callable[[int], int] = lambda index: index + 1
 
     def name(self, index: int) -> str:
-        """Name a row for a message."""
+        """Return the name of a row for messages."""
         return f"{self.source}: row {self.row_number(index)}"
 
 
 def is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Say whether an array of this shape is one or more 28x28 images."""
+    """Tell whether an array of this shape is one or more 28x28 images."""
     return shape[1:] in _IMAGE_SHAPES or shape in {(SIDE, SIDE), (PIXELS,)}
 
 
 def images_from(rows: Rows) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Turn rows into uint8 (n, 784), and say what was changed.
+    """Convert rows to uint8 (n, 784), and return notes about changes.
 
-    Whole numbers 0-255 stay as they are. Numbers 0-1 are multiplied by 255, fractions between 0 and 255
-    rounded. Raises InputError for other shapes and values.
+    Integers 0-255 are unchanged, fractions 0-255 are rounded, numbers 0-1 are multiplied by 255. Raises
+    InputError for other shapes and values.
     """
     array = rows.array
     if not is_image_shape(array.shape):
@@ -52,7 +52,7 @@ def images_from(rows: Rows) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     if flat.dtype == np.bool_:
         return np.where(flat, np.uint8(_WHITE), np.uint8(0)), ()
     high = flat.max()
-    if flat.dtype != np.uint8 and not (flat.min() >= 0 and high <= _WHITE):  # also if one is NaN
+    if flat.dtype != np.uint8 and not (flat.min() >= 0 and high <= _WHITE):  # also true for NaN
         low = flat.min()
         note = (
             f"; pixels run from {low:.3g} to {high:.3g}, as if normalized: save them as 0-255"
@@ -71,13 +71,13 @@ def images_from(rows: Rows) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
 
 
 def digits_from(rows: Rows) -> NDArray[np.int64]:
-    """Turn rows into digits, int64 (n,): a column of digits, one-hot columns, or QMNIST's eight.
+    """Convert rows to digits, int64 (n,): a column of digits, one-hot columns, or QMNIST's eight columns.
 
-    Raises InputError that names the first row with another value.
+    Raises InputError for the first row with another value.
     """
     array = rows.array
     if array.shape[1:] == (_QMNIST_COLUMNS,) and array.dtype.kind in "iu":
-        array = array[:, 0]  # then the writer and the place in NIST's files
+        array = array[:, 0]  # the other columns: writer and position in NIST's files
     if array.shape[1:] not in ((), (1,), (DIGITS,)) or not array.shape:
         raise InputError(f"{rows.source}: {_shape(array)}, expected one digit or ten one-hot columns a row")
     column = _numbers(rows, array.reshape(len(array), -1), "a digit 0-9")
@@ -95,9 +95,10 @@ def digits_from(rows: Rows) -> NDArray[np.int64]:
 
 
 def upright(images: NDArray[np.uint8], source: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Turn images, uint8 (n, 784), that are transposed as EMNIST's files are, and say so.
+    """Transpose images, uint8 (n, 784), if they are stored as in EMNIST's files, and return a note.
 
-    Digits are taller than wide; 50 images decide. With fewer, a file with `emnist` in its name is turned.
+    Digits are taller than wide, on average over 50 images. With fewer images, `emnist` in the file's name
+    decides.
     """
     stretch = _stretch(images)
     enough = len(stretch) >= _ORIENTATION_IMAGES
@@ -111,7 +112,7 @@ def upright(images: NDArray[np.uint8], source: str) -> tuple[NDArray[np.uint8], 
 
 
 def _stretch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Say how much taller (to 1) or wider (to -1) each image that is not blank is."""
+    """Return how much taller (up to 1) or wider (down to -1) each image is, blank ones excluded."""
     sample = images[:: max(1, len(images) // 500)].reshape(-1, SIDE, SIDE).astype(np.float32)
     mass = sample.sum((1, 2))
     places = np.arange(SIDE, dtype=np.float32)
@@ -120,7 +121,7 @@ def _stretch(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         share = sample.sum(axis) / np.maximum(mass, 1)[:, None]
         variances.append(share @ places**2 - (share @ places) ** 2)
     rows, columns = variances
-    drawn = rows + columns > 1  # a blank image and a single dot have no direction
+    drawn = rows + columns > 1  # blank images and single dots have no direction
     stretch: NDArray[np.float32] = (rows - columns)[drawn] / (rows + columns)[drawn]
     return stretch
 

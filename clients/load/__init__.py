@@ -1,1 +1,1 @@
-"""A load generator: how fast is a server, honestly measured."""
+"""The load generator."""

@@ -1,4 +1,4 @@
-"""Latencies of calls in HDR histograms, failures by status."""
+"""HDR histograms of latencies, and failures by status."""
 
 import threading
 from array import array
@@ -21,10 +21,10 @@ def histogram() -> HdrHistogram:
 
 @dataclass(slots=True)
 class Snapshot:
-    """The calls that ended in one stretch of time.
+    """The calls that ended in an interval.
 
-    `answered` holds five doubles a call: when it was due, sent and answered (seconds of one clock), and the
-    server's queue and compute duration (microseconds).
+    `answered` has five doubles per call: due, sent and answered (seconds of one clock), and the server's
+    queue and compute durations (microseconds).
     """
 
     answered: bytes
@@ -32,7 +32,7 @@ class Snapshot:
 
 
 class Recorder:
-    """Record calls as they end, from any thread; the arithmetic is left to the process that adds up."""
+    """Records calls as they end; thread-safe. The collecting process computes the histograms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,12 +46,12 @@ class Recorder:
             self._answered.extend((due, sent, now, queue_us, compute_us))
 
     def failed(self, reason: str, calls: int = 1) -> None:
-        """Record calls that failed, or could not be sent."""
+        """Record calls that failed or could not be sent."""
         with self._lock:
             self._failed[reason] += calls
 
     def take(self) -> Snapshot:
-        """Hand over what happened since the last time, and start afresh."""
+        """Return the calls since the last snapshot."""
         with self._lock:
             answered, failed = self._answered, self._failed
             self._answered, self._failed = array("d"), Counter()
@@ -86,15 +86,15 @@ class Tally:
         return self
 
     def latency_ms(self, percentile: float) -> float:
-        """Latency that `percentile` % of the calls kept within, milliseconds."""
+        """Latency percentile, milliseconds."""
         return _ms(self.latency, percentile)
 
     def late_ms(self, percentile: float) -> float:
-        """Delay of sending, as `latency_ms`."""
+        """Percentile of the delay of sending, milliseconds."""
         return _ms(self.lateness, percentile)
 
     def server_ms(self, percentile: float) -> tuple[float, float] | None:
-        """Queue and compute duration on the server, milliseconds; None if its protocol has no durations."""
+        """Percentiles of the server's queue and compute durations, ms; None if the protocol has none."""
         if not self.ok or self.compute.get_max_value() <= _LOWEST:
             return None
         return _ms(self.queue, percentile), _ms(self.compute, percentile)
@@ -106,7 +106,7 @@ def _ms(values: HdrHistogram, percentile: float) -> float:
 
 def _fill(into: HdrHistogram, microseconds: NDArray[np.float64]) -> None:
     values = microseconds.clip(_LOWEST, _HIGHEST)
-    # One digit more than the histogram keeps: fewer distinct values to add one by one.
+    # Rounded to one digit more than the histogram keeps, to add fewer distinct values.
     step = 10 ** np.floor(np.log10(values) - _DIGITS)
     values, counts = np.unique(np.rint(np.rint(values / step) * step).astype(np.int64), return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Plots of latency, by Matplotlib: imported only here, so that runs need no `plot` extra."""
+"""Plots of latency. Only this module needs Matplotlib, the `plot` extra."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ _TICKS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 
 
 def plot_percentiles(path: Path, title: str, runs: Sequence[tuple[str, HdrHistogram]]) -> None:
-    """Draw the latency of each named run over the percentile, which is stretched towards 100 %."""
+    """Plot the latency of each named run over the percentile, on a scale stretched towards 100 %."""
     figure, axes = _figure(title)
     most = max(histogram.get_total_count() for _, histogram in runs)
     nines = np.linspace(0, min(5.0, np.log10(max(10, most))), 200)
@@ -31,7 +31,7 @@ def plot_percentiles(path: Path, title: str, runs: Sequence[tuple[str, HdrHistog
 
 
 def plot_sweep(path: Path, title: str, results: Sequence[Result]) -> None:
-    """Draw latency over throughput, a point for each number of calls in flight."""
+    """Plot latency over throughput, a point for each number of calls in flight."""
     figure, axes = _figure(title)
     rates = [result.calls_per_second for result in results]
     for percentile in (50.0, 99.0):
@@ -61,5 +61,5 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    except ValueError as error:  # a suffix that Matplotlib has no format for
+    except ValueError as error:  # unknown file format
         raise InputError(f"{path}: {error}") from None

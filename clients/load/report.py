@@ -1,4 +1,4 @@
-"""Results of runs for people, and their files."""
+"""Results of runs: printed, and as files."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ def print_result(result: Result) -> None:
 
 
 def live(second: Second, tally: Tally) -> None:
-    """Show the last second on one line of the terminal."""
+    """Show the last second on one line of a terminal."""
     failed = f"  {tally.failed.total():,} failed" if tally.failed else ""
     times = f"p50 {second.p50_ms:.2f} ms  p99 {second.p99_ms:.2f} ms"
     sys.stderr.write(f"\r\x1b[K{second.second:>4} s  {second.calls:,} calls/s  {times}{failed}")
@@ -52,20 +52,20 @@ def live(second: Second, tally: Tally) -> None:
 
 
 def print_line(cells: Sequence[str], names: Sequence[str]) -> None:
-    """Print a row under `names` as soon as it is known."""
+    """Print a row below `names`."""
     row = "  ".join(f"{cell:>{max(8, len(name))}}" for cell, name in zip(cells, names, strict=True))
     sys.stdout.write(row + "\n")
     sys.stdout.flush()
 
 
 def trial_row(trial: Trial) -> tuple[str, ...]:
-    """Make a row of TRIALS."""
+    """Return a row of TRIALS."""
     tally = trial.result.tally
     return f"{trial.rate:,.0f}", f"{tally.latency_ms(50):.2f}", f"{tally.latency_ms(99):.2f}", trial.verdict
 
 
 def sweep_row(result: Result) -> tuple[str, ...]:
-    """Make a row of SWEEP."""
+    """Return a row of SWEEP."""
     tally = result.tally
     queue, compute = tally.server_ms(50) or (None, None)
     times = [tally.latency_ms(50), tally.latency_ms(99), queue, compute]
@@ -79,7 +79,7 @@ def sweep_row(result: Result) -> tuple[str, ...]:
 
 
 def print_limits(results: Sequence[Result]) -> None:
-    """Say where a sweep met the generator's limit."""
+    """Return a line if the generator limited the sweep."""
     if limited := [result for result in results if result.limit]:
         first = limited[0].workload.in_flight
         sys.stdout.write(
@@ -96,7 +96,7 @@ def save(path: Path, record: Any) -> None:
 
 
 def compare(before: Path, after: Path) -> list[tuple[str, HdrHistogram]]:
-    """Print two results of `--json` side by side, and a warning if their workloads differ.
+    """Print two results of `--json` side by side, with a warning if their workloads differ.
 
     Returns both latency histograms with the files' names. Raises InputError if a file is no such result.
     """

@@ -1,4 +1,4 @@
-"""Put load on a server from several processes, and add up what they saw."""
+"""Runs of a workload on several processes."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from clients.load.worker import work
 from clients.load.workload import Workload
 
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
-_LATE_MS = 10.0  # calls that leave later than this are no longer the load that was asked for
-_BUSY = 0.95  # of a CPU: Python runs one thread at a time
+_LATE_MS = 10.0  # beyond this lateness the workload is not the requested one
+_BUSY = 0.95  # share of a CPU: Python runs one thread at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def limit(self) -> str:
-        """Say how the generator limited the run; empty if it did not."""
+        """Return how the generator limited the run; empty if it did not."""
         late = self.tally.late_ms(99)
         if unsent := self.tally.failed["NOT_SENT"]:
             return f"the generator could not send {unsent:,} calls"
@@ -62,7 +62,7 @@ class Result:
         return ""
 
     def record(self) -> dict[str, Any]:
-        """Make what `--json` writes and `compare` reads."""
+        """Return the contents of a --json file."""
         tally = self.tally
         server = {f"p{p:g}": tally.server_ms(p) for p in (50.0, 99.0)}
         return {
@@ -90,7 +90,7 @@ def run(workload: Workload, watch: Callable[[Second, Tally], None] | None = None
     """
     with Client(workload.connection) as client:
         client.predict(workload.images(), model=workload.model)
-    # gRPC does not survive a fork.
+    # gRPC does not support fork.
     context = multiprocessing.get_context("spawn")
     pipes: list[Pipe] = []
     processes = []

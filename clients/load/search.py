@@ -1,4 +1,4 @@
-"""Runs at several loads: the capacity of a server, and a sweep over the calls in flight."""
+"""Runs at several loads: capacity search, and sweep over calls in flight."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ _MOST_RATE = 100_000.0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One try at a rate; `verdict` is ok, or why not."""
+    """A run at one rate; `verdict` is ok or the reason of failure."""
 
     rate: float
     result: Result
@@ -22,7 +22,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The outcome of a search: the best trial, and how the generator limited the search, if it did."""
+    """The result of a search: the best trial, and how the generator limited the search, if it did."""
 
     best: Trial | None
     limit: str
@@ -31,7 +31,7 @@ class Capacity:
 def find_capacity(
     workload: Workload, p99_ms: float, run: Callable[[Workload], Result], watch: Callable[[Trial], None]
 ) -> Capacity:
-    """Search for the highest rate, calls a second, whose p99 stays within `p99_ms` without failures.
+    """Search for the highest rate, in calls per second, with a p99 within `p99_ms` and without failures.
 
     `run` runs a workload, `watch` receives every trial. Doubles the rate until the objective is missed, then
     halves the difference until it is below 5 %.

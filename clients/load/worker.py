@@ -1,4 +1,4 @@
-"""One process that puts load on a server."""
+"""A process of the load generator."""
 
 import itertools
 import threading
@@ -16,22 +16,21 @@ from clients.load.workload import Workload
 from clients.wire import Question, serialize
 
 _REPORT_SECONDS = 1.0
-# An open loop does not wait for answers, but nothing is unbounded.
+# Bound of an open loop, which does not wait for answers.
 _MAX_IN_FLIGHT = 10_000
 _MAX_BYTES_IN_FLIGHT = 64 * 2**20
-_HOPELESS_SECONDS = 1.0  # after the end of the run: what is not sent by then counts as not sent
+_HOPELESS_SECONDS = 1.0  # time after the run to send delayed calls
 _PAUSE_SECONDS = 0.02
 
 
-# Receives None for a right answer, else a status or what was wrong; and the response, if there is one.
+# Receives None for a valid answer, else the status or error; and the response, if any.
 Landed = Callable[[str | None, Any], None]
 
 
 def work(workload: Workload, pipe: Pipe) -> None:
-    """Report ready, wait for the start signal, drive the load.
+    """Report ready, wait for the start signal, run the workload.
 
-    Sends a Snapshot each second, and at the end the seconds until the last answer and the share of a CPU
-    used.
+    Sends a Snapshot each second, and finally the time of the last answer in seconds and the CPU share.
     """
     driver = _Driver(workload)
     pipe.send("ready")
@@ -59,7 +58,7 @@ def _report(recorder: Recorder, pipe: Pipe, ended: threading.Event) -> None:
 
 
 class _Driver:
-    """Send calls by a workload and record how they end."""
+    """Sends the calls of a workload and records how they end."""
 
     def __init__(self, workload: Workload) -> None:
         self.recorder = Recorder()
@@ -73,7 +72,7 @@ class _Driver:
         self._start = self._last = time.perf_counter()
 
     def open_loop(self) -> None:
-        """Send each call when it is due, whatever became of those before."""
+        """Send each call when it is due, independently of earlier calls."""
         due_seconds = self._workload.due_seconds()
         self._start = time.perf_counter()
         hopeless = self._start + self._workload.seconds + _HOPELESS_SECONDS
@@ -90,7 +89,7 @@ class _Driver:
                 self.recorder.failed("NOT_SENT")
 
     def closed_loop(self) -> None:
-        """Keep `in_flight` calls travelling."""
+        """Keep `in_flight` calls in flight."""
         self._start = time.perf_counter()
         end = self._start + self._workload.seconds
 
@@ -104,7 +103,7 @@ class _Driver:
         time.sleep(self._workload.seconds)
 
     def drain(self) -> float:
-        """Wait for the calls in flight, no longer than their deadline; seconds since the start."""
+        """Wait for calls in flight, at most until their deadline; return the seconds since the start."""
         with self._landed:
             self._landed.wait_for(lambda: self._flying == 0, self._workload.connection.timeout_seconds + 1)
         for transport in self._transports:
@@ -127,7 +126,7 @@ class _Driver:
                     self.recorder.answered(due, sent, now)
             if then and problem is None:
                 then()
-            elif then:  # a server that is gone fails calls as quickly as they are made
+            elif then:  # without a server, calls fail as fast as they are sent
                 threading.Timer(_PAUSE_SECONDS, then).start()
             with self._landed:
                 self._flying -= 1
@@ -137,7 +136,7 @@ class _Driver:
 
 
 class _Transport:
-    """A connection that sends the workload's request, serialized once: sending costs only gRPC's own work."""
+    """A connection that sends the workload's request, which is serialized once."""
 
     def __init__(self, workload: Workload) -> None:
         connection, wire = workload.connection, workload.connection.wire
@@ -148,7 +147,7 @@ class _Transport:
         self._call: Any = self._channel.unary_unary(wire.method, bytes, wire.response.FromString)
 
     def send(self, landed: Landed) -> None:
-        """Make a call."""
+        """Start a call."""
 
         def ended(call: Any) -> None:
             code = call.code()
@@ -162,11 +161,11 @@ class _Transport:
         call.add_done_callback(ended)
 
     def close(self) -> None:
-        """Close the connection; requests in flight are given up."""
+        """Close the connection; calls in flight are cancelled."""
         self._channel.close()
 
 
 def _one_by_one(values: NDArray[np.float64]) -> Iterator[float]:
-    """Yield Python's own floats without making all of them at once."""
+    """Yield Python floats without converting the whole array at once."""
     for start in range(0, len(values), 4096):
         yield from values[start : start + 4096].tolist()

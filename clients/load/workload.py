@@ -1,4 +1,4 @@
-"""The load to put on a server, and when each call is due."""
+"""Workloads, and when each call is due."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
@@ -16,12 +16,12 @@ _MAX_CALLS = 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A run of `seconds`; calls due in the first `warmup_seconds` are not counted.
+    """A workload of `seconds`; calls due in the first `warmup_seconds` are not counted.
 
-    Open loop if `rate` (calls a second) is given: calls are due at times that do not depend on the answers,
-    evenly spaced or as a Poisson process, and latency counts from when a call was due. `end_rate` changes the
-    rate to it in a straight line. Closed loop otherwise: `in_flight` calls travel at any time, and each
-    answer starts the next. `process` is the part of one of the `processes`.
+    Open loop with a `rate` (calls per second): calls are due at constant intervals or as a Poisson process,
+    independently of answers, and latency counts from when a call was due; the rate changes linearly to
+    `end_rate`. Closed loop otherwise: `in_flight` calls are in flight at any time. `process` is the index of
+    one of the `processes`.
     """
 
     connection: Connection
@@ -51,7 +51,7 @@ class Workload:
             raise InputError("an end rate needs a rate to start from")
 
     def shares(self) -> list[Self]:
-        """Divide the load: exactly, so that fewer calls in flight than processes need fewer processes."""
+        """Split the workload over processes, at most one for each call in flight."""
         count = self.processes if self.rate is not None else min(self.processes, self.in_flight)
         return [
             replace(
@@ -65,13 +65,13 @@ class Workload:
         ]
 
     def due_seconds(self) -> NDArray[np.float64]:
-        """Compute when each call of this process is due, from the start of the run, in order."""
+        """Return the seconds after the start at which the calls of this process are due."""
         start = self.rate or 0.0
         end = start if self.end_rate is None else self.end_rate
         total = (start + end) / 2 * self.seconds
         if self.arrivals == "constant":  # every n-th call of the whole schedule
             counts = np.arange(self.process, int(total), self.processes, dtype=np.float64)
-        else:  # Poisson processes add up to one
+        else:  # the sum of Poisson processes is one
             mine = total / self.processes
             rng = np.random.default_rng((self.seed, self.process))
             counts = rng.exponential(self.processes, int(mine + 6 * np.sqrt(mine) + 10)).cumsum()
@@ -83,12 +83,12 @@ class Workload:
         return np.asarray((np.sqrt(start**2 + 2 * slope * counts) - start) / slope)
 
     def images(self) -> NDArray[np.uint8]:
-        """Make the images of one call, uint8 (n, 784): noise, which costs a network as much as digits do."""
+        """Return the images of a call, uint8 (n, 784): noise, which costs as much as digits."""
         rng = np.random.default_rng(self.seed)
         return rng.integers(0, 256, (self.images_per_call, PIXELS), np.uint8)
 
     def in_words(self) -> str:
-        """Describe the load."""
+        """Return a description."""
         carrier = "1 image a call" if self.images_per_call == 1 else f"{self.images_per_call} images a call"
         if self.rate is None:
             return f"closed loop, {self.in_flight} calls in flight, {carrier}"
@@ -96,7 +96,7 @@ class Workload:
         return f"open loop, {rate} calls/s, {self.arrivals}, {carrier}"
 
     def record(self) -> dict[str, Any]:
-        """Make what a result file keeps of it."""
+        """Return the workload as in a result file."""
         fields = {
             name: value for name, value in asdict(self).items() if name not in {"process", "connection"}
         }

@@ -1,4 +1,4 @@
-"""Connected components of a mask, by runs and union-find: no image library needed."""
+"""Connected components of a mask, by runs and union-find."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Run = tuple[int, int, int]  # row, first column, column after the last
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Hold one component, or several taken together; rows and columns end after the last pixel."""
+    """A component, or several merged; rows and columns end after the last pixel."""
 
     runs: tuple[Run, ...]
     top: int
@@ -23,7 +23,7 @@ class Component:
 
     @classmethod
     def of(cls, runs: list[Run]) -> Self:
-        """Measure a component of one run or more."""
+        """Build a component from its runs."""
         rows, starts, ends = zip(*runs, strict=True)
         return cls(
             runs=tuple(runs),
@@ -45,7 +45,7 @@ class Component:
         return self.right - self.left
 
     def border_share(self, shape: tuple[int, ...]) -> float:
-        """Say how much of the box's outline lies on the border of a picture of `shape`, 0 to about 1."""
+        """Return the share of the box's outline on the border of a picture of `shape`, 0 to about 1."""
         last_row, width = shape[0] - 1, shape[1]
         on_border = sum(
             (end - start) if row in {0, last_row} else (start == 0) + (end == width)
@@ -54,7 +54,7 @@ class Component:
         return on_border / (2 * (self.height + self.width))
 
     def mask(self) -> NDArray[np.bool_]:
-        """Paint the component alone; bool (height, width)."""
+        """Return the mask of the component in its box; bool (height, width)."""
         mask = np.zeros((self.height, self.width), np.bool_)
         for row, start, end in self.runs:
             mask[row - self.top, start - self.left : end - self.left] = True
@@ -62,7 +62,7 @@ class Component:
 
 
 def join(components: Iterable[Component]) -> Component:
-    """Take components together as one."""
+    """Merge components."""
     return Component.of([run for component in components for run in component.runs])
 
 
@@ -80,7 +80,7 @@ def find_components(mask: NDArray[np.bool_]) -> list[Component]:
             parents.append(index)
             here.append(index)
             for other in above:
-                if runs[other][1] <= end and start <= runs[other][2]:  # they touch, corners included
+                if runs[other][1] <= end and start <= runs[other][2]:  # runs that touch, corners included
                     parents[_root(parents, other)] = _root(parents, index)
         above = here
     groups: dict[int, list[Run]] = {}

@@ -1,4 +1,4 @@
-"""Picture files, which strangers send: decoded with limits, into shades of grey."""
+"""Decoding of untrusted picture files to shades of grey, with limits."""
 
 import io
 import re
@@ -47,14 +47,14 @@ def load_file(path: Path) -> bytes:
 def read_bytes(data: bytes, name: str, *, page: int = 1) -> NDArray[np.uint8]:
     """Decode PNG, JPEG, WebP, BMP, TIFF, GIF, ...; uint8 (height, width), 0 is black.
 
-    Of a file with several pictures it takes `page`; `count_pages` says how many there are. A JPEG without its
-    last bytes ends where they are missing. Raises InputError if it is no picture, damaged or too large.
+    `page` chooses a picture of a file with several (see `count_pages`). A truncated JPEG is decoded up to its
+    last line. Raises InputError if it is not a picture, damaged or too large.
     """
     try:
         return _decoded(data, name, page)
     except UnidentifiedImageError:
         raise InputError(f"{name}: not a picture ({_looks_like(data)}), expected PNG, JPEG, ...") from None
-    except Image.DecompressionBombError as error:  # Pillow's own limit comes before ours
+    except Image.DecompressionBombError as error:  # Pillow's own limit
         count = re.search(r"\d+", str(error))
         raise _too_large(name, f"{int(count.group()):,}" if count else "too many") from None
     except InputError:
@@ -66,13 +66,13 @@ def read_bytes(data: bytes, name: str, *, page: int = 1) -> NDArray[np.uint8]:
 
 
 def count_pages(data: bytes) -> int:
-    """Count the pictures in a TIFF or GIF file; 1 for all others, whose further pictures are previews."""
+    """Count the pictures in a TIFF or GIF file; 1 for other formats, whose further pictures are previews."""
     with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
         return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
 
 
 def _decoded(data: bytes, name: str, page: int) -> NDArray[np.uint8]:
-    # Pillow warns of much that we refuse by our own limits or can live with.
+    # Pillow's warnings are covered by the limits here, or harmless.
     with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
         if page > 1:
             picture.seek(page - 1)
@@ -87,10 +87,10 @@ def _decoded(data: bytes, name: str, page: int) -> NDArray[np.uint8]:
 
 
 def _truncated_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode a JPEG up to its last line; the lines below the break would be grey, which no paper is."""
+    """Decode a JPEG up to its last complete line; Pillow would fill the rest with grey."""
     with _truncated_allowed(), Image.open(io.BytesIO(data)) as picture:
         shades = grey(picture, name)
-    # The lines that never came are one even shade.
+    # Missing lines have a single shade.
     rows = np.flatnonzero(np.ptp(shades, axis=1) > 0)
     if len(rows) == 0 or rows[-1] + 1 < _MIN_SHARE * len(shades):
         raise InputError(f"{name}: damaged picture (most of it is missing)")
@@ -99,7 +99,7 @@ def _truncated_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
 
 @contextmanager
 def _truncated_allowed() -> Iterator[None]:
-    # Pillow has only a global switch; the lock keeps two threads from turning it off for each other.
+    # Pillow's switch is global; the lock protects it from other threads.
     with _TRUNCATED_LOCK:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
@@ -109,7 +109,7 @@ def _truncated_allowed() -> Iterator[None]:
 
 
 def grey(picture: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Reduce a PIL image of any mode to shades of grey, upright; uint8 (height, width)."""
+    """Convert a PIL image of any mode to shades of grey, upright; uint8 (height, width)."""
     _refuse_large(picture, name)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in _SIXTEEN_BITS:
@@ -134,7 +134,7 @@ def _too_large(name: str, pixels: str) -> InputError:
 
 
 def _on_paper(grey_and_alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # What is transparent shows the paper: white under dark ink, black under light ink.
+    # Transparent areas become paper: white below dark ink, black below light ink.
     values, alpha = (grey_and_alpha[..., n].astype(np.float32) for n in (0, 1))
     opacity = alpha / 255
     ink = (values * opacity).sum() / max(opacity.sum(), 1)

@@ -1,4 +1,4 @@
-"""Tell ink from paper: shading, polarity and noise taken out of a photograph."""
+"""Separation of ink from paper: shading, polarity and noise of photographs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +11,21 @@ from clients.errors import InputError
 from clients.pictures.components import Component, find_components
 from clients.pictures.frames import is_frame
 
-# The paper's shading is seen at this size, where no stroke is as wide as the window.
+# Size at which the paper's shading is estimated; no stroke is as wide as the window.
 _SMALL, _WINDOW = 96, 33
 _MIN_CONTRAST = 0.03  # of the paper's brightness
-_MIN_SEPARATION = 4.0  # of the paper's own variation
-_PATCHY = 40.0  # how much a patchy paper counts against a polarity
-_FRAME = 0.2  # a component with more of its outline on the picture's border is no digit
+_MIN_SEPARATION = 4.0  # relative to the paper's variation
+_PATCHY = 40.0  # weight of uneven paper against a polarity
+_FRAME = 0.2  # components with more of their outline on the picture's border are not digits
 
 
 @dataclass(frozen=True, slots=True)
 class Foreground:
-    """Hold how much ink is where: `amount` float32 (height, width), 0 none and 1 full.
+    """The ink: `amount` float32 (height, width), 0 none and 1 full.
 
-    `contrast` is how much the ink differs from its paper, 1 is black on white, and `paper_variation` how much
-    the paper differs from itself; `dark` says that the ink is darker than the paper; `components` are its
-    connected parts, the likeliest digit first: large, and not running along the border as shadows and tables
-    do.
+    `contrast` is the difference of ink and paper (1: black on white), `paper_variation` the variation of the
+    paper; `dark` says that the ink is darker than the paper; `components` are the connected parts, the most
+    probable digit first: large, and not along the border as shadows and tables are.
     """
 
     amount: NDArray[np.float32]
@@ -37,9 +36,9 @@ class Foreground:
 
 
 def find_foreground(grey: NDArray[np.uint8], name: str) -> Foreground:
-    """Separate the ink in a grey picture (height, width) from its paper.
+    """Separate ink and paper in a grey picture (height, width).
 
-    Raises InputError where nothing stands out.
+    Raises InputError if the picture is blank.
     """
     radius = max(grey.shape) / 300
     smooth = np.asarray(Image.fromarray(grey).filter(ImageFilter.GaussianBlur(radius)), np.float32)
@@ -50,10 +49,10 @@ def find_foreground(grey: NDArray[np.uint8], name: str) -> Foreground:
 
 
 def _likelihood(foreground: Foreground) -> float:
-    """Rate a polarity.
+    """Score a polarity.
 
-    Under the wrong one the paper has dark patches where the digits are, and the ink is what lies
-    between strokes: fainter, with softer edges, and smaller where it is the inside of a loop.
+    With the wrong polarity the paper has patches where the digits are, and the ink is the space between
+    strokes: fainter, with softer edges, and smaller inside loops.
     """
     main = foreground.components[0]
     amount = foreground.amount[main.top : main.bottom, main.left : main.right][main.mask()].mean()
@@ -65,8 +64,8 @@ def _likelihood(foreground: Foreground) -> float:
 def _separate(smooth: NDArray[np.float32], *, dark: bool) -> Foreground | None:
     bright = smooth if dark else 255 - smooth
     paper = np.maximum(_paper(bright), 1)
-    # Light is multiplied, not added: in a shadow ink and paper darken by the same factor. Light ink
-    # on dark paper (a screen, a blackboard, MNIST) has no such law; there the difference counts.
+    # A shadow darkens ink and paper by the same factor, so the ratio is used. For light ink on dark paper
+    # (a screen, a blackboard, MNIST) the difference is.
     depth = 1 - bright / paper if dark else (paper - bright) / 255
     some = depth[::2, ::2]  # enough for statistics
     if np.ptp(some) < _MIN_CONTRAST:
@@ -90,16 +89,16 @@ def _separate(smooth: NDArray[np.float32], *, dark: bool) -> Foreground | None:
 
 
 def _freedom(component: Component, shape: tuple[int, ...]) -> float:
-    """Rate 1 what keeps clear of the border, down to 0.1 for what runs along it."""
+    """Return 1 for components away from the border, down to 0.1 along it."""
     return max(0.1, 1 - component.border_share(shape) / _FRAME)
 
 
 def _paper(bright: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Estimate the shade of the paper everywhere: close the strokes, keep shadows."""
+    """Estimate the shade of the paper: remove strokes, keep shadows."""
     height, width = bright.shape
     scale = _SMALL / max(height, width)
     small = _resized(bright, (max(1, round(width * scale)), max(1, round(height * scale))))
-    # A shadow at the border goes on beyond it; a narrow one would else be closed like a stroke.
+    # Shadows at the border are extended beyond it, or narrow ones would be removed like strokes.
     beyond = np.pad(small, _WINDOW, mode="edge")
     closed = -spread(-spread(beyond, _WINDOW // 2), _WINDOW // 2)[_WINDOW:-_WINDOW, _WINDOW:-_WINDOW]
     blurred = Image.fromarray(closed.clip(0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3))
@@ -107,7 +106,7 @@ def _paper(bright: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spread(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
-    """Give each place the largest of `values` within `reach` rows and columns."""
+    """Return the maximum of `values` within `reach` rows and columns of each position."""
     for axis in (0, 1):
         pad = [(reach, reach) if axis == other else (0, 0) for other in (0, 1)]
         padded = np.pad(values, pad, mode="edge")
@@ -120,7 +119,7 @@ def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 
 def _otsu(values: NDArray[np.floating[Any]]) -> float:
-    """Find the threshold that parts `values` best into two classes (Otsu, 1979)."""
+    """Return the threshold that best separates `values` into two classes (Otsu, 1979)."""
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()

@@ -1,18 +1,18 @@
-"""Printed frames around digits: boxes, combs of boxes, ruled lines."""
+"""Detection of printed frames: boxes, combs of boxes, ruled lines."""
 
 from collections.abc import Sequence
 
 from clients.pictures.components import Component
 
-_THIN = 0.3  # of its box that a frame's lines fill at most
-_DIGIT = 0.3  # of a frame's height that a digit in it has at least
-_NEAR = 0.08  # of a box's shorter side: how far lines a bit askew stray from its edges
-_HUGGING = 0.9  # of an empty frame's pixels lie so near
-_FLAT = 0.15  # of its width that a ruled line's height is at most
+_THIN = 0.3  # maximum share of its box that a frame's lines fill
+_DIGIT = 0.3  # minimum height of a digit by that of its frame
+_NEAR = 0.08  # distance of skewed lines from the box's edges, by its shorter side
+_HUGGING = 0.9  # share of an empty frame's pixels within that distance
+_FLAT = 0.15  # maximum height of a ruled line by its width
 
 
 def is_frame(component: Component, components: Sequence[Component]) -> bool:
-    """Say whether a component is a frame around digits, or an empty one, or a long flat line."""
+    """Tell whether a component is a frame, with or without digits, or a ruled line."""
     if component.height < _FLAT * component.width and any(
         other.height > 2 * component.height for other in components
     ):

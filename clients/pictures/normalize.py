@@ -1,7 +1,7 @@
-"""From a picture of digits to what MNIST looks like.
+"""Normalization of digits as in MNIST.
 
-MNIST's images were made so: the digit, white on black, was scaled with anti-aliasing to fit a 20x20
-box and put into a 28x28 field with its centre of mass in the middle.
+MNIST's digits, white on black, were scaled with anti-aliasing to fit a 20x20 box, and placed in a 28x28 image
+with their centre of mass in the middle.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ from clients.pictures.components import Component, join
 from clients.pictures.foreground import Foreground, find_foreground, spread
 
 _SIDE, _BOX = 28, 20
-_WORKING_SIDE = 512  # larger pictures are reduced to it first
+_WORKING_SIDE = 512  # larger pictures are reduced to this size first
 _HALF = 127
-_BLANK = 10  # of 255: less contrast in a 28x28 picture is no ink
-_THIN, _WANTED = 1.6, 2.4  # widths of a stroke in the 20x20 box, pixels; MNIST's are 2 to 4
-_SPECK = 0.04  # of the digit's area: smaller components are dirt
+_BLANK = 10  # of 255: minimum contrast of ink in a 28x28 picture
+_THIN, _WANTED = 1.6, 2.4  # stroke width in the 20x20 box, pixels; MNIST has 2 to 4
+_SPECK = 0.04  # minimum area of a component by that of the digit
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDigit:
-    """Hold one digit of a picture, made like MNIST.
+    """A normalized digit of a picture.
 
     `image` is uint8 (28, 28); `box` is left, top, right, bottom in pixels of the picture;
-    `steps` says what was done to get here.
+    `steps` describe the preparation.
     """
 
     image: NDArray[np.uint8]
@@ -47,10 +47,9 @@ def as_it_is(grey: NDArray[np.uint8], name: str) -> FoundDigit:
 
 
 def separated(grey: NDArray[np.uint8], name: str) -> tuple[Foreground, float]:
-    """Separate the foreground of a picture reduced to a size that is quick to work on; also by which factor.
+    """Separate the foreground of a reduced picture; also return the factor of the reduction.
 
-    Strokes that vanish when a large picture is reduced are widened first. Raises InputError if nothing is
-    drawn.
+    Strokes that would vanish in the reduction are widened first. Raises InputError if the picture is blank.
     """
     working, scale = _reduced(grey)
     try:
@@ -69,7 +68,7 @@ def separated(grey: NDArray[np.uint8], name: str) -> tuple[Foreground, float]:
 
 
 def _reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Reduce a large picture to a size that is quick to work on; also by which factor."""
+    """Reduce a large picture; also return the factor."""
     scale = min(1.0, _WORKING_SIDE / max(grey.shape))
     if scale == 1:
         return grey, scale
@@ -78,7 +77,7 @@ def _reduced(grey: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 
 
 def main_component(foreground: Foreground) -> Component:
-    """Take the likeliest component for the digit, with the parts that belong to it: the bar of a 5."""
+    """Return the most probable component, merged with parts such as the bar of a 5."""
     main = foreground.components[0]
     reach = 0.25 * max(main.height, main.width)
     parts = [
@@ -98,10 +97,10 @@ def _gap(one: Component, other: Component) -> float:
 
 
 def framed(foreground: Foreground, component: Component, scale: float) -> FoundDigit:
-    """Cut a component out, scale it into the 20x20 box and centre its mass."""
+    """Crop a component, scale it to the 20x20 box and centre its mass."""
     mask = component.mask()
     amount = foreground.amount[component.top : component.bottom, component.left : component.right]
-    # The mask ends where a stroke is half transparent; the rest of its edge is close by.
+    # The mask ends where a stroke has half its ink; include the rest of the edge.
     digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
     fit = _BOX / max(digit.shape)
     steps = [f"{'dark ink on light' if foreground.dark else 'light ink on dark'} background"]
@@ -124,10 +123,10 @@ def framed(foreground: Foreground, component: Component, scale: float) -> FoundD
 
 
 def _stroke_width(mask: NDArray[np.bool_]) -> float:
-    """Estimate the mean width of the strokes: a long stroke's area is half its outline times width."""
+    """Estimate the mean stroke width: the area of a long stroke is half its outline times its width."""
     padded = np.pad(mask, 1)
     steps = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
-    # pi/4 makes up for slanted outlines, which are counted as stairs.
+    # pi/4 corrects for slanted outlines, which are counted as stairs.
     return float(2 * np.count_nonzero(mask) / (steps * np.pi / 4))
 
 

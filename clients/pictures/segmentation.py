@@ -1,4 +1,4 @@
-"""Several digits in one picture: a zip code, a row of a form, a page of them."""
+"""Segmentation of pictures with several digits."""
 
 from itertools import pairwise
 from statistics import median
@@ -10,32 +10,31 @@ from clients.pictures.components import Component, join
 from clients.pictures.foreground import Foreground
 from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated
 
-_FRAME = 0.2  # of a box's outline on the picture's border: no digit
-_SHORT = 0.4  # of the usual height: a dot, a comma, part of something
-_LINE = 0.2  # of its height: how far below its line a digit may have its middle
+_FRAME = 0.2  # share of a box's outline on the picture's border above which it is not a digit
+_SHORT = 0.4  # height below which it is a dot, a comma or a fragment, by the median height
+_LINE = 0.2  # vertical distance of a digit's middle from its line, by its height
 _HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
-_OVERLAP = 0.5  # of the narrower one's width: parts of one digit
-_WIDE = 1.15  # of its own and the usual height: digits that touch
-_STRAY = 0.4  # of a digit's width: how far from an equal share a cut may be
-_INDIFFERENT, _SLANT = 0.05, 0.1  # costs beside 1 for ink: off the middle, and a step to the side
-_USUAL_WIDTH = 0.75  # of the height, where they touch
+_OVERLAP = 0.5  # horizontal overlap of parts of one digit, by the narrower width
+_WIDE = 1.15  # width of touching digits, by their own and the median height
+_STRAY = 0.4  # distance of a cut from equal widths, by a digit's width
+_INDIFFERENT, _SLANT = 0.05, 0.1  # costs relative to ink: distance from the middle, and a step to the side
+_USUAL_WIDTH = 0.75  # height of the bridge between touching digits, by their height
 
 
 def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
     """Find the digits in a grey picture (height, width), in reading order.
 
-    Digits that touch are cut apart where the bridge is thinnest. Raises InputError where nothing is
-    drawn.
+    Touching digits are cut where the bridge is thinnest. Raises InputError if the picture is blank.
     """
     foreground, scale = separated(grey, name)
     return [framed(foreground, digit, scale) for digit in _digits(foreground)]
 
 
 def find_main(grey: NDArray[np.uint8], name: str) -> tuple[FoundDigit, int]:
-    """Find the likeliest digit in a grey picture (height, width), and count all digits.
+    """Find the most probable digit in a grey picture (height, width), and count all digits.
 
-    A 28x28 picture is one digit, white on black as in MNIST or black on white. Raises InputError where
-    nothing is drawn.
+    A 28x28 picture is one digit, white on black as in MNIST or black on white. Raises InputError if it is
+    blank.
     """
     if grey.shape == (28, 28):
         return as_it_is(grey, name), 1
@@ -52,7 +51,7 @@ def _digits(foreground: Foreground) -> list[Component]:
     usual = _usual_height(
         [component for component in components if not _is_hairline(component)] or components
     )
-    # Between the boxes of a form; an upright 1 is as thin, but no taller than its neighbours.
+    # Lines between the boxes of a form; a 1 is as thin, but not taller than its neighbours.
     components = [
         component
         for component in components
@@ -78,7 +77,7 @@ def _is_hairline(component: Component) -> bool:
 
 
 def _belongs(part: Component, digit: Component, usual: float) -> bool:
-    """Say whether a component is a part of a digit: above, below or inside of it, and close."""
+    """Tell whether a component is a part of a digit: close above, below or inside it."""
     across = min(part.right, digit.right) - max(part.left, digit.left)
     apart = max(part.top, digit.top) - min(part.bottom, digit.bottom)
     height = max(part.bottom, digit.bottom) - min(part.top, digit.top)
@@ -86,7 +85,7 @@ def _belongs(part: Component, digit: Component, usual: float) -> bool:
 
 
 def _lines(pieces: list[Component]) -> list[list[Component]]:
-    """Put pieces into lines from top to bottom, each from left to right."""
+    """Sort pieces into lines from top to bottom, each from left to right."""
     lines: list[list[Component]] = []
     for piece in sorted(pieces, key=lambda piece: piece.top + piece.bottom):
         middle = (piece.top + piece.bottom) / 2
@@ -98,7 +97,7 @@ def _lines(pieces: list[Component]) -> list[list[Component]]:
 
 
 def _cut_apart(piece: Component, usual: float) -> list[Component]:
-    """Cut digits that touch apart along the seams that cross the least ink."""
+    """Cut touching digits along the seams with the least ink."""
     height = max(piece.height, usual)
     if piece.width <= _WIDE * height:
         return [piece]
@@ -114,7 +113,7 @@ def _cut_apart(piece: Component, usual: float) -> list[Component]:
 
 
 def _seam(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Find the column of each row on the path from top to bottom that crosses the least ink."""
+    """Return the column in each row of the path from top to bottom that crosses the least ink."""
     height, width = mask.shape
     middle = np.abs(np.arange(width) - width / 2) / width
     costs = mask + _INDIFFERENT * middle
@@ -133,7 +132,7 @@ def _seam(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _between(piece: Component, left: NDArray[np.int64], right: NDArray[np.int64]) -> Component | None:
-    """Take the part of a piece between two seams, columns from its left side in each row."""
+    """Return the part of a piece between two seams (columns from its left side in each row)."""
     clipped = (
         (
             row,

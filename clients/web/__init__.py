@@ -1,1 +1,1 @@
-"""A page to draw digits on."""
+"""The web pages to draw and label digits."""

@@ -31,7 +31,7 @@ def web(*, options: WebOptions = _WEB, server: ServerOptions = _SERVER) -> int:
 
 
 def make_app(connection: Connection) -> Starlette:
-    """Make the application; it asks the server at `connection`."""
+    """Return the application, for the server at `connection`."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,7 +51,7 @@ def make_app(connection: Connection) -> Starlette:
         return JSONResponse(record, headers=HEADERS)
 
     async def strokes(request: Request) -> Response:
-        """Read 28x28 images, 784 bytes each, which the page made of strokes."""
+        """Predict 28x28 images, 784 bytes each, which the page rendered from strokes."""
         content = await body(request)
         if not content or len(content) % PIXELS:
             raise InputError(f"strokes have {len(content)} bytes, expected a multiple of {PIXELS}")
@@ -59,7 +59,7 @@ def make_app(connection: Connection) -> Starlette:
         return _answer(images, await _ask(request, images))
 
     async def picture(request: Request) -> Response:
-        """Find the digits in a picture and read them."""
+        """Find and predict the digits in a picture."""
         found = await asyncio.to_thread(find_digits, await body(request))
         images = np.stack([digit.image.reshape(PIXELS) for digit in found])
         more = [

@@ -1,7 +1,7 @@
-"""`digit-client label`: a page to label captured images, and the moves of their files.
+"""`digit-client label`: a page to label captured images, which moves their files.
 
-The server's `--capture-dir` leaves them in FOLDER/unlabelled; a label is the folder that a file is moved to,
-FOLDER/0 to FOLDER/9 or FOLDER/none, where `digit-trainer train --extra` finds them.
+The server's `--capture-dir` writes to FOLDER/unlabelled; a label moves a file to FOLDER/0 ... FOLDER/9 or
+FOLDER/none, which `digit-trainer train --extra` reads.
 """
 
 import json
@@ -28,10 +28,10 @@ _WEB = WebOptions()
 
 
 class Captured:
-    """The captured images below a folder."""
+    """Captured images below a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Raise InputError where there is nothing to label."""
+        """Raise InputError if there is nothing to label."""
         if not (folder / UNLABELLED).is_dir():
             raise InputError(
                 f"{folder} has no folder {UNLABELLED}, expected the --capture-dir "
@@ -40,7 +40,7 @@ class Captured:
         self.folder = folder
 
     def images(self) -> list[dict[str, Any]]:
-        """Return what the model answered to each image that waits, those it was least sure of first.
+        """Return the answers for all unlabelled images, least confident first.
 
         An image that cannot be read has a `problem` instead.
         """
@@ -48,7 +48,7 @@ class Captured:
         return sorted(found, key=lambda each: (each.get("why") != "uncertain", each.get("confidence", 1.0)))
 
     def path(self, name: str, label: str = UNLABELLED) -> Path:
-        """Return where an image is or goes. Raises InputError when that is no name, or no label."""
+        """Return the path of an image with a label. Raises InputError if the name or label is invalid."""
         if not _NAME.fullmatch(name):
             raise InputError(f"{name[:80]!r} is no name of an image")
         if label not in {*LABELS, UNLABELLED}:
@@ -56,14 +56,14 @@ class Captured:
         return self.folder / label / name
 
     def move(self, name: str, source: str, target: str) -> None:
-        """Move an image to another label. Raises InputError when it is gone, or one of its name is there."""
+        """Move an image to another label. Raises InputError if it is gone or the target exists."""
         before, after = self.path(name, source), self.path(name, target)
         try:
             after.parent.mkdir(exist_ok=True)
-            os.link(before, after)  # unlike a rename, it never replaces a file
+            os.link(before, after)  # a link never replaces a file, unlike a rename
             try:
                 before.unlink()
-            except FileNotFoundError:  # another program gave it another label in between; one label stays
+            except FileNotFoundError:  # labelled otherwise by another program meanwhile: keep that label
                 after.unlink(missing_ok=True)
                 raise
         except FileNotFoundError:
@@ -90,7 +90,7 @@ def label(folder: Path, /, *, options: WebOptions = _WEB) -> int:
 
 
 def make_app(captured: Captured) -> Starlette:
-    """Make the application."""
+    """Return the application."""
 
     async def images(_: Request) -> Response:
         record = {"folder": str(captured.folder), "images": captured.images()}

@@ -1,4 +1,4 @@
-"""Shared by the pages: the listener and its addresses, security headers, request bodies, errors."""
+"""Serving of the pages: listener, addresses, security headers, request bodies, errors."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ _ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class WebOptions:
-    """Where the page is served."""
+    """Address of the page."""
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines, such as your phone, open the page."""
@@ -39,10 +39,10 @@ class WebOptions:
 
 
 class Page:
-    """A self-contained page: it runs only its own scripts, and cannot be framed."""
+    """A self-contained page, which runs only its own scripts and cannot be framed."""
 
     def __init__(self, html: str, style: str, *scripts: str) -> None:
-        """Join the files: `style` replaces a comment of its name, and so do all `scripts` together."""
+        """Build the page: `style` and all `scripts` replace comments of these names."""
         text = _part(html).replace(f"/* {style} */", _part(style))
         self._text = text.replace(f"// {', '.join(scripts)}", "".join(map(_part, scripts)))
         policy = (
@@ -68,12 +68,12 @@ class Page:
 
 
 def serve(app: Starlette, options: WebOptions, verb: str, about: str = "") -> int:
-    """Print where the page is, and serve it until Ctrl-C. Raises InputError when it cannot listen."""
+    """Print the page's address, and serve it until Ctrl-C. Raises InputError if it cannot listen."""
     try:
         listener = socket.create_server((options.host, options.port), backlog=128)
     except OSError as error:
         raise InputError(f"cannot listen on {options.host}:{options.port}: {error.strerror}") from None
-    # Accepted connections inherit it; without it an answer waits 40 ms for the browser's acknowledgement.
+    # Inherited by accepted connections; without it, answers wait 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     port = listener.getsockname()[1]
     shared = options.host in _ANYWHERE
@@ -92,7 +92,7 @@ def serve(app: Starlette, options: WebOptions, verb: str, about: str = "") -> in
 
 
 async def body(request: Request) -> bytes:
-    """Return the body of a request. Raises InputError when it has more than MAX_BODY_BYTES."""
+    """Return the body of a request. Raises InputError if it is larger than MAX_BODY_BYTES."""
     content = bytearray()
     async for part in request.stream():
         content += part
@@ -102,12 +102,12 @@ async def body(request: Request) -> bytes:
 
 
 async def refuse(_: Request, error: Exception) -> Response:
-    """Answer an InputError."""
+    """Return the response to an InputError."""
     return JSONResponse({"error": str(error).removeprefix("bytes: ")}, 422, headers=HEADERS)
 
 
 def _lan_address() -> str:
-    """Find this machine's address in its network; nothing is sent."""
+    """Return this machine's address in its network; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
