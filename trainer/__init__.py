@@ -1,6 +1,6 @@
-"""Offline: labelled images in, a verified ONNX model in a model repository out."""
+"""The trainer: from labelled images to a verified ONNX model in a model repository."""
 
 import os
 
-# ONNX Runtime's Linux builds send telemetry unless this is set before the first import.
+# Must be set before the import: ONNX Runtime's wheels send telemetry by default.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,7 +1,6 @@
-"""Vary training images: geometry for each of them, photometry for a share of them.
+"""Augmentation: geometry for every training image, photometry for a share of them.
 
-All draws are stateless: the same seed and step give the same variation, so a resumed run repeats none
-and skips none.
+Random numbers are stateless functions of seed and step, so a resumed run equals an uninterrupted one.
 """
 
 import math
@@ -25,14 +24,14 @@ _INK_SHARE = 0.6
 
 
 def augment(images: Any, how: Augment, seed: Any) -> Any:
-    """Return uint8 images [n, 784] as float32 [n, 784] in 0-255, each varied as `how` says.
+    """Augment uint8 images [n, 784]; return float32 [n, 784] in 0-255.
 
-    `seed` is int32 [2]; every value of it gives another variation.
+    `seed` is int32 [2].
     """
     seed = tf.convert_to_tensor(seed)
     n = tf.shape(images)[0]
     pixels = tf.cast(images, tf.float32)
-    # One uniform number in [-1, 1) for each image and purpose.
+    # A uniform number in [-1, 1) per image and purpose.
     draws = tf.unstack(tf.random.stateless_uniform((_DRAWS, n), seed, -1.0, 1.0))
     if any((how.shift_pixels, how.rotate_degrees, how.scale, how.shear, how.elastic_pixels)):
         pixels = _warp(pixels, how, [*draws[:6], draws[13]], seed)
@@ -40,8 +39,8 @@ def augment(images: Any, how: Augment, seed: Any) -> Any:
         pixels = _choose(draws[6], how.stroke_chance, _stroke(pixels, draws[7]), pixels)
     pixels = _cover(pixels, how, seed)
     if how.contrast_chance:
-        keep = 0.65 + 0.35 * draws[8]  # contrast left, 0.3-1
-        lift = 127.5 * (1 - keep) * (1 + draws[9])  # 0 up to what still fits below 255
+        keep = 0.65 + 0.35 * draws[8]  # remaining contrast, 0.3-1
+        lift = 127.5 * (1 - keep) * (1 + draws[9])  # up to the headroom below 255
         pixels = _choose(draws[10], how.contrast_chance, pixels * keep[:, None] + lift[:, None], pixels)
     pixels = _noise(pixels, how, seed)
     if how.invert_chance:
@@ -55,7 +54,7 @@ def _choose(draw: Any, chance: float, varied: Any, plain: Any) -> Any:
 
 
 def _warp(pixels: Any, how: Augment, draws: list[Any], seed: Any) -> Any:
-    """Sample each image at an affine plus elastic displacement of the grid, bilinear, zero outside."""
+    """Sample each image on a grid with affine and elastic displacement, bilinear, zero outside."""
     wide = tf.where((draws[6] + 1) / 2 < how.wide_chance, _WIDE, 1.0)
     angle = draws[0] * math.radians(how.rotate_degrees) * wide
     across, down = 1 + how.scale * draws[1] * wide, 1 + how.scale * draws[2] * wide
@@ -91,9 +90,9 @@ def _basis() -> NDArray[np.float32]:
 
 
 def _sample(pixels: Any, x: Any, y: Any) -> Any:
-    """Return pixels [n, 784] at the positions x, y [n, 784]; outside the image all is background."""
+    """Return pixels [n, 784] at positions x, y [n, 784]; zero outside the image."""
     n = tf.shape(pixels)[0]
-    wide = SIDE + 3  # a border of zeros: one before, two behind, so that the far neighbour exists
+    wide = SIDE + 3  # a border of zeros: one pixel before, two behind, for the far neighbour
     padded = tf.reshape(
         tf.pad(tf.reshape(pixels, (n, SIDE, SIDE)), ((0, 0), (1, 2), (1, 2))), (n * wide * wide,)
     )
@@ -107,7 +106,7 @@ def _sample(pixels: Any, x: Any, y: Any) -> Any:
 
 
 def _stroke(pixels: Any, draw: Any) -> Any:
-    """Make strokes up to a pixel thicker (draw > 0) or thinner (draw < 0)."""
+    """Dilate (draw > 0) or erode (draw < 0) strokes by up to a pixel."""
     image = tf.reshape(pixels, (-1, SIDE, SIDE, 1))
     thick = tf.nn.max_pool2d(image, 3, 1, "SAME")
     thin = -tf.nn.max_pool2d(-image, 2, 1, "SAME")
@@ -134,12 +133,12 @@ def _cover(pixels: Any, how: Augment, seed: Any) -> Any:
     if how.line_chance:
         angle, offset = math.pi * draws[2], 18.0 * (draws[3] - 0.5)
         distance = tf.abs(tf.cos(angle) * _GRID_X + tf.sin(angle) * _GRID_Y - offset)
-        ink = 255.0 * tf.cast(draws[4] < _INK_SHARE, tf.float32)  # else it wipes strokes out
+        ink = 255.0 * tf.cast(draws[4] < _INK_SHARE, tf.float32)  # otherwise it would erase strokes
         line = (distance < 0.4 + 1.2 * draws[5]) & (draws[6] < how.line_chance)
         pixels = tf.where(line, ink, pixels)
     if how.texture_chance:
-        # Waves of 5 pixels and more, bent: from stripes to clouds.
-        across, down = 2.6 * (draws[7] - 0.5), 2.6 * (draws[8] - 0.5)  # radians a pixel
+        # Bent waves of 5 pixels and more, from stripes to clouds.
+        across, down = 2.6 * (draws[7] - 0.5), 2.6 * (draws[8] - 0.5)  # radians per pixel
         bend = 1.5 * _smooth_field(n, seed + 5)[0]
         wave = 0.5 + 0.5 * tf.sin(across * _GRID_X + down * _GRID_Y + 2 * math.pi * draws[9] + bend)
         behind = pixels + (255.0 - pixels) * 0.8 * draws[10] * wave

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, imported quietly and in one place, and Keras objects made from recipes' tables."""
+"""Quiet import of TensorFlow and Keras, and Keras objects from the tables of recipes."""
 
 import difflib
 import inspect
@@ -16,10 +16,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _import_quietly() -> None:
-    """Import TensorFlow with the process's stderr set aside.
+    """Import TensorFlow with standard error redirected.
 
-    Its C++ side announces CPU features on file descriptor 2 before any log level is read. What it wrote
-    is shown only if the import fails.
+    Its C++ code logs CPU features to file descriptor 2 before it reads a log level. The output is shown only
+    if the import fails.
     """
     kept = os.dup(2)
     with tempfile.TemporaryFile() as aside:
@@ -41,7 +41,7 @@ _import_quietly()
 import keras  # noqa: E402  # only now, see above
 import tensorflow as tf  # noqa: E402
 
-# The same seed on the same machine must give the same digits, so no operation may race.
+# Deterministic operations: the same seed on the same machine gives the same network.
 tf.config.experimental.enable_op_determinism()
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
 _DIGITS = 10
 _MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
-# Arguments of every layer, which Keras's classes take as **kwargs.
+# Arguments of every layer, which Keras's classes accept as **kwargs.
 _OF_EVERY_LAYER = frozenset({"name", "dtype", "trainable", "activity_regularizer"})
 _FUNCTIONS = {
     "activation": keras.activations,
@@ -79,8 +79,8 @@ _NESTED = (
 def keras_object(module: str, table: dict[str, Any], where: str) -> Any:
     """Return the Keras object that `class` and its arguments in a table describe.
 
-    `module` is where Keras keeps the class, `keras.layers` say. Raises RecipeError that begins with `where`,
-    which names file and table, says what Keras says and which names it knows.
+    `module` has the class, for example `keras.layers`. Raises RecipeError with `where` (file and table),
+    Keras's message and the known names.
     """
     classes = _classes(module)
     name = table.get("class")
@@ -99,15 +99,15 @@ def keras_object(module: str, table: dict[str, Any], where: str) -> Any:
         return classes[str(name)](**{key: _value(item, f"{where}.{key}") for key, item in arguments.items()})
     except RecipeError:
         raise
-    except Exception as error:  # Keras's constructors raise many types
+    except Exception as error:  # Keras's constructors raise various types
         raise RecipeError(_explain(error, arguments, where, str(name))) from error
 
 
 def create_optimizer(recipe: Recipe, steps_per_epoch: int, epochs: int) -> Any:
     """Return the recipe's optimizer.
 
-    A schedule's `*_steps` may be given as `*_epochs`; `decay_steps` left out is all that remains of the
-    training after the warm-up.
+    A schedule's `*_steps` may be given as `*_epochs`; without `decay_steps`, the decay lasts for the rest of
+    the training after the warm-up.
     """
     where = f"{recipe.source}: fit.optimizer"
     table: Config = (
@@ -152,7 +152,7 @@ def create_loss(recipe: Recipe) -> Any:
 
 
 def create_callback(name: str, table: Config | None, where: str) -> Any | None:
-    """Return Keras's callback of this name, None without a table; it watches one of an epoch's figures."""
+    """Return the Keras callback of this name; None without a table. It monitors a metric of the epochs."""
     if table is None:
         return None
     monitor = table.get("monitor", "val_loss")
@@ -163,7 +163,7 @@ def create_callback(name: str, table: Config | None, where: str) -> Any | None:
 
 
 def accepted_arguments(cls: Any) -> frozenset[str]:
-    """Return the names that a Keras class takes as arguments."""
+    """Return the argument names of a Keras class."""
     names: set[str] = set()
     for each in cls.__mro__:
         parameters = inspect.signature(each.__init__).parameters.values()
@@ -186,12 +186,12 @@ def _classes(module: str) -> dict[str, Any]:
 
 
 def _value(value: Any, where: str) -> Any:
-    """Return an argument with the tables in it made into the Keras objects that they describe."""
+    """Return an argument with its tables replaced by the Keras objects that they describe."""
     if isinstance(value, list):
         return [_value(item, where) for item in value]
     if not isinstance(value, dict):
         return value
-    if value.get("class_name") == "__tuple__":  # as Keras 3 writes a tuple in JSON
+    if value.get("class_name") == "__tuple__":  # Keras 3's JSON form of a tuple
         return tuple(_value(item, where) for item in value["items"])
     if "class" not in value:
         return {key: _value(item, where) for key, item in value.items()}
@@ -200,7 +200,7 @@ def _value(value: Any, where: str) -> Any:
 
 
 def _explain(error: Exception, arguments: dict[str, Any], where: str, name: str) -> str:
-    """Return Keras's reason behind the key that it mentions, with the names that the key may hold."""
+    """Return Keras's message, preceded by the key that it mentions, with the key's known names."""
     reason = first_line(error)
     keys = [key for key in arguments if key in reason or f": {arguments[key]}" in reason]
     place = f"{where}.{keys[0]}" if len(keys) == 1 else f"{where} ({name})"
@@ -225,7 +225,7 @@ def precision_policy(wanted: str) -> str:
 
 
 def _multiplies_bfloat16() -> bool:
-    # Without AVX-512 BF16 or AMX bfloat16 is emulated, and slower; with them an epoch takes half as long.
+    # Without AVX-512 BF16 or AMX, bfloat16 is emulated and slower; with them an epoch takes half the time.
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:

@@ -12,7 +12,7 @@ _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 
-# By name: module (and function, if that has another name), help, two examples. Imported when it runs.
+# Module (and function, if it has another name), help, two examples. A module is imported when it runs.
 _COMMANDS: dict[str, tuple[str, str, tuple[str, str]]] = {
     "train": (
         "train",
@@ -122,7 +122,7 @@ for _place, (_name, (_module, _help, _examples)) in enumerate(_COMMANDS.items())
     app.command(
         f"trainer.commands.{_function}",
         name=_name,
-        help=re.sub(r"(?<!\n)\n(?=\w)", " ", _help),  # the terminal's width breaks lines
+        help=re.sub(r"(?<!\n)\n(?=\w)", " ", _help),  # joins lines; the terminal wraps them
         help_epilogue="\n".join(
             ["Examples:", *(f"  digit-trainer {_name} {each}".rstrip() for each in _examples)]
         ),
@@ -142,12 +142,12 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one line for 
         return _complain(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"trainer", "clients"}:
-            raise  # a defect of ours
+            raise  # a defect
         return _complain(
             f"{error.name} is not installed; in the repository: pip install '.[trainer]'", _FAILED
         )
     except BrokenPipeError:
-        # `| head` has seen enough. Python would complain once more when it flushes at exit.
+        # The reader (`| head`) has closed the pipe; without this, Python's flush at exit would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

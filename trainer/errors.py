@@ -1,4 +1,4 @@
-"""Errors of the input or the environment, with the exit code of the command."""
+"""Errors and their exit codes."""
 
 import re
 from collections.abc import Iterator
@@ -7,40 +7,40 @@ from pathlib import Path
 
 
 class TrainerError(Exception):
-    """Say in one line which thing is wrong, what it is and what was expected."""
+    """An error of input or environment; the message names the item, its value and what was expected."""
 
     exit_code = 1
 
 
 class UsageError(TrainerError):
-    """Flags that do not go together."""
+    """Wrong usage of the command line."""
 
     exit_code = 2
 
 
 class RecipeError(TrainerError):
-    """A recipe that cannot be read; the message names the key and the allowed values."""
+    """An invalid recipe; the message names the key and the allowed values."""
 
     exit_code = 2
 
 
 class ParityError(TrainerError):
-    """The exported graph does not answer as the trained network does."""
+    """The exported graph and the trained network disagree."""
 
 
 class GateRefused(TrainerError):  # noqa: N818  # a refusal is an answer, not an error
-    """A run does not meet a condition that publishing was given."""
+    """A run does not meet a condition of publishing."""
 
     exit_code = 3
 
 
-class Stopped(Exception):  # noqa: N818  # a request that was granted, not an error
-    """Training stopped when asked to; its last finished epoch is in the checkpoint."""
+class Stopped(Exception):  # noqa: N818  # a requested stop, not an error
+    """Training was stopped; its last finished epoch is in the checkpoint."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Let an OSError that names no file, as a full disk's does not, name `path`."""
+    """Add `path` to an OSError without a file name, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -49,6 +49,6 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return what a library says, on one line, without terminal colours and the arguments Keras repeats."""
+    """Return a library's message on one line, without terminal colours and repeated arguments."""
     text = re.sub(r"\x1b\[\d*m", "", str(error)).partition("Arguments received by")[0]
     return " ".join(text.split())[:300] or type(error).__name__

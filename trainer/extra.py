@@ -21,7 +21,7 @@ HELD_SHARE = 10
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """Captured images uint8 [n, 784] and digits int64 [n]: to train on, and held apart."""
+    """Captured images uint8 [n, 784] and digits int64 [n], for training and for evaluation."""
 
     x_train: NDArray[np.uint8]
     y_train: NDArray[np.int64]
@@ -31,14 +31,14 @@ class Captured:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of all images and their digits."""
+        """SHA-256 of all images and their digits."""
         digest = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_held, self.y_held):
             digest.update(array.astype(np.uint8).tobytes())
         return digest.hexdigest()
 
     def join(self, split: Split) -> Split:
-        """Return a split whose training images have the captured ones behind them."""
+        """Return a split with the captured images appended to the training images."""
         return Split(
             np.concatenate([split.x_train, self.x_train]),
             np.concatenate([split.y_train, self.y_train]),
@@ -48,13 +48,13 @@ class Captured:
 
     @property
     def described(self) -> str:
-        """How many images there are, in words."""
+        """Numbers of images as text."""
         held = f"{len(self.y_held):,} held apart" if len(self.y_held) else "too few to hold any apart"
         waiting = f"; {self.waiting:,} wait for a label" if self.waiting else ""
         return f"{len(self.y_train):,} captured images among the training images, {held}{waiting}"
 
     def measure(self, predict: Predictor) -> dict[str, Any]:
-        """Return what a manifest says of the captured images: digest, counts, accuracy on those kept back."""
+        """Return the manifest's entry: digest, counts, accuracy on the evaluation images."""
         predicted = predict(self.x_held).argmax(axis=1) if len(self.y_held) else self.y_held
         return {
             "sha256": self.sha256,
@@ -65,9 +65,9 @@ class Captured:
 
 
 def load_captured(folder: Path) -> Captured:
-    """Read the labelled images below a folder; the digest of its name decides whether an image is held apart.
+    """Read the labelled images below a folder; the digest of a name decides its part.
 
-    Of fewer than HELD_SHARE images none is. Raises TrainerError naming the first file that is no such image.
+    With fewer than HELD_SHARE images, all are for training. Raises TrainerError for the first invalid file.
     """
     paths = [path for digit in range(DIGITS) for path in sorted((folder / str(digit)).glob("[!.]*.png"))]
     if not paths:

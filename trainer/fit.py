@@ -1,7 +1,7 @@
-"""Fit a network: shuffled batches, varied images, Keras's optimizer, schedule and callbacks.
+"""Fitting: shuffled batches, augmentation, Keras's optimizer, schedule and callbacks.
 
-Every random draw is a function of the seed and the step, and all that a step changes is in the checkpoint,
-so a training that goes on after its last finished epoch ends as one that was never interrupted.
+Random numbers are functions of seed and step, and the checkpoint has all state, so a training resumed after
+its last finished epoch gives the same result as an uninterrupted one.
 """
 
 import math
@@ -29,7 +29,7 @@ _EVALUATION_BATCH_IMAGES = 500
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted network, its normalization not yet folded, and the row of `history` whose weights it has."""
+    """A fitted network, normalization not yet folded, and the row of `history` with its weights."""
 
     network: Any
     history: tuple[Epoch, ...]
@@ -38,10 +38,10 @@ class FitResult:
 
 @dataclass(frozen=True)
 class TrainState:
-    """All that training changes.
+    """The state of a training.
 
-    `averaged` is the network that is evaluated and exported: where the optimizer averages weights
-    (`use_ema`) it holds the averages, else the weights themselves.
+    `averaged` is the network that is evaluated and exported, with the averaged weights if the optimizer has
+    `use_ema`, otherwise the weights.
     """
 
     network: Any
@@ -53,17 +53,17 @@ class TrainState:
 
     @property
     def callbacks(self) -> list[Any]:
-        """Keras's callbacks, in the order in which they hear of an epoch."""
+        """Keras's callbacks, in order."""
         return [each for each in (self.early_stopping, self.reduce_lr_on_plateau) if each is not None]
 
     def arrays(self) -> list[NDArray[Any]]:
-        """Return all values, in an order that does not change."""
+        """Return all values, in constant order."""
         values = [*self.network.variables, *self.optimizer.variables]
         best = self.early_stopping.best_weights if self.early_stopping else None
         return [np.asarray(value) for value in values] + list(best or [])
 
     def restore(self, arrays: Sequence[NDArray[Any]], history: Sequence[Epoch]) -> None:
-        """Take the values of a checkpoint; the callbacks hear once more of the epochs that led to them."""
+        """Restore the values of a checkpoint, and replay its epochs to the callbacks."""
         for epoch in history:
             self.end_epoch(epoch)
         variables = [*self.network.variables, *self.optimizer.variables]
@@ -74,13 +74,13 @@ class TrainState:
         self.average()
 
     def average(self) -> None:
-        """Give the averaged network its values."""
+        """Update the averaged network."""
         for mean, variable in zip(self.averaged.variables, self.network.variables, strict=True):
             mean.assign(variable)
         self.optimizer.finalize_variable_values(self.averaged.trainable_variables)
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Let the callbacks decide about the learning rate and the end."""
+        """Run the callbacks, which may change the learning rate or stop the training."""
         for callback in self.callbacks:
             callback.on_epoch_end(epoch.epoch - 1, asdict(epoch))
 
@@ -98,8 +98,8 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
 ) -> FitResult:
     """Fit the recipe's network to the training images, evaluating each epoch on the validation images.
 
-    `policy` is the Keras dtype policy. A checkpoint that holds a state is where training goes on. Raises
-    Stopped when asked to stop, and TrainerError when the loss is no longer a number.
+    `policy` is the Keras dtype policy. Training resumes from a checkpoint with a state. Raises Stopped if
+    `stop` was requested, and TrainerError if the loss becomes NaN.
     """
     steps = math.ceil(len(split.y_train) / recipe.fit.batch_size)
     state = create_state(recipe, policy, seed, steps, epochs)
@@ -144,13 +144,13 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
         progress.epoch(epoch)
     exported = len(history) - 1
     if state.early_stopping is not None:
-        state.early_stopping.on_train_end()  # puts the best epoch's weights back, where the recipe wants them
+        state.early_stopping.on_train_end()  # restores the best epoch's weights, if the recipe says so
         exported = state.early_stopping.best_epoch if state.early_stopping.restore_best_weights else exported
     return FitResult(state.averaged, history, exported)
 
 
 def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, epochs: int) -> TrainState:
-    """Return the recipe's network with random weights, the same ones for the same seed."""
+    """Return the recipe's network with random weights, equal for equal seeds."""
     keras.utils.set_random_seed(seed)
     network, averaged = training_network(recipe, policy), training_network(recipe)
     optimizer = create_optimizer(recipe, steps_per_epoch, epochs)
@@ -175,7 +175,7 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
 
 
 def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int) -> Any:
-    """Return a compiled function of positions int32 [b] -> (mean loss, images that the network got right)."""
+    """Return a compiled function of indices int32 [b] -> (mean loss, number of correct images)."""
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
     teacher = load_teacher(recipe)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
@@ -183,7 +183,7 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
     def train_step(positions: Any) -> tuple[Any, Any]:
         step = tf.cast(optimizer.iterations, tf.int32)
-        # Eight seeds a step: each kind of variation draws from its own.
+        # Eight seeds per step, one for each kind of augmentation.
         images = augment(tf.gather(x_train, positions), recipe.augment, tf.stack([step * 8, seed]))
         digits = tf.gather(y_train, positions)
         answers = teacher.probabilities(images) if teacher else None
@@ -204,7 +204,7 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
 
 
 def evaluate_function(recipe: Recipe, network: Any) -> Any:
-    """Return a function of images uint8 [n, 784] and digits [n] -> (the recipe's loss, accuracy)."""
+    """Return a function of images uint8 [n, 784] and digits [n] -> (recipe's loss, accuracy)."""
     loss_of = create_loss(recipe)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow ships no types

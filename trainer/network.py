@@ -1,7 +1,7 @@
-"""Networks: what a recipe's layers become, to train and to serve.
+"""Networks of a recipe: one to train, one to serve.
 
-Training adds normalization after the convolutions that ask for it (`normalize = true`); `fold` puts it
-into their kernels, so the served network has the recipe's layers and nothing else.
+Training adds normalization after convolutions with `normalize = true`; `fold` merges it into their kernels,
+so the served network has only the recipe's layers.
 """
 
 from typing import Any
@@ -37,21 +37,21 @@ _NEVER_FALLING = frozenset(
 )
 """Activations that keep the order of their inputs, so that they commute with max pooling."""
 
-# What Keras 2 wrote about its layers and Keras 3 does not take: dropped at these values, refused at others.
+# Keys of Keras 2 that Keras 3 does not accept: dropped with these values, refused with others.
 _KERAS_2 = {"groups": (1,), "sparse": (False,), "ragged": (False,), "fused": (None, True), "renorm": (False,)}
 _SHAPES = ("batch_shape", "batch_input_shape", "shape", "input_shape")
 
 
 @keras.saving.register_keras_serializable("trainer")
 class FoldableNormalization(keras.layers.Layer):  # type: ignore[misc]  # keras ships no types
-    """Normalize each channel by the batch, with a learned offset and no learned scale.
+    """Batch normalization with a learned offset and no learned scale.
 
-    Without a scale the layer only ever multiplies by a positive number, so it commutes with max pooling:
-    it can run behind the pool, on a quarter of the values, and still fold into the convolution before it.
+    Without a scale the layer multiplies by positive numbers, so it commutes with max pooling: it runs after
+    the pool, on a quarter of the values, and still folds into the convolution before it.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the offset and the moving statistics, each float32 [channels], and the count of batches."""
+        """Create the offset and the moving statistics, each float32 [channels], and a batch counter."""
         own = {"shape": (input_shape[-1],), "dtype": "float32", "autocast": False}
         self.offset = self.add_weight(name="offset", initializer="zeros", **own)
         self.mean = self.add_weight(name="mean", initializer="zeros", trainable=False, **own)
@@ -61,7 +61,7 @@ class FoldableNormalization(keras.layers.Layer):  # type: ignore[misc]  # keras 
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Return x normalized, of its shape and dtype."""
-        # Keras composes its own layer of small operations; the fused one is 2.5 times faster on a CPU.
+        # The fused operation is 2.5 times as fast on a CPU as Keras's layer.
         empty = tf.zeros((0,))
         result = tf.raw_ops.FusedBatchNormV3(
             x=x,
@@ -81,18 +81,18 @@ class FoldableNormalization(keras.layers.Layer):  # type: ignore[misc]  # keras 
 
 
 def warm_momentum(momentum: float, step: Any) -> Any:
-    """Return the momentum of a moving average at a step, counted from 0: short at first, then as given.
+    """Return the momentum of a moving average at a step, from 0: it rises to `momentum`.
 
-    An average of constant length over the first steps holds on to the random start.
+    A constant momentum would keep the random initial values for long.
     """
     return tf.minimum(momentum, step / (9.0 + step))
 
 
 def served_network(recipe: Recipe) -> Any:
-    """Return the Keras network to export: the recipe's layers and nothing else, untrained.
+    """Return the untrained Keras network to export, with only the recipe's layers.
 
-    It takes float32 [n, 784]. Raises RecipeError naming file, table and key when Keras refuses a layer, or
-    the network does not answer with ten probabilities.
+    It takes float32 [n, 784]. Raises RecipeError with file, table and key if Keras refuses a layer, or the
+    outputs are not ten probabilities.
     """
     network = _sequential(
         recipe, [(where, _make(table, where, "float32")) for where, table in _tables(recipe)]
@@ -117,10 +117,10 @@ def served_network(recipe: Recipe) -> Any:
 
 
 def training_network(recipe: Recipe, policy: str = "float32") -> Any:
-    """Return the network to fit: normalization layers in place, weights in float32.
+    """Return the network to fit, with normalization layers and float32 weights.
 
-    `policy` is a Keras dtype policy; with `mixed_bfloat16` the arithmetic of all but the last layer is
-    bfloat16. Normalization runs behind a max pool where one follows: there it has a quarter of the values.
+    `policy` is a Keras dtype policy; with `mixed_bfloat16` all but the last layer compute in bfloat16.
+    Normalization is moved after a max pool, where there are a quarter of the values.
     """
     layers: list[tuple[str, Any]] = []
     pending: list[tuple[str, Any]] = []
@@ -144,7 +144,7 @@ def training_network(recipe: Recipe, policy: str = "float32") -> Any:
 
 
 def fold(recipe: Recipe, trained: Any) -> Any:
-    """Return the served network that answers as `trained` does, normalization folded into the kernels."""
+    """Return the served network, with the normalization of `trained` folded into the kernels."""
     served = served_network(recipe)
     for _, table in _tables(recipe):
         source = trained.get_layer(table["name"])
@@ -171,21 +171,21 @@ def _sequential(recipe: Recipe, layers: list[tuple[str, Any]]) -> Any:
     for where, layer in layers:
         try:
             network.add(layer)
-        except Exception as error:  # Keras's layers raise many types
+        except Exception as error:  # Keras's layers raise various types
             raise RecipeError(f"{where} ({type(layer).__name__}): {first_line(error)}") from error
     return network
 
 
 def _make(table: Config, where: str, dtype: str) -> Any:
-    """Return the Keras layer of a table, with this dtype policy unless the table has another."""
+    """Return the Keras layer of a table, with this dtype policy unless the table sets one."""
     arguments = {key: value for key, value in table.items() if key != _NORMALIZE}
     return keras_object("keras.layers", {"dtype": dtype} | arguments, where)
 
 
 def _tables(recipe: Recipe) -> list[tuple[str, Config]]:
-    """Return each layer's place in the recipe and its table, named, without what Keras 2 left in it.
+    """Return each layer's name in messages and its table, with a layer name and without keys of Keras 2.
 
-    An input shape other than [784] becomes a Reshape layer.
+    An input shape other than [784] is replaced by a Reshape layer.
     """
     tables: list[tuple[str, Config]] = []
     for index, layer in enumerate(recipe.layers):
@@ -212,7 +212,7 @@ def _tables(recipe: Recipe) -> list[tuple[str, Config]]:
 
 
 def _keras_3(layer: Config, where: str, *, first: bool) -> Config:
-    """Return a layer's table without the leftovers of Keras 2, renamed where Keras 3 has another name."""
+    """Return a layer's table without keys of Keras 2, renamed if Keras 3 has another name."""
     name = layer["class"]
     accepted = accepted_arguments(getattr(keras.layers, name)) if hasattr(keras.layers, name) else frozenset()
     table: Config = {"class": name}
@@ -236,10 +236,10 @@ def _keras_3(layer: Config, where: str, *, first: bool) -> Config:
 
 
 def _left_over(key: str, value: Any, name: str, *, first: bool) -> bool:
-    """Say whether Keras 2 wrote this key although it has no effect on the layer."""
+    """Tell whether a key written by Keras 2 has no effect on the layer."""
     if key == _NORMALIZE or (key in _SHAPES and first):
         return True
-    # Keras 2 wrote its base class's kernel arguments for these layers, which have no such kernel.
+    # Keras 2 wrote kernel arguments of the base class for these layers, which have no such kernel.
     if name in {"SeparableConv2D", "DepthwiseConv2D"} and key.startswith("kernel_"):
         return True
     return value is None or value in _KERAS_2.get(key, ())

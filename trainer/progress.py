@@ -1,4 +1,4 @@
-"""Training shown to a person: bars that move on a terminal, a line for each result elsewhere."""
+"""Progress: bars on a terminal, lines elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ _COLUMNS = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(
 
 
 class Stage(Protocol):
-    """Called with the name of each stage as it begins."""
+    """Called with the name of each stage at its start."""
 
     def __call__(self, name: str) -> None:
-        """Hear that a stage begins."""
+        """Note the start of a stage."""
 
 
 class Progress:
-    """Writes to standard output what a training does."""
+    """Writes the progress of a training to standard output."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -31,12 +31,12 @@ class Progress:
         self._console.print(line, markup=False)
 
     def steps(self, epoch: int, epochs: int, steps: int) -> Iterator[int]:
-        """Yield the steps of an epoch and move a bar with them."""
+        """Yield the steps of an epoch, with a bar."""
         with self._bars() as bars:
             yield from bars.track(range(steps), description=f"{epoch:3d}/{epochs:<3d}")
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write the figures of an epoch."""
+        """Write the metrics of an epoch."""
         self.say(
             f"{epoch.epoch:3d}/{epoch.epochs:<3d}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:7.2%}  "
             f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:7.2%}  "
@@ -45,7 +45,7 @@ class Progress:
 
     @contextmanager
     def stages(self, names: tuple[str, ...]) -> Iterator[Stage]:
-        """Show a bar that each named stage moves by one."""
+        """Show a bar with a step for each named stage."""
         with self._bars() as bars:
             task = bars.add_task(names[0], total=len(names))
             begun = 0
@@ -58,5 +58,5 @@ class Progress:
             yield stage
 
     def _bars(self) -> Bars:
-        # Without a terminal each update of a bar would be a line.
+        # Without a terminal, each update would be a line.
         return Bars(*_COLUMNS, console=self._console, transient=True, disable=not self._console.is_terminal)

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what is trained, in Keras's own words, read from TOML."""
+"""Recipes: network, fit and augmentation in TOML, with Keras's names."""
 
 import json
 import tomllib
@@ -18,18 +18,17 @@ Config = dict[str, Any]
 
 
 class SmallData(Struct, frozen=True, forbid_unknown_fields=True):
-    """Changes when there are fewer training images than `below_images`."""
+    """Changes for less than `below_images` training images."""
 
     below_images: Count
     epochs: Count
 
 
 class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
-    """A published model whose probabilities the network learns beside the labels (Hinton et al., 2015).
+    """Distillation from a published model (Hinton et al., 2015).
 
-    `model` is a version's folder or, as `NAME/VERSION`, a shipped version. The loss is (1 - `share`) times
-    the recipe's own plus `share` times T^2 times the cross-entropy between both probabilities at
-    `temperature` T.
+    `model` is the folder of a version, or NAME/VERSION of a shipped one. The loss is (1 - `share`) times the
+    recipe's loss plus `share` times T^2 times the cross-entropy of both probabilities at `temperature` T.
     """
 
     model: str
@@ -38,14 +37,14 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the network is fitted; Keras reads the tables of optimizer, loss and callbacks."""
+    """Settings of the fit; the tables of optimizer, loss and callbacks are Keras's."""
 
     epochs: Count
     batch_size: Count
     optimizer: str | Config = "Adam"
     loss: str | Config = "categorical_crossentropy"
     validation_fraction: Annotated[float, Meta(gt=0, le=0.9)] = 0.1
-    # auto is bfloat16 where the CPU multiplies it natively, else float32.
+    # auto is bfloat16 if the CPU has instructions for it, otherwise float32.
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     early_stopping: Config | None = None
     reduce_lr_on_plateau: Config | None = None
@@ -60,11 +59,11 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Augment(Struct, frozen=True, forbid_unknown_fields=True):
-    """How each training image is varied each time it is shown; all zero is off.
+    """Settings of the augmentation; all zero is off.
 
-    Geometry is drawn for every image: shift in pixels, the others as the half-width of a uniform
-    distribution; for the share `wide_chance` all but `elastic_pixels` are 2.2 times as wide. `*_chance` is
-    the share of images that the variation is applied to.
+    Geometry is drawn for every image, from uniform distributions with these half-widths; for a share
+    `wide_chance` of the images, all but `elastic_pixels` are 2.2 times as wide. `*_chance` is the share of
+    images that are changed.
     """
 
     shift_pixels: Annotated[float, Meta(ge=0, le=14)] = 0.0
@@ -73,8 +72,8 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     shear: Share = 0.0
     elastic_pixels: Annotated[float, Meta(ge=0, le=10)] = 0.0
     contrast_chance: Share = 0.0
-    # Images shown as they are. Resampling blurs; a network that never saw crisp strokes in training is
-    # measurably worse on them.
+    # Share of unchanged images: resampling blurs, and a network that never saw crisp strokes is measurably
+    # worse.
     plain_chance: Share = 0.0
     stroke_chance: Share = 0.0
     noise_chance: Share = 0.0
@@ -87,10 +86,10 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
-    """A network, how to fit it and how to vary the images it is fitted to.
+    """A recipe: network, fit and augmentation.
 
-    `parameters`, where given, is the number of trainable parameters that the served network must have.
-    `source` begins every error message about the recipe.
+    `parameters`, if given, is the required number of trainable parameters of the served network. `source` is
+    the prefix of error messages.
     """
 
     summary: str
@@ -104,15 +103,15 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def shipped_recipes() -> list[str]:
-    """Return the names of the recipes that ship with the package."""
+    """Return the names of the shipped recipes."""
     entries = (files("trainer") / "recipes").iterdir()
     return sorted(Path(entry.name).stem for entry in entries if entry.name.endswith(".toml"))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Return a shipped recipe by its name, or the one in a TOML file or in a run's recipe.json.
+    """Return a shipped recipe by name, or the recipe in a TOML file or a run's recipe.json.
 
-    Raises RecipeError. Whether Keras accepts layers, optimizer and loss shows when the network is built.
+    Raises RecipeError. Keras checks layers, optimizer and loss when the network is built.
     """
     path = Path(name_or_path)
     if name_or_path in shipped_recipes():
@@ -135,7 +134,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def parse_recipe(table: Config) -> Recipe:
-    """Return the recipe that a table holds. Raises RecipeError naming file, table and key."""
+    """Return the recipe of a table. Raises RecipeError with file, table and key."""
     source = table.get("source") or "recipe"
     _refuse_old_form(table, source)
     try:
@@ -151,7 +150,7 @@ def parse_recipe(table: Config) -> Recipe:
 
 
 def _refuse_old_form(table: Config, source: str) -> None:
-    """Show the new form of a recipe that names its layers by `kind`."""
+    """Raise RecipeError with the new form for a recipe that has `kind` in its layers."""
     layers = table.get("layers")
     for index, layer in enumerate(layers if isinstance(layers, list) else []):
         if isinstance(layer, dict) and "kind" in layer:
@@ -159,14 +158,14 @@ def _refuse_old_form(table: Config, source: str) -> None:
                 "2d", "2D"
             )
             raise RecipeError(
-                f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, class '
-                f'= "{name}"; '
+                f'{source}: layers[{index}].kind = "{layer["kind"]}": '
+                f'recipes use Keras\'s names, class = "{name}"; '
                 'the learning rate is in [fit.optimizer]: class = "Adam", learning_rate = 1e-3'
             )
 
 
 def _explain(error: msgspec.ValidationError, source: str) -> str:
-    """Return msgspec's message with file, table and key in front, and the keys that the table may have."""
+    """Return msgspec's message with file, table and key, and the table's known keys."""
     message, _, path = str(error).partition(" - at `$")
     table = path.rstrip("`").lstrip(".")
     if "unknown field" not in message:
@@ -178,9 +177,9 @@ def _explain(error: msgspec.ValidationError, source: str) -> str:
 
 
 def with_architecture(recipe: Recipe, path: Path) -> Recipe:
-    """Return the recipe with the layers of a Keras architecture file, of Keras 2 or 3, in place of its own.
+    """Return the recipe with its layers replaced by those of an architecture file of Keras 2 or 3.
 
-    Raises RecipeError when the file does not hold a Sequential network.
+    Raises RecipeError if the file does not describe a Sequential network.
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -192,7 +191,7 @@ def with_architecture(recipe: Recipe, path: Path) -> Recipe:
         found = table.get("class_name") if isinstance(table, dict) else type(table).__name__
         raise RecipeError(f"{path}: {found!r}, expected the architecture of a Keras Sequential network")
     config = table.get("config")
-    # Keras before 2.3 wrote the list of layers itself as the configuration.
+    # Before Keras 2.3, the configuration was the list of layers.
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list) or not entries:
         raise RecipeError(f"{path}: config.layers: {entries!r}, expected a list of layers")
@@ -214,13 +213,13 @@ def with_architecture(recipe: Recipe, path: Path) -> Recipe:
 
 
 def _plain(value: Any) -> Any:
-    """Return Keras's {class_name, config} as a recipe writes it: the class beside its arguments."""
+    """Convert Keras's {class_name, config} to a recipe's table."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
     if isinstance(value.get("class_name"), str) and "items" not in value:
         config = value.get("config") or {}
-        # A function is written like an object, with its name as its configuration.
+        # Functions are written like objects, with their name as configuration.
         return config if isinstance(config, str) else {"class": value["class_name"], **_plain(config)}
     return {key: _plain(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""A run directory: everything about one training, under names that stay the same."""
+"""The run directory: all files of one training."""
 
 import csv
 import hashlib
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Results of one pass over the training images.
+    """Results of one epoch.
 
-    Loss and accuracy are means over the batches as they were learned from, varied images and all; the
-    validation figures are those of the averaged network, afterwards.
+    Loss and accuracy are means over the augmented batches during the epoch; the validation metrics are those
+    of the averaged network after it.
     """
 
     epoch: int
@@ -41,9 +41,9 @@ class Epoch:
 
 
 def fingerprint_of(recipe: Recipe, seed: int, epochs: int, policy: str, *sha256: str) -> str:
-    """Return a digest of all that decides what a training does; `policy` is the resolved precision.
+    """Return a digest of everything that determines a training; `policy` is the resolved precision.
 
-    `sha256` are the digests of the data and, where there is one, the teacher.
+    `sha256` are the digests of the data and the teacher, if any.
     """
     decisive = msgspec.structs.replace(recipe, summary="", source="", parameters=None)
     parts = (msgspec.json.encode(decisive).decode(), str(seed), str(epochs), policy, *sha256)
@@ -55,21 +55,21 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.recipe = folder / "recipe.json"  # as it was resolved; `train --recipe` takes it again
-        self.fingerprint = folder / "fingerprint.txt"  # digest of all that decides what the training does
-        self.data_source = folder / "data.txt"  # what --data named
-        self.checkpoint = folder / "checkpoint.npz"  # the state after the last finished epoch
-        self.history = folder / "history.csv"  # a row an epoch
+        self.recipe = folder / "recipe.json"  # resolved; may be used with `train --recipe`
+        self.fingerprint = folder / "fingerprint.txt"  # digest of everything that determines the training
+        self.data_source = folder / "data.txt"  # the argument of --data
+        self.checkpoint = folder / "checkpoint.npz"  # state after the last finished epoch
+        self.history = folder / "history.csv"  # a row per epoch
         self.network = folder / "model.keras"  # the served network
-        self.weights = folder / "model.weights.h5"  # its weights alone
-        self.architecture = folder / "architecture.json"  # its layers alone, Keras JSON
+        self.weights = folder / "model.weights.h5"  # only its weights
+        self.architecture = folder / "architecture.json"  # only its layers, Keras JSON
         self.model = folder / "model.onnx"  # the served graph
-        self.integer_model = folder / "model.int8.onnx"  # the same in 8-bit integers, where that pays
-        self.report = folder / "report"  # the evidence
-        self.manifest = folder / "manifest.json"  # what the model is; written last: it marks a finished run
+        self.integer_model = folder / "model.int8.onnx"  # the 8-bit graph, if it pays
+        self.report = folder / "report"  # report folder
+        self.manifest = folder / "manifest.json"  # written last: marks a finished run
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise UsageError if training here would lose work, or has nothing to go on from."""
+        """Raise UsageError if training here would overwrite a run, or there is nothing to resume."""
         if overwrite:
             return
         if resume and not self.fingerprint.exists():
@@ -83,9 +83,9 @@ class Run:
             )
 
     def begin(self, recipe: Recipe, fingerprint: str, source: str, *, resume: bool, overwrite: bool) -> bool:
-        """Make the folder ready; say whether the run that is to be resumed is finished already.
+        """Prepare the folder; return whether the resumed run has already finished.
 
-        Raises TrainerError when the folder holds another run that must not be overwritten.
+        Raises TrainerError if the folder has another run that must not be overwritten.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume and self.fingerprint.exists():
@@ -106,14 +106,14 @@ class Run:
         return False
 
     def write_history(self, history: Sequence[Epoch]) -> None:
-        """Write the figures of every epoch."""
+        """Write the metrics of all epochs."""
         with self.history.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Epoch)])
             writer.writeheader()
             writer.writerows(asdict(epoch) for epoch in history)
 
     def read_history(self) -> tuple[Epoch, ...]:
-        """Return the figures of every epoch. Raises TrainerError."""
+        """Return the metrics of all epochs. Raises TrainerError."""
         try:
             with self.history.open(encoding="utf-8", newline="") as file:
                 return tuple(msgspec.convert(row, Epoch, strict=False) for row in csv.DictReader(file))
@@ -129,11 +129,11 @@ class Run:
         return load_recipe(str(self.recipe))
 
     def read_data(self, source: str | None = None) -> "Dataset":
-        """Return the data that the run was trained on, from where it was or from `source`.
+        """Return the run's data, from its recorded source or from `source`.
 
-        Raises TrainerError when it is not there, or is other data by now.
+        Raises TrainerError if it is missing or has changed.
         """
-        from trainer.data import load_data  # noqa: PLC0415  # numpy and its readers, for few commands
+        from trainer.data import load_data  # noqa: PLC0415  # only needed by few commands
 
         expected = self.read_manifest()["data"]["sha256"]
         if source is None:
@@ -153,7 +153,7 @@ class Run:
         return dataset
 
     def write_network(self, network: Any) -> None:
-        """Write the served network whole, and its weights and architecture apart."""
+        """Write the served network, and its weights and architecture separately."""
         network.save(self.network)
         network.save_weights(self.weights)
         self.architecture.write_text(
@@ -161,12 +161,12 @@ class Run:
         )
 
     def write_manifest(self, table: dict[str, Any]) -> None:
-        """Replace the manifest; the run is finished and its checkpoint no longer needed."""
+        """Write the manifest, which marks the run as finished, and remove the checkpoint."""
         write_durably(self.manifest, (json.dumps(table, indent=2) + "\n").encode())
         self.checkpoint.unlink(missing_ok=True)
 
     def read_manifest(self) -> dict[str, Any]:
-        """Return the manifest of a finished run whose model is as it was. Raises TrainerError."""
+        """Return the manifest of a finished run, its model verified. Raises TrainerError."""
         try:
             table = json.loads(self.manifest.read_text(encoding="utf-8"))
             facts = table["files"]["model.onnx"]
@@ -184,13 +184,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file that holds the state of a training: written whole or not at all."""
+    """The checkpoint file, written atomically."""
 
     path: Path
 
     def save(self, history: Sequence[Epoch], arrays: Sequence["NDArray[Any]"]) -> None:
-        """Replace the file with this state; a process killed meanwhile leaves the former one."""
-        import numpy as np  # noqa: PLC0415  # the commands that only look at a run need none of it
+        """Replace the state atomically."""
+        import numpy as np  # noqa: PLC0415  # not needed by commands that only read a run
 
         content = io.BytesIO()
         rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
@@ -200,7 +200,7 @@ class Checkpoint:
         write_durably(self.path, content.getvalue())
 
     def load(self) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
-        """Return the saved state, None where there is none. Raises TrainerError."""
+        """Return the saved state; None if there is none. Raises TrainerError."""
         import numpy as np  # noqa: PLC0415  # see above
 
         if not self.path.exists():
@@ -214,7 +214,7 @@ class Checkpoint:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace the content of a file so that a reader, or a crash, sees the old one or the new one."""
+    """Replace the contents of a file atomically and durably."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with writing(path), temporary.open("wb") as file:

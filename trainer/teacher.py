@@ -1,4 +1,4 @@
-"""The teacher of a recipe: a published model whose probabilities the network learns."""
+"""The teacher of a recipe: distillation from a published model."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ _LEAST = 1e-7
 
 @dataclass(frozen=True)
 class TeacherModel:
-    """An ONNX graph from uint8 [n, 784] to probabilities float32 [n, 10], and how much it counts."""
+    """An ONNX graph from uint8 [n, 784] to probabilities float32 [n, 10], and the weight of its loss."""
 
     session: ort.InferenceSession
     temperature: float
     share: float
 
     def probabilities(self, images: Any) -> Any:
-        """Return the answers float32 [n, 10] to images float32 [n, 784] in 0-255, softened."""
+        """Return softened probabilities float32 [n, 10] of images float32 [n, 784] in 0-255."""
         pixels = tf.cast(tf.round(images), tf.uint8)
         answers = tf.ensure_shape(tf.numpy_function(self._run, [pixels], tf.float32), (None, 10))
         return tf.exp(_soften(answers, self.temperature))
 
     def loss(self, own: Any, answers: Any, probabilities: Any) -> Any:
-        """Return the loss: `own`, to the labels, and the cross-entropy to the teacher's softened answers."""
+        """Return the combined loss: `own` and the cross-entropy with the teacher's softened probabilities."""
         cross = -tf.reduce_sum(answers * _soften(probabilities, self.temperature), axis=1)
         return (1 - self.share) * own + self.share * self.temperature**2 * tf.reduce_mean(cross)
 
@@ -44,12 +44,12 @@ class TeacherModel:
 
 
 def _soften(probabilities: Any, temperature: float) -> Any:
-    """Return log softmax(logits / T) of the softmax's probabilities."""
+    """Return log softmax(logits / T) from probabilities."""
     return tf.nn.log_softmax(tf.math.log(tf.maximum(probabilities, _LEAST)) / temperature)
 
 
 def teacher_graph(recipe: Recipe) -> Path | None:
-    """Return the file of the teacher's graph, None where the recipe has no teacher. Raises RecipeError."""
+    """Return the file of the teacher's graph; None without a teacher. Raises RecipeError."""
     teacher = recipe.fit.teacher
     if teacher is None:
         return None
@@ -66,7 +66,7 @@ def teacher_graph(recipe: Recipe) -> Path | None:
 
 
 def teacher_sha256(recipe: Recipe) -> str | None:
-    """Return the digest of the teacher's graph, None where the recipe has no teacher. Raises RecipeError."""
+    """Return the SHA-256 of the teacher's graph; None without a teacher. Raises RecipeError."""
     path = teacher_graph(recipe)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
 
@@ -78,7 +78,7 @@ def load_teacher(recipe: Recipe) -> TeacherModel | None:
         return None
     try:
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no narrower base
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         reason = " ".join(str(error).split())[:200]
         raise RecipeError(f"{recipe.source}: fit.teacher.model: {path}: {reason}") from error
     signature = [

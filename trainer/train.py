@@ -30,7 +30,7 @@ _STAGES = ("fold", "export", "verify parity", *STAGES)
 
 @dataclass(frozen=True)
 class Job:
-    """Recipe, data and destination of a training."""
+    """Recipe, data and destination of a training job."""
 
     recipe: Recipe
     data: str
@@ -46,7 +46,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job; `parity` is None when the run was finished before."""
+    """The result of a job; `parity` is None if the run had already finished."""
 
     manifest: dict[str, Any]
     parity: Parity | None
@@ -54,9 +54,9 @@ class Outcome:
 
 
 def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
-    """Run a job from data to published version; everything it makes lies in the run directory.
+    """Run a job from data to published version, with all files in the run directory.
 
-    Raises TrainerError, and Stopped when asked to stop; then nothing was published.
+    Raises TrainerError, and Stopped if `stop` was requested; nothing is published then.
     """
     run, recipe = job.run, job.recipe
     split = load_split(recipe, dataset)
@@ -64,7 +64,7 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
         split = job.captured.join(split)
     epochs = job.epochs or recipe.fit.epochs_for(len(split.y_train))
     policy = precision_policy(recipe.fit.precision)
-    network = served_network(recipe)  # Keras refuses a recipe before the run directory is touched
+    network = served_network(recipe)  # Keras checks the recipe before the run directory is changed
     teacher = teacher_sha256(recipe)
     captured = job.captured.sha256 if job.captured is not None else None
     digests = [digest for digest in (dataset.sha256, teacher, captured) if digest is not None]
@@ -101,7 +101,7 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
 
 
 def load_split(recipe: Recipe, dataset: Dataset) -> Split:
-    """Return training and validation images. Raises TrainerError when a part would be empty."""
+    """Return training and validation images. Raises TrainerError if a part would be empty."""
     split = split_validation(dataset, recipe.fit.validation_fraction)
     for part, digits in (("validation", split.y_validation), ("training", split.y_train)):
         if not len(digits):
@@ -113,7 +113,7 @@ def load_split(recipe: Recipe, dataset: Dataset) -> Split:
 
 
 def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: Stage) -> Parity:
-    """Export and verify a fitted network, evaluate it, and leave all evidence in the run directory."""
+    """Export, verify and evaluate a fitted network, and write report and manifest."""
     run, recipe = job.run, job.recipe
     stage("fold")
     network = fold(recipe, result.network)
@@ -142,7 +142,7 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: S
 
 
 def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> float:
-    """Wrap a foreign model, measure it, leave the evidence in the run directory; return its test accuracy."""
+    """Wrap and measure a foreign model, write report and manifest; return its test accuracy."""
     parameters = foreign.wrap(run.model, {"imported": foreign.path.name, "sha256": foreign.sha256})
     facts = {
         "recipe": foreign.path.stem,
@@ -153,7 +153,7 @@ def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | N
     return _report(run, facts, dataset, onnx_predictor(run.model)(dataset.x_test), stable)
 
 
-def _report(  # noqa: PLR0913, PLR0917  # what is measured, with what, and where it goes
+def _report(  # noqa: PLR0913, PLR0917  # model, predictions, facts, destination
     run: Run,
     facts: dict[str, Any],
     dataset: Dataset,

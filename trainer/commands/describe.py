@@ -1,4 +1,4 @@
-"""`digit-trainer recipes`, `explain` and `data`: what is trained, and on what."""
+"""`digit-trainer recipes`, `explain` and `data`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ def explain(
     chosen = load_recipe(recipe)
     if config_json:
         chosen = with_architecture(chosen, config_json)
-    # TensorFlow takes seconds to import; a name that is wrong is reported before.
+    # TensorFlow takes seconds to import; wrong names are reported before.
     from trainer.network import served_network  # noqa: PLC0415
 
     network = served_network(chosen)
@@ -61,7 +61,7 @@ def explain(
 
 
 def print_layers(network: Any) -> None:
-    """Print a table of what Keras's summary does not say."""
+    """Print a table of what Keras's summary does not show."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def print_layers(network: Any) -> None:
 
 
 def windows(layer: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return kernel size, strides and dilation of a layer, ones where it has none."""
+    """Return kernel size, strides and dilation of a layer; 1 if it has none."""
     if type(layer).__name__.startswith("Global") or "Transpose" in type(layer).__name__:
         return (1, 1), (1, 1), (1, 1)
     kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
@@ -100,12 +100,12 @@ def windows(layer: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, in
 
 
 def formula(layer: Any) -> str:
-    """Return the tutorial's formula with a layer's numbers in it; empty where it has no window."""
+    """Return the tutorial's formula with a layer's numbers; empty for layers without a window."""
     kernel, stride, dilation = (sizes[0] for sizes in windows(layer))
     if kernel == 1 and stride == 1:
         return ""
     size, out = layer.input.shape[1], layer.output.shape[1]
-    # Keras pads as much as the output size needs; with an odd sum there is a row more at the end.
+    # "same" padding; an odd sum pads one more row at the end.
     padding = max(0, (out - 1) * stride + kernel + (kernel - 1) * (dilation - 1) - size) / 2
     dilated = f"({kernel} + {kernel - 1}*{dilation - 1})" if dilation > 1 else str(kernel)
     left = (size + 2 * padding - kernel - (kernel - 1) * (dilation - 1)) / stride
@@ -114,7 +114,7 @@ def formula(layer: Any) -> str:
 
 
 def multiply_adds(layer: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return the multiply-adds for one image; layers without kernels have none."""
+    """Return the multiply-adds per image; 0 for layers without kernels."""
     kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
     positions = 1
     grid = before if "Transpose" in type(layer).__name__ else after
@@ -154,7 +154,7 @@ def data(source: str, /, *, picture: Path | None = None) -> int:
 
 
 def counts_table(dataset: "Dataset") -> Any:
-    """Return a rich table of what is in the training and the test part."""
+    """Return a rich table of the training and the test part."""
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("", "training", "test")

@@ -30,7 +30,7 @@ METRICS = "http://127.0.0.1:9090/metrics"
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a version is published, and what is asked of it."""
+    """Destination and conditions of a version."""
 
     repository: Path
     """Model repository to publish into."""
@@ -50,7 +50,7 @@ class Destination:
     """With --no-worse-than-stable, publish where no version is labelled stable yet."""
 
     def check(self) -> None:
-        """Raise UsageError where an option has no effect."""
+        """Raise UsageError if an option would have no effect."""
         for option, value in (("share", self.share), ("shadow", self.shadow)):
             if value is not None and self.label is None:
                 raise UsageError(f"--{option}: given without --label, expected the label that gets it")
@@ -58,7 +58,7 @@ class Destination:
             raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
 
     def publish(self, run: Run) -> None:
-        """Publish a finished run, unless it is a version already, and say what became of it."""
+        """Publish a finished run, unless it is a version already, and print the result."""
         if again := published_version(run, self.repository, self.model):
             print(f"model   {again} holds this run already; `promote` moves labels")
             return
@@ -133,7 +133,7 @@ def promote(  # noqa: PLR0913  # each is a flag
     min_shadow_images: Count | None = None,
     metrics: str | None = None,
 ) -> int:
-    """Make a label point at a version: stable at the one labelled canary, if nothing else is said.
+    """Move a label to a version; by default `stable` to the version labelled `canary`.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def promote(  # noqa: PLR0913  # each is a flag
         if version is None:
             raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
     if shadow_agreement is not None:
-        from trainer.repository.agreement import require_agreement  # noqa: PLC0415  # other promotions need no server
+        from trainer.repository.agreement import require_agreement  # noqa: PLC0415  # not needed for other promotions
 
         least = min_shadow_images or MIN_SHADOW_IMAGES
         agreed = require_agreement(folder, version, shadow_agreement, least, metrics or METRICS)
@@ -190,7 +190,7 @@ def _extent(share: float | None, shadow: float | None) -> str:
 
 
 def rollback(*, repository: Path, model: str = "digits", label: str = "stable") -> int:
-    """Make a label point where it pointed before it was last moved.
+    """Move a label back to the version before its last move.
 
     Parameters
     ----------

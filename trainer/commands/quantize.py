@@ -1,4 +1,4 @@
-"""`digit-trainer quantize`: the 8-bit graph of a run, and whether it pays."""
+"""`digit-trainer quantize`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _MAX_OTHER_DIGITS = 0.001
 _MAX_ACCURACY_LOSS = 0.0005
 _BATCH_IMAGES = 64
 _CALIBRATION_IMAGES = 2000
-# Rounding to 8 bits moves the probabilities of doubtful images; the digits are what must stay.
+# Rounding to 8 bits changes probabilities of uncertain images; the digits must stay the same.
 _GOLDEN_TOLERANCE = 0.2
 
 
@@ -38,7 +38,7 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
     manifest, dataset = run.read_manifest(), run.read_data(data)
     split = split_validation(dataset, run.read_recipe().fit.validation_fraction)
     x, y = split.x_validation, split.y_validation
-    # All ten digits, however the data is sorted.
+    # Images of all ten digits, even if the data is sorted.
     calibration = stratified(y, min(1.0, _CALIBRATION_IMAGES / len(y)))[1]
     metadata = {"recipe": manifest["recipe"], "data": dataset.name, "seed": str(manifest["seed"])}
     with writing(folder):
@@ -47,7 +47,7 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
     float_digits, digits = (each(x).argmax(axis=1) for each in (in_float, in_int8))
     others = int((digits != float_digits).sum())
     lost = int((float_digits == y).sum() - (digits == y).sum())
-    # Of a small validation set one image is more than the share that may differ.
+    # In a small validation set one image is more than the accepted share.
     allowed, may_lose = (max(1, int(share * len(y))) for share in (_MAX_OTHER_DIGITS, _MAX_ACCURACY_LOSS))
     speedup = speed_ratio(run.model, run.integer_model, x, _BATCH_IMAGES)
     pays = speedup >= _MIN_SPEEDUP and others <= allowed and lost <= may_lose

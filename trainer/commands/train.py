@@ -70,7 +70,7 @@ def train(  # noqa: PLR0913  # each is a flag
     run = Run(run_dir or Path("runs") / f"{chosen.name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}")
     run.check(resume=resume, overwrite=overwrite)
     check_destination(repository or run.folder, chosen.name)
-    # TensorFlow takes seconds to import, and reading the data takes a while: mistakes are reported before.
+    # Errors in the arguments are reported before TensorFlow is imported and the data is read.
     from trainer.data import load_data  # noqa: PLC0415
 
     dataset = load_data(data)
@@ -125,7 +125,7 @@ def train(  # noqa: PLR0913  # each is a flag
 
 
 def _on_captured(facts: dict[str, int]) -> str:
-    from trainer.report.scores import wilson  # noqa: PLC0415  # loaded by now
+    from trainer.report.scores import wilson  # noqa: PLC0415  # already imported
 
     images, right = facts["test_images"], facts["right"]
     interval = wilson(right, images)
@@ -137,7 +137,7 @@ def _on_captured(facts: dict[str, int]) -> str:
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[threading.Event]:
-    """Give an event that the first SIGTERM sets; the second one ends the process as usual."""
+    """Yield an event that the first SIGTERM sets; the second one ends the process."""
     wanted = threading.Event()
 
     def request(_signal: int, _frame: FrameType | None) -> None:

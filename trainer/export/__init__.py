@@ -1,1 +1,1 @@
-"""The served model: Keras in, ONNX out, verified, in float32 and in 8-bit integers."""
+"""Export of the served model: Keras to verified ONNX, float32 and 8-bit."""

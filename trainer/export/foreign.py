@@ -1,4 +1,4 @@
-"""ONNX models of other programs: layout and scaling found by trial, wrapped to our contract."""
+"""Import of other programs' ONNX models: layout and scaling found by trial, wrapped to the contract."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 2**20
 """Of a graph with its weights: the largest that the server loads."""
 
 LAYOUTS = ((PIXELS,), (SIDE, SIDE, 1), (1, SIDE, SIDE), (SIDE, SIDE))
-SCALINGS = {  # factor and offset of pixels 0-255
+SCALINGS = {  # factor and offset applied to pixels 0-255
     "0 to 255": (1.0, 0.0),
     "0 to 1": (1 / 255, 0.0),
     "-1 to 1": (2 / 255, -1.0),
@@ -37,13 +37,13 @@ _PREFIX = "imported/"
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preprocessing that a model expects of pixels 0-255 on a black background."""
+    """The preprocessing of pixels 0-255 that a model expects."""
 
     scaling: str
     inverted: bool
 
     def __str__(self) -> str:
-        """Return it as the command prints it."""
+        """Return a description for people."""
         return f"pixels {self.scaling}" + (", ink dark" if self.inverted else "")
 
     @property
@@ -55,21 +55,21 @@ class Preparation:
 
 @dataclass(frozen=True, eq=False)
 class Foreign:
-    """A model in a file: its input, and what was found out about it."""
+    """A foreign model: its file, input and preprocessing."""
 
     path: Path
     session: ort.InferenceSession
     layout: tuple[int, ...]
     preparation: Preparation
-    softmax: bool  # whether its outputs are logits
+    softmax: bool  # whether the outputs are logits
 
     @property
     def sha256(self) -> str:
-        """Digest of the file."""
+        """SHA-256 of the file."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def __str__(self) -> str:
-        """Return what was found out, as the command prints it."""
+        """Return a description for people."""
         (tensor,) = self.session.get_inputs()
         sizes = ", ".join(map(str, ("N", *self.layout)))
         kind = "logits" if self.softmax else "probabilities"
@@ -102,7 +102,7 @@ class Foreign:
         return sum(int(np.prod(tensor.dims)) for tensor in floats) - len(constants) + 1
 
     def _nodes(self) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[TensorProto]]:
-        """Return the nodes before and behind the model, and their constants."""
+        """Return the nodes before and after the model, and their constants."""
         (tensor,), (output,) = self.session.get_inputs(), self.session.get_outputs()
         factor, offset = self.preparation.linear
         constants: dict[str, NDArray[Any]] = {
@@ -127,10 +127,10 @@ class Foreign:
 
 
 def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> Foreign:
-    """Open a model, and find by its accuracy on labelled images [n, 784] how it wants them.
+    """Open a model, and find its preprocessing by its accuracy on labelled images [n, 784].
 
-    Raises TrainerError when it is no model of ten digits, or none of what was tried is right half of the
-    time.
+    Raises TrainerError if it is not a model of ten digits, or no preprocessing reaches an accuracy of one
+    half.
     """
     session = _open(path)
     layout = _layout(path, session)
@@ -159,7 +159,7 @@ def _open(path: Path) -> ort.InferenceSession:
     content = _load(path).SerializeToString()
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no narrower base
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     for side, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         if len(tensors) != 1:
@@ -230,12 +230,12 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _load(path: Path) -> ModelProto:
-    """Return the model with all its weights, those in files beside it included."""
+    """Return the model with all weights, including external data."""
     try:
         model = onnx.load(path)
     except OSError as error:
         raise TrainerError(f"{path}: {error.strerror}") from error
-    except Exception as error:  # of Protocol Buffers, and of onnx's own checks
+    except Exception as error:  # errors of Protocol Buffers and of onnx
         raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     if (size := model.ByteSize()) > MAX_BYTES:
         raise TrainerError(f"{path}: {size:,} bytes with its weights, expected at most {MAX_BYTES:,}")

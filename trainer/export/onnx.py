@@ -1,6 +1,6 @@
-"""Export of a Keras network to ONNX, and the graph passes that make it smaller.
+"""Export of Keras networks to ONNX, and graph passes.
 
-Each pass matches one pattern and leaves any other graph alone; none changes what the graph computes.
+Each pass matches one pattern, and leaves the function of the graph unchanged.
 """
 
 import logging
@@ -18,7 +18,7 @@ from trainer.errors import TrainerError, first_line
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
-# Old enough for every ONNX Runtime in support, new enough for all that the layers need.
+# Supported by every maintained ONNX Runtime, and sufficient for all layers.
 OPSET = 17
 IR_VERSION = 8
 ONLY_IN_TRAINING = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
@@ -30,7 +30,7 @@ DOC = "Handwritten digits: uint8 28x28 images, row-major, 0 is background, to pr
 def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
     """Write `network` as ONNX: `images` uint8 [N, 784] -> `probabilities` float32 [N, 10].
 
-    onnx.checker verifies the graph before it is written. Raises TrainerError when a layer has no ONNX form.
+    The graph is verified by onnx.checker. Raises TrainerError if a layer has no ONNX form.
     """
     model = _convert(network)
     _name_output(model)
@@ -47,7 +47,7 @@ def export_onnx(network: Any, path: Path, metadata: dict[str, str]) -> None:
 
 
 def finish(model: ModelProto, name: str, metadata: dict[str, str]) -> None:
-    """Give a model the header that every exported graph has: versions, documentation, signature, metadata."""
+    """Set the header of a model: versions, documentation, signature, metadata."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "digit-trainer", ""
     model.doc_string = DOC
@@ -63,7 +63,7 @@ def finish(model: ModelProto, name: str, metadata: dict[str, str]) -> None:
 def _convert(network: Any) -> ModelProto:
     import tf2onnx  # noqa: PLC0415  # slow to import
 
-    # One of its optimizers gives up on some activations with a traceback; the graph is right nevertheless.
+    # One of its optimizers logs a traceback for some activations, without effect on the result.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     signature = [tf.TensorSpec((None, PIXELS), tf.uint8, name=INPUT_NAME)]
 
@@ -73,10 +73,10 @@ def _convert(network: Any) -> ModelProto:
 
     try:
         converted, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
-    except Exception as error:  # its handlers raise many types
+    except Exception as error:  # its handlers raise various types
         raise TrainerError(f"{network.name}: cannot be exported to ONNX: {first_line(error)}") from error
     model: ModelProto = converted
-    # tf2onnx makes inputs of the tensors that a layer such as Normalization keeps outside of its variables.
+    # tf2onnx turns tensors outside of variables, such as Normalization's, into inputs.
     captures = serve.get_concrete_function().graph.captures
     captured = {placeholder.name: value.numpy for value, placeholder in captures}
     for tensor in list(model.graph.input):
@@ -87,7 +87,7 @@ def _convert(network: Any) -> ModelProto:
 
 
 def _call(network: Any, values: Any) -> Any:
-    """Apply a network to float32 [n, 784], in a form that leaves fewer nodes in the graph."""
+    """Apply a network to float32 [n, 784] in a form that exports to fewer nodes."""
     layers = [layer for layer in network.layers if not isinstance(layer, ONLY_IN_TRAINING)]
     factor: float | None = None
     order: NDArray[np.int64] | None = None
@@ -95,14 +95,14 @@ def _call(network: Any, values: Any) -> Any:
         kinds = [type(each) for each in layers[position + 1 :]]
         reached = [kind for kind in kinds if kind is not keras.layers.Reshape]
         if isinstance(layer, keras.layers.Rescaling) and reached[:1] == [_CONV] and _is_factor(layer):
-            # A convolution is linear and pads with zeros: a factor before it is one on its kernel.
+            # Convolutions are linear and pad with zeros, so a factor before one moves into its kernel.
             factor = layer.scale
         elif type(layer) is _CONV and factor is not None:
             values = _activate(layer, layer.convolution_op(values, layer.kernel * factor))
             factor = None
         elif isinstance(layer, keras.layers.Flatten) and kinds[:1] == [_DENSE] and values.shape.rank == _MAPS:
-            # Keras lays a feature map out as height, width, channels, ONNX as channels, height, width: the
-            # rows of the next matrix in that order save a transposition.
+            # Keras flattens height, width, channels, ONNX channels, height, width: reordering the rows of the
+            # next matrix saves a transposition.
             sizes = values.shape[1:]
             order = np.arange(np.prod(sizes)).reshape(sizes).transpose(2, 0, 1).ravel()
             values = tf.reshape(tf.transpose(values, (0, 3, 1, 2)), (-1, len(order)))
@@ -110,7 +110,7 @@ def _call(network: Any, values: Any) -> Any:
             values = _activate(layer, tf.linalg.matmul(values, tf.gather(layer.kernel, order)))
             order = None
         elif isinstance(layer, keras.layers.Reshape | keras.layers.Flatten):
-            # Keras's own leave a chain of Shape, Slice and Concat, as slow as a small convolution.
+            # Keras's layer exports to Shape, Slice and Concat, as slow as a small convolution.
             values = tf.reshape(values, [-1, *(int(size) for size in layer.output.shape[1:])])
         else:
             values = layer(values)
@@ -127,7 +127,7 @@ def _activate(layer: Any, values: Any) -> Any:
 
 
 def _name_output(model: ModelProto) -> None:
-    """Name the graph's only output; tf2onnx calls it Identity:0."""
+    """Rename the graph's only output, Identity:0 in tf2onnx."""
     old = model.graph.output[0].name
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -136,7 +136,7 @@ def _name_output(model: ModelProto) -> None:
 
 
 def _replace_erfc(model: ModelProto) -> None:
-    """Turn erfc(x), which TensorFlow makes of a GELU and ONNX does not have, into 1 - erf(x)."""
+    """Replace erfc(x), which TensorFlow uses in GELU and ONNX lacks, by 1 - erf(x)."""
     for node in _nodes(model, "Erfc"):
         result, erf, one = node.output[0], f"{node.name}_erf", f"{node.name}_one"
         model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
@@ -148,7 +148,7 @@ def _replace_erfc(model: ModelProto) -> None:
 
 
 def _join_gemm(model: ModelProto) -> None:
-    """Turn (x @ w) + b into one Gemm."""
+    """Replace (x @ w) + b by one Gemm."""
     shapes = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
     for product in _nodes(model, "MatMul"):
         matrix = _constant(model, product.input[1])
@@ -173,9 +173,9 @@ def _drop_unused(model: ModelProto) -> None:
 
 
 def _rename(model: ModelProto) -> None:
-    """Name nodes and tensors by kind and number, free of the names of the program that trained them."""
+    """Rename nodes and tensors by operator and number."""
     if _has_subgraphs(model):
-        return  # the bodies of loops refer to the tensors outside by name
+        return  # bodies of loops refer to outer tensors by name
     names: dict[str, str] = {tensor.name: tensor.name for tensor in (*model.graph.input, *model.graph.output)}
     counts: dict[str, int] = {}
     constants = {tensor.name for tensor in model.graph.initializer}

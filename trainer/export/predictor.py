@@ -1,4 +1,4 @@
-"""Predictions of a model file or a network, Keras or ONNX: their parity and their latency."""
+"""Predictors of Keras and ONNX models, their parity and latency."""
 
 import os
 import platform
@@ -37,10 +37,10 @@ _ONNX_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
 def load_model(path: Path) -> Predictor:
-    """Return the predictor of a model file: ONNX, Keras (.keras) or HDF5 (.h5); of a folder, its model.onnx.
+    """Return the predictor of a model file, ONNX, Keras (.keras) or HDF5 (.h5), or of a folder's model.onnx.
 
-    The model may take images in any shape of 784 numbers, as uint8 or float32, with pixels 0-255. Raises
-    TrainerError when the file is no such model; the predictor does when it returns no probabilities.
+    The model may take images in any shape of 784 numbers, uint8 or float32, with pixels 0-255. Raises
+    TrainerError for other files; the predictor raises it if the outputs are not probabilities.
     """
     path = path / "model.onnx" if path.is_dir() else path
     try:
@@ -73,11 +73,11 @@ def load_model(path: Path) -> Predictor:
 
 def load_network(path: Path) -> Any:
     """Return the Keras network in a file, ready to predict. Raises TrainerError."""
-    from trainer.backend import keras  # noqa: PLC0415  # seconds to import, and an ONNX model needs none of it
+    from trainer.backend import keras  # noqa: PLC0415  # seconds to import, not needed for ONNX models
 
     try:
         network = keras.models.load_model(path, compile=False)
-    except Exception as error:  # anything may be wrong with a damaged archive
+    except Exception as error:  # damaged archives raise various errors
         raise TrainerError(f"{path}: cannot be loaded as a Keras model: {first_line(error)}") from error
     _image_shape(path, network.input_shape[1:])
     return network
@@ -98,20 +98,20 @@ def keras_predictor(network: Any) -> Predictor:
 
 
 def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
-    """Return the predictor of an ONNX model on the CPU, on all cores or on this many threads.
+    """Return the predictor of an ONNX model on the CPU, on all cores or `threads`.
 
-    Raises TrainerError when the file is no model, or one that does not take images.
+    Raises TrainerError if it is not a model of images.
     """
     import onnxruntime as ort  # noqa: PLC0415  # only needed once there is a model to run
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait by spinning take twice the time on a shared machine, and win nothing here.
+    # Spinning threads would double the time on a shared machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class of their own
+    except Exception as error:  # its exceptions have no common base class
         raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _ONNX_DTYPES:
@@ -143,7 +143,7 @@ class Parity:
 def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:
     """Compare probabilities [n, 10] of the trained network with those of the exported graph.
 
-    Raises ParityError unless every digit is the same and no probability differs by more than 1e-4.
+    Raises ParityError if a digit differs, or a probability by more than 1e-4.
     """
     if expected.shape != exported.shape:
         raise ParityError(f"exported graph returns {exported.shape}, expected {expected.shape}")
@@ -155,7 +155,7 @@ def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) 
             f"{exported_digits[first]}, expected {digits[first]} as in Keras"
         )
     difference = np.abs(expected - exported)
-    # A NaN is not greater than the limit, so ask for the opposite.
+    # Also true for NaN.
     if not (difference <= MAX_DIFFERENCE).all():
         row = int(np.nan_to_num(difference, nan=np.inf).max(axis=1).argmax())
         raise ParityError(
@@ -169,8 +169,7 @@ def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) 
 class Latency:
     """Time of one call with a batch of images, on one thread.
 
-    `p10_seconds` is what the graph needs on an idle core; the other quantiles also measure the machine's
-    other load.
+    `p10_seconds` approximates an idle core; higher quantiles include other load of the machine.
     """
 
     batch_images: int
@@ -180,7 +179,7 @@ class Latency:
 
     @property
     def images_per_second(self) -> float:
-        """Throughput of calls made one after another on an idle core."""
+        """Throughput of sequential calls on an idle core."""
         return self.batch_images / self.p10_seconds
 
 
@@ -191,7 +190,7 @@ def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ..
     seconds: dict[int, list[float]] = {size: [] for size in BATCHES_IMAGES}
     for batch in batches.values():
         _seconds(predict, batch, 3)
-    # Batch sizes alternate, so that a busy moment of the machine affects all of them.
+    # Batch sizes alternate, so that other load affects all of them.
     for _ in range(_ROUNDS):
         for size, batch in batches.items():
             ends = time.perf_counter() + _ROUND_SECONDS
@@ -205,9 +204,9 @@ def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ..
 
 
 def speed_ratio(slow: Path, fast: Path, images: NDArray[np.uint8], batch_images: int) -> float:
-    """Return the time of graph `slow` over the time of `fast`, for batches of uint8 images [n, 784].
+    """Return how many times as fast `fast` is as `slow`, on batches of uint8 images [n, 784].
 
-    The two alternate and the shortest round of each counts: other programs only ever make a round longer.
+    The graphs alternate, and the shortest round of each counts, since other load only lengthens rounds.
     """
     predictors = [onnx_predictor(path, threads=1) for path in (slow, fast)]
     batch = images[:batch_images]

@@ -1,8 +1,8 @@
-"""Static quantization to 8 bits, from the Keras weights, for the networks that gain by it.
+"""Static 8-bit quantization from Keras weights.
 
-`onnxruntime.quantization` makes a graph that is no faster than float32: an integer convolution of one input
-channel is slow, and the layouts around it change back and forth (`make bench-export`). The graph here stays
-channels-last from end to end and gives the first convolution four input channels or leaves it in float32.
+`onnxruntime.quantization` produces a graph that is no faster than float32 (`make bench-export`): integer
+convolution of one input channel is slow, and tensors are transposed between layouts. This graph is
+channels-last throughout, and its first convolution has four input channels or stays in float32.
 """
 
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from trainer.data import DIGITS, PIXELS, SIDE
 from trainer.errors import TrainerError
 from trainer.export.onnx import INPUT_NAME, OPSET, OUTPUT_NAME, finish
 
-# The kernels that take channels last are ONNX Runtime's own; the standard operators would transpose.
+# ONNX Runtime's own domain, which has channels-last kernels.
 _ORT_DOMAIN = "com.microsoft"
 _BRIGHTEST = 255.0
-# A few outliers may saturate; that costs less than the coarser steps that would hold them.
+# Outliers saturate, which costs less than coarser steps.
 _PERCENTILE = 99.995
 _BATCH_IMAGES = 200
 _TINY = 1e-12
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class _Block:
-    """A convolution with ReLU and the max pool behind it, if any; `last` is the Keras layer it ends with."""
+    """A convolution with ReLU and optional max pool; `last` is its last Keras layer."""
 
     kernel: Floats  # (filters, channels, height, width)
     bias: Floats
@@ -44,7 +44,7 @@ class _Block:
 
     @property
     def bounds(self) -> Floats:
-        """Largest possible output of each filter for pixels up to 255 (first convolution only)."""
+        """Maximum output of each filter for pixels up to 255 (first convolution only)."""
         bounds: Floats = _BRIGHTEST * np.maximum(self.kernel, 0).sum(axis=(1, 2, 3)) + self.bias
         return np.maximum(bounds, 1e-6)
 
@@ -102,7 +102,7 @@ def _blocks(network: Any) -> tuple[list[_Block], Any]:
         else:
             chain = False
     chain &= [type(layer) for layer in tail] == [keras.layers.Flatten, keras.layers.Dense]
-    if not chain or len(blocks) < 2 or tail[1].activation is not keras.activations.softmax:  # noqa: PLR2004  # with one there is nothing to quantize
+    if not chain or len(blocks) < 2 or tail[1].activation is not keras.activations.softmax:  # noqa: PLR2004  # fewer would leave nothing to quantize
         raise TrainerError(
             f"{network.name}: cannot be quantized, expected two or more Conv2D with relu, pooled or not, "
             "then Flatten and one Dense layer with softmax"
@@ -111,7 +111,7 @@ def _blocks(network: Any) -> tuple[list[_Block], Any]:
 
 
 def _window(layer: Any, size: Any, strides: Any, dilations: Any) -> dict[str, Any]:
-    """Return the ONNX attributes of a window that slides as the Keras layer's does."""
+    """Return the ONNX attributes of a Keras layer's window."""
     pads = np.zeros((2, 2), int)  # before, after
     if layer.padding == "same":
         inside, outside = np.array(layer.input.shape[1:3]), np.array(layer.output.shape[1:3])
@@ -123,7 +123,7 @@ def _window(layer: Any, size: Any, strides: Any, dilations: Any) -> dict[str, An
 
 
 def _largest_outputs(network: Any, layers: list[Any], images: NDArray[np.uint8]) -> list[float]:
-    """Return about the largest output of each layer on these images."""
+    """Return a high quantile of each layer's output on these images."""
     watched = keras.Model(network.inputs[0], {str(i): layer.output for i, layer in enumerate(layers)})
     seen = np.full(len(layers), 1e-6)
     for start in range(0, len(images), _BATCH_IMAGES):
@@ -133,7 +133,7 @@ def _largest_outputs(network: Any, layers: list[Any], images: NDArray[np.uint8])
 
 
 def _pools_pairs(first: _Block) -> bool:
-    """Say whether `space_to_depth` can build it: an odd kernel at every pixel, then a 2x2 maximum."""
+    """Tell whether `space_to_depth` applies: an odd kernel with stride 1, then 2x2 max pooling."""
     height, width = first.kernel.shape[2:]
     (top, left, bottom, right), pool = first.attributes["pads"], first.pool
     return (
@@ -149,7 +149,7 @@ def _pools_pairs(first: _Block) -> bool:
 
 @dataclass
 class _Graph:
-    """Nodes and constants of the graph as it grows; `last` is the tensor that the next node takes."""
+    """Builder of nodes and constants; `last` is the input of the next node."""
 
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
@@ -161,7 +161,7 @@ class _Graph:
         self._node("Cast", "cast_1", to=TensorProto.FLOAT)
         self._reshape("reshape_1", 1, SIDE, SIDE)
         kernel = self._constant("conv_1_weights", first.kernel * shrink[:, None, None, None], np.float32)
-        # The cast truncates; half of one more rounds.
+        # The cast truncates; adding 0.5 rounds.
         bias = self._constant("conv_1_bias", first.bias * shrink + 0.49, np.float32)
         self._node("Conv", "conv_1", kernel, bias, **first.attributes)
         self._node("Relu", "relu_1")
@@ -174,8 +174,8 @@ class _Graph:
     def space_to_depth(self, first: _Block) -> Floats:
         """Compute a first convolution and its 2x2 pool in 8 bits; return the scale of each channel.
 
-        Space to depth: four pixels become four channels of one, and the four places of each pool's window
-        become four times the filters. The pool is then the largest of four channels.
+        Space to depth: four pixels become four channels, and the four positions of a pooling window four
+        times the filters. Pooling is then the maximum of four channels.
         """
         filters, _, height, width = first.kernel.shape
         top, left, bottom, right = first.attributes["pads"]
@@ -204,8 +204,8 @@ class _Graph:
         return first.bounds / _BRIGHTEST
 
     def convolve(self, name: str, block: _Block, before: Floats, after: Floats) -> None:
-        """Convolve uint8; `before` is the scale of the input, `after` of the output, per channel or not."""
-        # The input's scale goes into the kernel, channel by channel; that of the input is then 1.
+        """Convolve uint8; `before` and `after` are the scales of input and output, per channel or not."""
+        # The input's scale moves into the kernel, by channel.
         kernel = block.kernel * np.reshape(before, (1, -1, 1, 1))
         step = np.maximum(np.abs(kernel).max(axis=(1, 2, 3)) / 127, _TINY)
         one = self._constant(f"{name}_one", 1.0, np.float32)
@@ -213,10 +213,10 @@ class _Graph:
         inputs = [
             *(one, zero),
             self._constant(f"{name}_weights", np.round(kernel / step[:, None, None, None]), np.int8),
-            # The output's scale goes into the weights' scale: that of the output is 1, too.
+            # The output's scale moves into the weights' scale.
             self._constant(f"{name}_weights_scale", step / after, np.float32),
             self._constant(f"{name}_weights_zero", np.zeros(len(step)), np.int8),
-            # The smallest uint8 is 0, so saturation is the ReLU.
+            # Saturation at 0 is the ReLU.
             *(one, zero),
             self._constant(f"{name}_bias", np.round(block.bias / step), np.int32),
         ]
@@ -225,7 +225,7 @@ class _Graph:
             self._node("NhwcMaxPool", f"{name}_pool", domain=_ORT_DOMAIN, **block.pool)
 
     def dense(self, layer: Any, scale: Floats) -> None:
-        """End in float; the input's scale goes into the matrix, whose rows are channels-last as in Keras."""
+        """Append the Dense layer and softmax in float; the input's scale moves into the matrix."""
         matrix = layer.get_weights()[0].astype(np.float64)
         scales = np.tile(scale, len(matrix) // scale.size)
         self._reshape("reshape_2", len(matrix))
@@ -243,7 +243,7 @@ class _Graph:
         self._node("Reshape", name, self._constant(f"{name}_shape", [-1, *sizes], np.int64))
 
     def _node(self, kind: str, output: str, *inputs: str, domain: str = "", **attributes: Any) -> None:
-        """Append a node that takes the last tensor and these inputs."""
+        """Append a node with the last tensor and these inputs."""
         names = [self.last, *inputs]
         self.nodes.append(helper.make_node(kind, names, [output], name=output, domain=domain, **attributes))
         self.last = output

@@ -1,1 +1,1 @@
-"""The evidence that goes with a model: numbers for programs, pictures for people."""
+"""The training report: metrics, figures, page and model card."""

@@ -1,4 +1,4 @@
-"""Everything that is measured about a run's model, and the table of it that metrics.json holds."""
+"""Measurements of a run's model, and metrics.json."""
 
 import json
 import math
@@ -50,9 +50,9 @@ STAGES = ("evaluate", "corruptions", "out of distribution", "latency")
 
 @dataclass(frozen=True)
 class Int8:
-    """The 8-bit graph of a run that has one; `same_digits` is the share of the test images.
+    """The 8-bit graph of a run; `same_digits` is a share of the test images.
 
-    `validation_images` is the number of images by which `quantize` kept it.
+    `validation_images` is the number of images on which `quantize` decided.
     """
 
     accuracy: float
@@ -64,7 +64,7 @@ class Int8:
 
 @dataclass(frozen=True)
 class Stable:
-    """The version that the run is compared with: its metrics and, on the same test images, McNemar's test."""
+    """The comparison with another version: its metrics, and McNemar's test on the same test images."""
 
     version: int
     metrics: Metrics
@@ -73,7 +73,7 @@ class Stable:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """The training of a run: its Keras network, and how far the exported graph is from it."""
+    """The training of a run: its Keras network, and the parity of the exported graph."""
 
     recipe: Recipe
     recipe_text: str
@@ -89,9 +89,9 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A run and the predictions of its exported graph: `probabilities` float32 [n, 10] of `x_test`.
+    """A run and its exported graph's predictions: `probabilities` float32 [n, 10] of `x_test`.
 
-    Of an imported model there is no `training`.
+    Imported models have no `training`.
     """
 
     manifest: dict[str, Any]
@@ -118,10 +118,10 @@ class Evidence:
 def gather(
     run: Run, manifest: dict[str, Any], dataset: Dataset, stable: Path | None, stage: Callable[[str], None]
 ) -> Evidence:
-    """Measure a run's exported graph on the test images of the data it was trained on.
+    """Measure a run's exported graph on its test images.
 
     `stable` is the version folder to compare with; `stage` is called with the name of each stage. Raises
-    TrainerError when a model cannot be loaded, or the graph and the Keras network disagree.
+    TrainerError if a model cannot be loaded, or graph and Keras network disagree.
     """
     x_test, y_test = dataset.x_test, dataset.y_test
     stage(STAGES[0])
@@ -170,7 +170,7 @@ def _training(run: Run, x_test: NDArray[np.uint8], probabilities: NDArray[np.flo
 def _stable(
     folder: Path, manifest: dict[str, Any], y_test: NDArray[np.int64], digits: NDArray[np.int64]
 ) -> Stable | None:
-    """Return the comparison with a published version; None where it was tested on other images."""
+    """Return the comparison with a published version; None if it was tested on other images."""
     try:
         theirs = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))
@@ -184,7 +184,7 @@ def _stable(
 
 
 def run_metrics(evidence: Evidence) -> Metrics:
-    """Return all measurements of a run in the keys of metrics.json."""
+    """Return all measurements with the keys of metrics.json."""
     robustness = evidence.robustness
     table = score_metrics(evidence.scores)
     matrix = table.pop("confusion_matrix")
@@ -226,7 +226,7 @@ def run_metrics(evidence: Evidence) -> Metrics:
 
 
 def metrics_text(table: Metrics) -> str:
-    """Return the table as JSON, a row of the confusion matrix a line; what is not a number is null."""
+    """Return the table as JSON, with a line per row of the confusion matrix, and null for NaN."""
     matrix = ",\n    ".join(json.dumps(row) for row in table["confusion_matrix"])
     numbers = {key: _rounded(value) for key, value in table.items() if key != "confusion_matrix"}
     rest = json.dumps(numbers, indent=2, allow_nan=False)
@@ -245,5 +245,5 @@ def _latency_metrics(prefix: str, latencies: tuple[Latency, ...]) -> Metrics:
 def _rounded(value: Any) -> Any:
     if not isinstance(value, float):
         return value
-    # Seven significant digits: more than any of these numbers can be measured to.
+    # Seven significant digits, more than the precision of any measurement.
     return float(f"{value:.7g}") if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Figures of the report. Each is one or two panels: side by side in a PNG, one below the other on a phone."""
+"""Figures of the report, of one or two panels: side by side in a PNG, stacked on a phone."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _DASHED = {"color": QUIET, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 0
 
 
 def figures(evidence: Evidence) -> dict[str, tuple[Panel, ...]]:
-    """Return the panels of each figure by its name."""
+    """Return the panels of each figure by name."""
     return {
         name: tuple(partial(_panel, draw, evidence, labels) for draw, labels in panels)
         for name, panels in _FIGURES.items()
@@ -36,17 +36,17 @@ def figures(evidence: Evidence) -> dict[str, tuple[Panel, ...]]:
 
 
 def save_png(path: Path, panels: tuple[Panel, ...]) -> None:
-    """Write panels side by side; the same numbers give the same file."""
+    """Write panels side by side as PNG, reproducibly."""
     path.write_bytes(_render(panels, format="png", metadata={"Software": None}))
 
 
 def svg(panel: Panel) -> bytes:
-    """Return one panel as an SVG file."""
+    """Return a panel as SVG."""
     return _render((panel,), format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
 
 
 def tutorial_confusion_matrix(path: Path, confusion: NDArray[np.int64]) -> None:
-    """Write the Galaxy tutorial's plot of counts [10, 10]: its titles, its green map."""
+    """Write the Galaxy tutorial's plot of counts [10, 10], with its titles and green colour map."""
     import matplotlib as mpl  # noqa: PLC0415  # half a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -114,7 +114,7 @@ def _course(axes: Any, form: str, values: list[tuple[float, float]]) -> None:
 
 
 def _confusion(evidence: Evidence, axes: Any) -> None:
-    """Draw counts; only misclassified images are shaded, as the diagonal would outshine them."""
+    """Draw counts; the diagonal is not shaded, since it would dominate."""
     import matplotlib as mpl  # noqa: PLC0415  # half a second to import
 
     confusion = evidence.scores.confusion
@@ -164,7 +164,7 @@ def _roc(evidence: Evidence, axes: Any) -> None:
     for each, style in _highlighted(evidence.curves, [each.auroc for each in evidence.curves]):
         axes.plot(np.maximum(each.false_positive_rate, 1e-5), each.true_positive_rate, **style)
     known = [each for each in evidence.curves if len(each.recall)]
-    # A test set shows no smaller rate than one false positive.
+    # The smallest measurable rate is one false positive.
     first = min(float(each.false_positive_rate[each.false_positive_rate > 0].min()) for each in known)
     lowest = [each.true_positive_rate[each.false_positive_rate <= first].max() for each in known]
     gap = min(1.0, 1.25 * (1 - min([*lowest, 0.999])))
@@ -176,7 +176,7 @@ def _precision_recall(evidence: Evidence, axes: Any) -> None:
     curves = evidence.curves
     for each, style in _highlighted(curves, [each.average_precision for each in curves]):
         axes.plot(each.recall, each.precision, **style)
-    # Each curve leaves the top where recall and precision are about equal; show three times as far.
+    # Curves drop where recall and precision are about equal; show three times that distance from 1.
     even = [np.minimum(each.recall, each.precision).max() for each in curves if len(each.recall)]
     low = max(0.0, 1 - 3 * (1 - min([*even, 0.999])))
     limits = (low, 1 + (1 - low) * 0.03)
@@ -185,7 +185,7 @@ def _precision_recall(evidence: Evidence, axes: Any) -> None:
 
 
 def _highlighted(curves: tuple[Curves, ...], areas: list[float]) -> list[tuple[Curves, dict[str, Any]]]:
-    """Pair the curves with line styles, the three of least area last, in colour and named."""
+    """Return curves with line styles; the three with the least area come last, coloured and labelled."""
     order = [int(i) for i in np.argsort(np.nan_to_num(areas, nan=2.0))]
     quiet = [(curves[i], {"color": QUIET, "linewidth": 1.0, "alpha": 0.8}) for i in reversed(order[3:])]
     named = [
@@ -195,7 +195,7 @@ def _highlighted(curves: tuple[Curves, ...], areas: list[float]) -> list[tuple[C
     return quiet + named
 
 
-# Each panel: function, title, labels of the x and the y axis, axes in percent.
+# Panels: function, title, x label, y label, axes in percent.
 _FIGURES: dict[str, tuple[tuple[Callable[[Evidence, Any], None], tuple[str, str, str, str]], ...]] = {
     "learning_curves": (
         (_loss, ("Loss", "Epoch", "Loss, nats", "")),

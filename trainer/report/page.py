@@ -1,4 +1,4 @@
-"""The report folder of a run: page, model card, figures, metrics, predictions."""
+"""The report folder: page, model card, figures, metrics, predictions."""
 
 import base64
 import io
@@ -27,7 +27,7 @@ _MISCLASSIFIED_SHOWN = 40
 _CONFUSIONS_SHOWN = 6
 _EXAMPLE_DIGIT = 3
 _SETTINGS = ("filters", "units", "kernel_size", "pool_size", "target_shape", "padding", "rate", "activation")
-_COMPARED = {  # metrics beside the stable version's: title, format, whether more is better
+_COMPARED = {  # metrics compared with the stable version: title, format, whether higher is better
     "test_accuracy": ("Test accuracy", "{:.2%}", True),
     "test_nll_nats": ("Negative log-likelihood, nats", "{:.4f}", False),
     "test_ece": ("Calibration error", "{:.2%}", False),
@@ -44,15 +44,15 @@ def write_report(
     stable: Path | None = None,
     stage: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
-    """Measure a run's exported graph and write everything into its report folder.
+    """Measure a run's exported graph and write its report folder.
 
-    Needs recipe, history and both models in the run directory. `stable` is the folder of the version to
-    compare with; `stage` is called with the name of each of STAGES as it begins. Raises TrainerError.
+    The run directory must have recipe, history and both models. `stable` is the version folder to compare
+    with; `stage` is called with the name of each of STAGES at its start. Raises TrainerError.
     """
     folder = run.report
     try:
         with writing(folder):
-            folder.mkdir(exist_ok=True)  # report a problem with it before half a minute of measuring
+            folder.mkdir(exist_ok=True)  # errors are reported before half a minute of measurements
             evidence = gather(run, manifest, dataset, stable, stage)
             stage(STAGES[-1])
             drawn = figures(evidence)
@@ -74,7 +74,7 @@ def write_report(
 
 
 def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutorial: bytes) -> str:
-    """Return report.html, complete in itself; `tutorial` is the tutorial's confusion matrix, PNG."""
+    """Return report.html, self-contained; `tutorial` is the tutorial's confusion matrix, PNG."""
     return _render(
         "report.html.j2",
         evidence,
@@ -89,9 +89,9 @@ def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutoria
 
 
 def model_card(evidence: Evidence) -> str:
-    """Return MODEL_CARD.md, with the header that Hugging Face reads.
+    """Return MODEL_CARD.md, with Hugging Face's header.
 
-    The environment names the owner (DIGITS_MODEL_OWNER) and the licence (DIGITS_MODEL_LICENSE).
+    Environment variables set the owner (DIGITS_MODEL_OWNER) and the licence (DIGITS_MODEL_LICENSE).
     """
     owner = os.environ.get("DIGITS_MODEL_OWNER", "not stated")
     return _render(
@@ -100,12 +100,12 @@ def model_card(evidence: Evidence) -> str:
 
 
 def predictions_table(probabilities: NDArray[np.float32]) -> str:
-    """Return the most probable digit of each row of probabilities [n, 10], below the header `Predicted`."""
+    """Return the most probable digits of probabilities [n, 10] as a table with the header `Predicted`."""
     return "\n".join(["Predicted", *map(str, probabilities.argmax(axis=1))]) + "\n"
 
 
 def probabilities_table(probabilities: NDArray[np.float32]) -> str:
-    """Return probabilities [n, 10] separated by tabs, below the header `0 1 ... 9`."""
+    """Return probabilities [n, 10] as a tab-separated table with the header `0 1 ... 9`."""
     header = "\t".join(map(str, range(DIGITS)))
     return "\n".join([header, *("\t".join(f"{p:.7g}" for p in row) for row in probabilities.tolist())]) + "\n"
 
@@ -121,7 +121,7 @@ def duration(seconds: float) -> str:
 def _render(template: str, evidence: Evidence, **more: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # only reports need it
 
-    environment = Environment(  # the model card is Markdown, where escapes would show
+    environment = Environment(  # the model card is Markdown, not HTML
         loader=PackageLoader("trainer.report"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
@@ -165,7 +165,7 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 def _picture(image: NDArray[np.uint8]) -> str:
-    """Return an image [784] as the address of a PNG inside a page."""
+    """Return an image [784] as a data URL of a PNG."""
     from PIL import Image  # noqa: PLC0415  # only reports need it
 
     content = io.BytesIO()
@@ -174,7 +174,7 @@ def _picture(image: NDArray[np.uint8]) -> str:
 
 
 def _confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Return (true digit, predicted digit, images) of confusions that occur twice or more, most first."""
+    """Return (true digit, predicted digit, images) of confusions of two images or more, most first."""
     wrong = confusion - np.diag(confusion.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS_SHOWN]
     triples = [(int(i) // DIGITS, int(i) % DIGITS, int(wrong.flat[i])) for i in order]
@@ -182,7 +182,7 @@ def _confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 
 
 def _misclassified(evidence: Evidence) -> list[tuple[int, int, int, float, str]]:
-    """Return image, digit, predicted digit, confidence and picture, the most confident first."""
+    """Return index, digits, confidence and picture of misclassified images, most confident first."""
     predicted, digits = evidence.predicted, evidence.y_test
     confidence = evidence.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != digits)
@@ -193,12 +193,12 @@ def _misclassified(evidence: Evidence) -> list[tuple[int, int, int, float, str]]
 
 
 def _robustness(evidence: Evidence) -> dict[str, list[tuple[str, float, float, str]]]:
-    """Return a row for each kind of corruption: levels, accuracies, heat (0-1, 1 the worst), pictures."""
+    """Return a row per kind of corruption: levels, accuracies, heat (0-1, 1 the largest loss), pictures."""
     positions = np.flatnonzero(evidence.y_test == _EXAMPLE_DIGIT)
     example = evidence.x_test[positions[:1] if len(positions) else [0]]
     rows: dict[str, list[tuple[str, float, float, str]]] = {}
     for corruption, accuracy in evidence.robustness.accuracy.items():
-        # The root keeps small losses visible beside large ones.
+        # The square root keeps small losses visible.
         heat = float(np.sqrt(np.clip(evidence.robustness.clean_accuracy - accuracy, 0, 1)))
         picture = _picture(corruption.apply(example)[0])
         rows.setdefault(corruption.title, []).append((corruption.level, accuracy, heat, picture))
@@ -206,7 +206,7 @@ def _robustness(evidence: Evidence) -> dict[str, list[tuple[str, float, float, s
 
 
 def _compared(evidence: Evidence) -> list[tuple[str, str, str, str]]:
-    """Return rows of title, this run's value, the stable version's, and better, worse or same."""
+    """Return rows of title, this run's value, stable version's value, and better, worse or same."""
     mine = run_metrics(evidence)
     theirs = evidence.stable.metrics if evidence.stable else {}
     rows = []

@@ -30,7 +30,7 @@ Corrupt = Callable[[Pixels, float, np.random.Generator], Pixels]
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of corruption at one strength; `key` is its part of a metric's name, `level` is for people."""
+    """A kind of corruption at one strength; `key` is for metric names, `level` for people."""
 
     name: str
     title: str
@@ -40,7 +40,7 @@ class Corruption:
     function: Corrupt
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return uint8 images [n, 784] corrupted, the same way each time."""
+        """Return corrupted uint8 images [n, 784]; deterministic."""
         pixels = images.reshape(-1, SIDE, SIDE).astype(np.float64)
         corrupted = self.function(pixels, self.strength, np.random.default_rng(_SEED))
         return np.clip(np.rint(corrupted), 0, _WHITE).astype(np.uint8).reshape(len(images), -1)
@@ -48,7 +48,7 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy of the same images clean and under every corruption."""
+    """Accuracy on the same images, clean and with each corruption."""
 
     images: int
     clean_accuracy: float
@@ -61,14 +61,14 @@ class Robustness:
 
     @property
     def worst(self) -> Corruption:
-        """The corruption that costs most."""
+        """The corruption with the lowest accuracy."""
         return min(self.accuracy, key=lambda each: self.accuracy[each])
 
 
 def measure_robustness(
     predict: Predictor, images: NDArray[np.uint8], digits: NDArray[np.int64]
 ) -> Robustness:
-    """Corrupt up to 2,000 test images [n, 784], spread evenly over the set, and measure the accuracy."""
+    """Measure the accuracy on up to 2,000 corrupted test images [n, 784], evenly chosen."""
     chosen = np.unique(np.linspace(0, len(digits) - 1, min(len(digits), MAX_IMAGES)).astype(np.int64))
     x, y = images[chosen], digits[chosen]
 
@@ -80,10 +80,10 @@ def measure_robustness(
 
 @dataclass(frozen=True, eq=False)
 class OutOfDistribution:
-    """Confidence on one kind of image without a digit.
+    """Confidence on one kind of out-of-distribution image.
 
-    `confident_share` had confidence 0.9 or more. `auroc` is the probability that such an image gets less
-    confidence than a test image: 1 is perfect, 0.5 is chance.
+    `confident_share` is the share with a confidence of at least 0.9. `auroc` is the probability that such an
+    image has a lower confidence than a test image: 1 is perfect, 0.5 is chance.
     """
 
     name: str
@@ -98,7 +98,7 @@ class OutOfDistribution:
 def measure_out_of_distribution(
     predict: Predictor, images: NDArray[np.uint8], confidence: NDArray[np.float32]
 ) -> tuple[OutOfDistribution, ...]:
-    """Predict images without digits, random and made of test images [n, 784] with their confidence [n]."""
+    """Measure out-of-distribution images, some from test images [n, 784], against their confidence [n]."""
     from sklearn.metrics import roc_auc_score  # noqa: PLC0415  # a second to import
 
     rng = np.random.default_rng(_SEED)
@@ -136,7 +136,7 @@ def _clouds(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _lines(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Two random strokes across the image, about as thick as a pen's."""
+    """Draw two random strokes across each image, about as thick as a pen's."""
     y, x = np.mgrid[:SIDE, :SIDE] - _CENTRE[0]
     angle = rng.uniform(0, np.pi, (_OOD_IMAGES, 2, 1, 1))
     offset = rng.uniform(-8, 8, (_OOD_IMAGES, 2, 1, 1))
@@ -145,7 +145,7 @@ def _lines(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _affine(pixels: Pixels, matrices: Pixels, shifts: Pixels | None = None) -> Pixels:
-    """Sample each image at its matrix [n, 2, 2] times (y, x) about the centre, plus its shift [n, 2]."""
+    """Transform each image by its matrix [n, 2, 2] about the centre and its shift [n, 2]."""
     shifts = np.zeros((len(pixels), 2)) if shifts is None else shifts
     return np.stack(
         [
@@ -178,7 +178,7 @@ def _scale(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
 
 
 def _thin(pixels: Pixels, percent: float, _rng: np.random.Generator) -> Pixels:
-    """Move each pixel this far towards the darkest of its 2x2 neighbourhood."""
+    """Blend each pixel with the minimum of its 2x2 neighbourhood."""
     eroded: Pixels = ndimage.grey_erosion(pixels, (1, 2, 2))
     return pixels + percent / 100 * (eroded - pixels)
 

@@ -1,4 +1,4 @@
-"""Scores of predictions on test images: accuracy, calibration, curves, and the comparison of two models."""
+"""Scores: accuracy, calibration, curves, and the comparison of two models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,8 @@ class Interval:
 class Scores:
     """Predictions on held-out images against their digits.
 
-    `confusion` is int64 [10, 10], true by predicted digit; `precision`, `recall` and `f1` float64 [10], 0
-    where a digit is missing. `nll_nats` is the mean of -ln(probability of the true digit), `brier` the mean
+    `confusion` is int64 [10, 10], true by predicted digit; `precision`, `recall` and `f1` are float64 [10], 0
+    for missing digits. `nll_nats` is the mean of -ln(probability of the true digit), `brier` the mean
     squared distance of probabilities from truth (0-2), `ece` the mean gap between confidence and accuracy
     over 15 bins of confidence, weighted by images.
     """
@@ -92,7 +92,7 @@ def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scor
 def reliability(
     digits: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Return images, mean confidence and accuracy of each bin of confidence that has images."""
+    """Return number of images, mean confidence and accuracy of each non-empty bin of confidence."""
     from sklearn.calibration import calibration_curve  # noqa: PLC0415  # a second to import
 
     confidence = np.clip(probabilities.max(axis=1).astype(np.float64), 0, 1)
@@ -105,9 +105,9 @@ def reliability(
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """One digit against the nine others: points of both curves, float64 [k], and the areas under them.
+    """One digit against the others: points of both curves, float64 [k], and their areas.
 
-    Empty and NaN where the digit is not among the images, or nothing else is.
+    Empty and NaN without images of the digit or of others.
     """
 
     digit: int
@@ -150,7 +150,7 @@ def wilson(successes: int, trials: int) -> Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Two models on the same images; only those that one got right and the other wrong tell them apart."""
+    """Comparison of two models on the same images, by the images that only one of them misclassified."""
 
     images: int
     both_right: int
@@ -161,14 +161,14 @@ class McNemar:
 
     @property
     def significant(self) -> bool:
-        """Whether equally good models differ this much in less than one of twenty test sets."""
+        """Whether p is below 0.05."""
         return self.p_value < SIGNIFICANT
 
 
 def compare_misclassified(images: int, first: set[int], second: set[int]) -> McNemar:
-    """Compare two models by the images that each misclassified, of this many.
+    """Compare two models by their misclassified images.
 
-    The p-value is that of McNemar's exact two-sided test: a binomial test of the images they disagree on.
+    The p-value is that of McNemar's exact two-sided test, a binomial test on the discordant images.
     """
     from scipy.stats import binomtest  # noqa: PLC0415  # half a second to import
 
@@ -185,13 +185,13 @@ def compare_misclassified(images: int, first: set[int], second: set[int]) -> McN
 
 
 def write_misclassified(path: Path, digits: NDArray[np.int64], predicted: NDArray[np.int64]) -> None:
-    """Write a row for each misclassified test image, images counted from 0."""
+    """Write a row for each misclassified test image, with its index from 0."""
     rows = [f"{i}\t{digits[i]}\t{predicted[i]}" for i in np.flatnonzero(digits != predicted)]
     path.write_text("\n".join([_HEADER, *rows]) + "\n", encoding="utf-8")
 
 
 def read_misclassified(path: Path) -> set[int]:
-    """Return the positions of the misclassified images. Raises TrainerError."""
+    """Return the indices of the misclassified images. Raises TrainerError."""
     try:
         header, *rows = path.read_text(encoding="utf-8").splitlines() or [""]
         wrong = {int(row.split("\t")[0]) for row in rows}
@@ -205,7 +205,7 @@ def read_misclassified(path: Path) -> set[int]:
 
 
 def score_metrics(scores: Scores) -> dict[str, Any]:
-    """Return scores in the keys of metrics.json: shares are 0-1, `_low` and `_high` end a 95 % interval."""
+    """Return scores with the keys of metrics.json: shares 0-1; `_low` and `_high` are a 95 % interval."""
     table: dict[str, Any] = {
         **_with_interval("test_accuracy", scores.accuracy, scores.accuracy_interval),
         "test_images": scores.images,

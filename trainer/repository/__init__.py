@@ -1,1 +1,1 @@
-"""The model repository: versions, their manifests, labels, and how a run becomes a version."""
+"""The model repository: versions, manifests, labels, publishing."""

@@ -1,4 +1,4 @@
-"""The gate of shadow traffic: how often a version gave the stable version's digit on a server's traffic."""
+"""The shadow gate: agreement of a version with the stable one on a server's traffic."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from trainer.repository.versions import labels
 
 
 def require_agreement(folder: Path, version: int, agreement: float, images: int, url: str) -> str:
-    """Return, in words, on how many images a version agreed with the stable one, by the metrics at `url`.
+    """Check a version's agreement with the stable one in the metrics at `url`; return it as text.
 
-    Raises GateRefused when it did on less than the share `agreement` of them, or when they are fewer than
-    `images`; TrainerError when the metrics cannot be read.
+    Raises GateRefused if the agreement is below `agreement` (0-1) or the images are fewer than `images`;
+    TrainerError if the metrics cannot be read.
     """
     stable = labels(folder).get(STABLE)
     if stable is None:

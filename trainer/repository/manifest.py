@@ -1,4 +1,4 @@
-"""manifest.json: what a version is and the proof that it works; docs/model-repository.md is its contract."""
+"""manifest.json: description and verification data of a version, see docs/model-repository.md."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 SCHEMA = 1
 GOLDEN_IMAGES_PER_DIGIT = 4
-# Graphics cards multiply float32 with 10 bits of mantissa; a wrong model is off by far more.
+# GPUs multiply float32 with 10 bits of mantissa (TF32); a wrong model differs by far more.
 GOLDEN_TOLERANCE = 0.01
 
 _OF_THE_RUN_ALONE = ("exported_epoch",)
@@ -33,10 +33,10 @@ _LIBRARIES = (
 def manifest_table(
     folder: Path, facts: dict[str, Any], golden: dict[str, Any], accuracy: float
 ) -> dict[str, Any]:
-    """Return manifest.json for the model in a run directory; publishing decides version, time and files.
+    """Return the manifest of a run's model; version, time and files are set by publishing.
 
-    `facts` are recipe, seed, parameters, data (name, sha256s, images), exported_epoch; `accuracy` is that on
-    the test images.
+    `facts` are recipe, seed, parameters, data (name, sha256s, images), exported_epoch; `accuracy` is the test
+    accuracy.
     """
     return {
         "schema": SCHEMA,
@@ -55,14 +55,14 @@ def manifest_table(
 
 
 def golden_positions(digits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of the first few images of each digit: the golden set of held-out images."""
+    """Return the indices of the golden set: the first few test images of each digit."""
     return np.sort(np.concatenate([np.flatnonzero(digits == d)[:GOLDEN_IMAGES_PER_DIGIT] for d in range(10)]))
 
 
 def golden_table(
     images: NDArray[np.uint8], probabilities: NDArray[np.float32], tolerance: float = GOLDEN_TOLERANCE
 ) -> dict[str, Any]:
-    """Return images [k, 784] and the probabilities [k, 10] of the exported graph as the manifest has them."""
+    """Return a golden set of images [k, 784] and the graph's probabilities [k, 10] for the manifest."""
     return {
         "images": base64.b64encode(images.tobytes()).decode("ascii"),
         "digits": probabilities.argmax(axis=1).tolist(),
@@ -72,7 +72,7 @@ def golden_table(
 
 
 def as_version(table: dict[str, Any], model: str, version: int, folder: Path) -> dict[str, Any]:
-    """Return the manifest of a version whose files lie in `folder`."""
+    """Return the manifest of a version with the files in `folder`."""
     files = {
         path.relative_to(folder).as_posix(): _file_facts(path)
         for path in sorted(folder.rglob("*"))
@@ -83,14 +83,14 @@ def as_version(table: dict[str, Any], model: str, version: int, folder: Path) ->
 
 
 def same_test_images(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Say whether two manifests' `data` have the same test images; training images may differ."""
+    """Tell whether two manifests' `data` have the same test images."""
     if "test_sha256" in first and "test_sha256" in second:
         return bool(first["test_sha256"] == second["test_sha256"])
     return bool(first["sha256"] == second["sha256"])
 
 
 def library_versions() -> dict[str, str]:
-    """Return the version of Python and of each installed library that shapes the result."""
+    """Return the versions of Python and of the libraries that affect the result."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -101,10 +101,10 @@ def library_versions() -> dict[str, str]:
 
 
 def source_commit(package: Path = Path(__file__).parents[1]) -> str | None:
-    """Return the git commit of a package, `-dirty` where its files differ from it.
+    """Return the git commit of a package, with `-dirty` if its files differ from it.
 
-    None where the package is not under version control: installed into the checkout of another project it
-    has no commit of its own.
+    None if the package is not under version control, also if it is installed inside another project's
+    checkout.
     """
     try:
         _git(package, "ls-files", "--error-unmatch", "__init__.py")
@@ -116,7 +116,7 @@ def source_commit(package: Path = Path(__file__).parents[1]) -> str | None:
 
 
 def utc_now() -> str:
-    """Return the time as RFC 3339 in UTC, to the second."""
+    """Return the time in UTC, RFC 3339, in seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,4 +1,4 @@
-"""Add a version to a model repository so that a reader sees all of it or nothing."""
+"""Atomic publishing of versions."""
 
 import json
 import os
@@ -16,15 +16,15 @@ from trainer.run import Run
 
 _UNFINISHED = ".publishing-"
 STABLE = "stable"
-NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that the model computes again
+NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that can be recomputed
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Conditions that a run must meet to be published.
+    """Conditions for publishing a run.
 
-    `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` lets it pass where
-    there is none to compare with.
+    `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` accepts it if there
+    is none.
     """
 
     min_accuracy: float = 0.0
@@ -34,7 +34,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Label:
-    """A label for the new version and, if given, its share of the requests and its shadow (see `point`)."""
+    """A label for the new version, with optional share and shadow (see `point`)."""
 
     name: str
     share: float | None = None
@@ -48,11 +48,11 @@ def publish(
     label: Label | None = None,
     gates: Gates | None = None,
 ) -> Path:
-    """Copy a finished run's model and report into the repository as the next version; return its folder.
+    """Copy a finished run's model and report to the repository as the next version; return its folder.
 
-    The copy is made in a sibling folder that starts with a dot, synced to disk and renamed into place.
-    Publishers of one model take turns, and a number once taken is never given again. `model` is the
-    recipe's name if not given. Raises GateRefused, and TrainerError when the repository cannot be written.
+    The copy is made in a sibling folder that starts with a dot, synced to disk and renamed. Publishers of a
+    model are serialized by a lock, and version numbers are never reused. `model` is the recipe's name by
+    default. Raises GateRefused, and TrainerError if the repository cannot be written.
     """
     table = run.read_manifest()
     folder = check_destination(repository, model or str(table["recipe"]))
@@ -69,7 +69,7 @@ def publish(
 
 
 def published_version(run: Run, repository: Path, model: str | None = None) -> Path | None:
-    """Return the version folder that holds this run's model already, if there is one."""
+    """Return the version folder that already has this run's model, if any."""
     table = run.read_manifest()
     folder = repository / (model or str(table["recipe"]))
     for version in reversed(versions(folder)):
@@ -82,8 +82,8 @@ def published_version(run: Run, repository: Path, model: str | None = None) -> P
 
 
 def stable_version(repository: Path, model: str) -> Path | None:
-    """Return the version folder labelled stable, None where there is none or it came without a report."""
-    from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # brings scipy, which few commands need
+    """Return the version folder labelled stable; None if there is none or it has no report."""
+    from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # imports scipy, which few commands need
 
     folder = repository / model
     version = folder / str(labels(folder).get(STABLE))
@@ -91,7 +91,7 @@ def stable_version(repository: Path, model: str) -> Path | None:
 
 
 def check_destination(repository: Path, model: str) -> Path:
-    """Return the folder of a model. Raises UsageError when nothing can be published under it."""
+    """Return the folder of a model. Raises UsageError if the name is invalid."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", model):
         raise UsageError(f"model name {model!r}: expected letters, digits, and _ . - after the first")
     folder = repository / model
@@ -102,12 +102,12 @@ def check_destination(repository: Path, model: str) -> Path:
 
 
 def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> None:
-    """Raise GateRefused when a run does not meet the gates for the model in `folder`.
+    """Raise GateRefused if a run does not meet the gates for the model in `folder`.
 
-    A run is worse than the stable version if it is significantly so: both were tested on the same images,
-    so McNemar's exact test at the 5 % level counts those that one got right and the other wrong.
+    A run is refused if it is significantly worse than the stable version on the same test images, by
+    McNemar's exact test at the 5 % level.
     """
-    # The server's side of this module, and every command but publish, does without scipy.
+    # Imported here: only this gate needs scipy.
     from trainer.report.scores import MISCLASSIFIED, compare_misclassified, read_misclassified  # noqa: PLC0415
 
     accuracy = manifest["metrics"]["test_accuracy"]
@@ -140,7 +140,7 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> N
 
 
 def _add(run: Run, folder: Path) -> int:
-    for left in folder.glob(_UNFINISHED + "*"):  # of a killed publisher: the lock excludes a running one
+    for left in folder.glob(_UNFINISHED + "*"):  # left by a killed publisher; the lock excludes running ones
         shutil.rmtree(left, ignore_errors=True)
     version = take_version(folder)
     temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))

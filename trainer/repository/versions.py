@@ -1,4 +1,4 @@
-"""A model repository as the trainer sees it: versions, and the labels that point at them."""
+"""Versions and labels of a model repository."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ _LABEL_HISTORY = ".label-history.jsonl"
 
 @contextmanager
 def model_lock(folder: Path) -> Iterator[None]:
-    """Hold a model's lock; it ends with the process, however that ends."""
+    """Hold a model's lock; the end of the process releases it."""
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -29,7 +29,7 @@ def model_lock(folder: Path) -> Iterator[None]:
 
 
 def versions(folder: Path) -> list[int]:
-    """Return the versions of a model that are there, smallest first."""
+    """Return the existing versions of a model, in ascending order."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -40,9 +40,9 @@ def versions(folder: Path) -> list[int]:
 
 
 def take_version(folder: Path) -> int:
-    """Return a number that no version ever had; the caller holds the lock.
+    """Return an unused version number; the caller holds the lock.
 
-    It is written down before it is used, so a publisher that dies leaves a gap, never a second use.
+    It is recorded before use, so a publisher that dies leaves a gap rather than a reused number.
     """
     try:
         last = int((folder / _LAST_VERSION).read_text(encoding="ascii"))
@@ -66,7 +66,7 @@ def version_manifest(folder: Path, version: int) -> dict[str, Any]:
 
 
 def labels(folder: Path) -> dict[str, int]:
-    """Return the version that each label of a model points at. Raises TrainerError."""
+    """Return the version of each label of a model. Raises TrainerError."""
     path = folder / "labels.json"
     try:
         return {
@@ -81,7 +81,7 @@ def labels(folder: Path) -> dict[str, int]:
 
 
 def existing_model(repository: Path, model: str) -> Path:
-    """Return the folder of a model that is there. Raises TrainerError."""
+    """Return the folder of an existing model. Raises TrainerError."""
     folder = repository / model
     if not folder.is_dir():
         names = sorted(entry.name for entry in repository.glob("[!.]*") if entry.is_dir())
@@ -92,10 +92,10 @@ def existing_model(repository: Path, model: str) -> Path:
 def point(
     folder: Path, label: str, version: int, share: float | None = None, shadow: float | None = None
 ) -> int | None:
-    """Make a label point at a version that is there; return the one it pointed at. Takes the lock.
+    """Move a label to an existing version; return its previous version. Takes the lock.
 
-    `share` is the part, 0-1, of the requests that name no version and no label which the label then gets;
-    `shadow` is the part of the answered images that the version runs too, for comparison.
+    `share` (0-1) is the share of requests without version and label that it then gets; `shadow` is the share
+    of answered images that it also runs for comparison.
     """
     version_manifest(folder, version)
     with model_lock(folder):
@@ -103,7 +103,7 @@ def point(
 
 
 def end_shadow(folder: Path, version: int) -> list[str]:
-    """Let the labels that point at a version run no answered images any more; return them. Takes the lock."""
+    """Remove the shadow of labels that point at a version; return these labels. Takes the lock."""
     with model_lock(folder):
         entries = _entries(folder)
         ended = [
@@ -120,9 +120,9 @@ def end_shadow(folder: Path, version: int) -> list[str]:
 
 
 def point_back(folder: Path, label: str) -> tuple[int, int]:
-    """Make a label point where it pointed before; return the version left and the one gone back to.
+    """Move a label back to its previous version; return the old and the new version.
 
-    Raises TrainerError when there is no earlier version, or it is gone.
+    Raises TrainerError if there is no previous version, or it does not exist any more.
     """
     with model_lock(folder):
         now = labels(folder).get(label)
@@ -130,7 +130,7 @@ def point_back(folder: Path, label: str) -> tuple[int, int]:
             raise TrainerError(f"{folder}: no label {label}; {_known(folder)}")
         moves = [move for move in _moves(folder) if move["label"] == label]
         earlier: list[int] = []
-        for move in moves:  # walk the moves as a stack: going back takes the last one off
+        for move in moves:  # the moves are a stack: moving back pops the last one
             if earlier and move.get("back"):
                 earlier.pop()
             elif move["from"] is not None:
@@ -168,7 +168,7 @@ def _write_labels(folder: Path, entries: dict[str, Any]) -> None:
 
 
 def _entries(folder: Path) -> dict[str, Any]:
-    """Return labels.json as it is: for each label a version, or `version`, `share` and `shadow`."""
+    """Return labels.json: for each label a version, or `version`, `share` and `shadow`."""
     path = folder / "labels.json"
     if not path.exists():
         return {}
