@@ -178,7 +178,7 @@ class Settings:
             raise StartError(
                 f"max_request_images {self.max_request_images} is more than "
                 f"max_queue_images {self.max_queue_images}: "
-                "the largest calls could never wait; raise max_queue_images too"
+                "the largest calls could never be queued; raise max_queue_images too"
             )
         if self.max_request_images * IMAGE_BYTES > self.max_inflight_bytes:
             raise StartError(

@@ -73,7 +73,7 @@ class Run:
         if overwrite:
             return
         if resume and not self.fingerprint.exists():
-            raise UsageError(f"--resume: {self.folder} holds no run; leave --resume out to begin one")
+            raise UsageError(f"--resume: {self.folder} has no run; start one without --resume")
         if not resume and self.manifest.exists():
             raise UsageError(f"--run-dir {self.folder}: holds a finished run; --overwrite replaces it")
         if not resume and self.checkpoint.exists():
@@ -177,7 +177,7 @@ class Run:
             raise TrainerError(f"{self.manifest}: damaged manifest: {error!r}") from error
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise TrainerError(
-                f"{self.model}: not the file that its run made, expected sha256 {facts['sha256']}"
+                f"{self.model}: not the file that the run wrote, expected sha256 {facts['sha256']}"
             )
         return dict(table)
 

@@ -106,7 +106,7 @@ def _read_picture(file: str, reading: Reading, notes: list[str]) -> Iterator[Ite
     data = sys.stdin.buffer.read(MAX_FILE_BYTES) if file == STDIN else load_file(Path(file))
     grey = read_bytes(data, file, page=reading.page or 1)
     if reading.page is None and (pages := count_pages(data)) > 1:
-        notes.append(f"{file}: {pages} pages, answered is the first; --page reads another")
+        notes.append(f"{file}: {pages} pages, the first is predicted; --page chooses another")
     if reading.raw:
         image = pixels(Image.fromarray(grey), raw=True)[0]
         yield Item(file, image, steps=("scaled to 28x28 as a whole",))
@@ -117,6 +117,6 @@ def _read_picture(file: str, reading: Reading, notes: list[str]) -> Iterator[Ite
         digit, found = find_main(grey, file)
         if found > 1:
             notes.append(
-                f"{file}: {found} digits found, answered is the largest; --several reads all of them"
+                f"{file}: {found} digits found, the largest is predicted; --several reads all of them"
             )
         yield Item(file, digit.image.reshape(-1), steps=digit.steps)

@@ -63,7 +63,7 @@ def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
             raise InputError(f"{source}: a header and no rows, expected a table of numbers")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{source}: byte {error.start} is no UTF-8 text, expected a table of numbers"
+            f"{source}: byte {error.start} is not UTF-8 text, expected a table of numbers"
         ) from None
     finally:
         text.detach()

@@ -50,9 +50,9 @@ class Captured:
     def path(self, name: str, label: str = UNLABELLED) -> Path:
         """Return the path of an image with a label. Raises InputError if the name or label is invalid."""
         if not _NAME.fullmatch(name):
-            raise InputError(f"{name[:80]!r} is no name of an image")
+            raise InputError(f"{name[:80]!r} is not the name of an image")
         if label not in {*LABELS, UNLABELLED}:
-            raise InputError(f"{label[:80]!r} is no label, expected one of {', '.join(LABELS)}")
+            raise InputError(f"{label[:80]!r} is not a label, expected one of {', '.join(LABELS)}")
         return self.folder / label / name
 
     def move(self, name: str, source: str, target: str) -> None:

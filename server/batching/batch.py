@@ -113,7 +113,7 @@ def _answer(
         if call.trace is not None:
             traced.append(TracedPart(call.trace, call.arrived, part.start == 0))
         if broken is not None and broken[rows].any():
-            log.error("model answered NaN", images=call.count)
+            log.error("model returned NaN", images=call.count)
             outcomes.append((call, _failure(metrics, call, run.started + run.seconds)))
             continue
         answer = call.answer

@@ -215,12 +215,12 @@ class Handler:
         if self._calls >= self._max_calls:
             self._metrics.rejected("calls")
             return OverloadedError(
-                f"{self._calls} calls are under way, the most that the server takes", FULL_RETRY_SECONDS
+                f"{self._calls} calls in flight, the maximum of the server", FULL_RETRY_SECONDS
             )
         if self._bytes >= self._max_bytes:
             self._metrics.rejected("bytes")
             return OverloadedError(
-                f"calls under way hold {self._bytes} bytes, the server takes no more past {self._max_bytes}",
+                f"calls in flight hold {self._bytes} bytes, the maximum is {self._max_bytes}",
                 FULL_RETRY_SECONDS,
             )
         return None if self._tokens is None else self._tokens.refusal(metadata, method.name)
@@ -235,7 +235,7 @@ def _parsed(request: type[Message], content: bytes | None) -> Message:
         return request.FromString(content)
     except DecodeError:
         name = request.DESCRIPTOR.full_name
-        raise InvalidRequestError(f"the message's {len(content)} bytes are no {name}") from None
+        raise InvalidRequestError(f"the message's {len(content)} bytes are not a {name}") from None
 
 
 def _pushback(retry_seconds: float) -> tuple[tuple[str, str], ...]:

@@ -54,7 +54,7 @@ class Health:
         """Return the state of a name; NOT_FOUND if it is unknown."""
         if request.service not in self._states:
             known = ", ".join(repr(name) for name in self._states)
-            raise NotFoundError(f"no service or model {quoted(request.service)}, there is {known}")
+            raise NotFoundError(f"no service or model {quoted(request.service)}; available: {known}")
         return Response(status=self.status(request.service))
 
     def List(self, _: Any, __: Request) -> Any:

@@ -56,7 +56,7 @@ class Policies:
             found = _POLICY.fullmatch(text)
             if found is None:
                 raise StartError(
-                    f"{text!r} is no version policy, expected latest:N, all or specific:V,V, "
+                    f"{text!r} is not a version policy, expected latest:N, all or specific:V,V, "
                     "for one model with MODEL= before it"
                 )
             model = found["model"] or ""

@@ -125,7 +125,7 @@ class Reconciler:
                 self._events.get()()  # unnamed: a name would keep a model alive until the next event
             except Exception:
                 log.exception("reconciling failed")
-                self._fail("the versions of the repository cannot be worked out")
+                self._fail("repository cannot be reconciled")
 
     def _forget_refusals(self) -> None:
         for versions in self._versions.values():
@@ -237,7 +237,7 @@ class Reconciler:
             else:
                 reasons = "; ".join(each.partition(": ")[2] for each in self._problems.get(default, []))
                 root = self._settings.model_repository
-                self._fail(f"no version of model {default!r} in {root} may serve: {reasons}")
+                self._fail(f"no version of model {default!r} in {root} can serve: {reasons}")
         self._loading = [name for name, versions in self._versions.items() if versions.pending]
         if not self._loading:
             return_memory()

@@ -90,7 +90,7 @@ class Shadow:
         probabilities = self._candidate.predict(images)
         seconds = time.perf_counter() - started
         if np.isnan(probabilities).any():
-            raise ValueError("the candidate answers NaN")
+            raise ValueError("candidate returned NaN")
         self._store.observe(table.SHADOW_DURATION, *self._labels, values=[seconds])
         model, candidate = self._labels
         version = str(self._answering.model.version)

@@ -147,7 +147,7 @@ def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish
     code, message = failed_start("--model-repository", tmp_path)
     assert code == 1
     assert message.startswith(
-        f"no version of model 'digits' in {tmp_path} may serve: version 1: "
+        f"no version of model 'digits' in {tmp_path} can serve: version 1: "
         "model.onnx has 7 bytes, the manifest says "
     )
 

@@ -557,7 +557,9 @@ def test_bad_policy_ends_the_start_with_one_line() -> None:
     for workers in (1, 2):
         server = ServerProcess("--version-policy", "newest", "--workers", workers)
         assert server.wait() == 1
-        assert server.lines[-1].startswith("digit-server: 'newest' is no version policy, expected latest:N, ")
+        assert server.lines[-1].startswith(
+            "digit-server: 'newest' is not a version policy, expected latest:N, "
+        )
 
 
 SWAPS = 50

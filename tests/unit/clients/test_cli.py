@@ -274,7 +274,7 @@ def test_several_digits_have_boxes_and_make_a_number(
     assert main(["predict", "code.png", "-s", fake.address, "-o", "json"]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
-    assert "code.png: 3 digits found, answered is the largest; --several reads all of them" in err
+    assert "code.png: 3 digits found, the largest is predicted; --several reads all of them" in err
 
 
 @pytest.mark.usefixtures("pictures")

@@ -92,7 +92,7 @@ def drawn(*pages: int, kind: str) -> bytes:
 def test_two_digits_are_told(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
     (tmp_path / "two.png").write_bytes(drawn(2, kind="PNG"))
     assert main(["predict", str(tmp_path / "two.png"), "-s", fake.address]) == 0
-    assert "two.png: 2 digits found, answered is the largest; --several reads" in capsys.readouterr().err
+    assert "two.png: 2 digits found, the largest is predicted; --several reads" in capsys.readouterr().err
 
 
 def test_phone_photograph_with_a_second_picture_inside_is_read(
@@ -113,7 +113,7 @@ def test_further_pages_are_told_and_read_when_asked_for(
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
-    assert "pages: 2 pages, answered is the first; --page reads another" in err
+    assert "pages: 2 pages, the first is predicted; --page chooses another" in err
     assert main([*command, "--page", "2"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4

@@ -75,13 +75,13 @@ def test_image_that_another_person_labelled_is_named(captured: Captured) -> None
 
 @pytest.mark.parametrize("name", ["../a.png", "a/b.png", ".a.png", "a.txt", "", "..png/../x.png"])
 def test_name_that_leads_elsewhere_is_refused(captured: Captured, name: str) -> None:
-    with pytest.raises(InputError, match="is no name of an image"):
+    with pytest.raises(InputError, match="is not the name of an image"):
         captured.move(name, "unlabelled", "7")
 
 
 @pytest.mark.parametrize("label", ["..", "10", "", "7/../..", "x"])
 def test_label_that_is_none_is_refused(captured: Captured, label: str) -> None:
-    with pytest.raises(InputError, match="is no label, expected one of 0, 1, 2"):
+    with pytest.raises(InputError, match="is not a label, expected one of 0, 1, 2"):
         captured.move("a.png", "unlabelled", label)
 
 

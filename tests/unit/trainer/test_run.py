@@ -47,7 +47,7 @@ def test_run_that_would_be_lost_is_refused_without_a_word(
 
 
 def test_resume_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--resume: .* holds no run"):
+    with pytest.raises(UsageError, match=r"--resume: .* has no run"):
         Run(tmp_path).check(resume=True, overwrite=False)
     Run(tmp_path).check(resume=True, overwrite=True)
 

@@ -97,7 +97,7 @@ def test_calls_past_the_limit_are_refused_until_there_is_room(serving: Serving) 
         waiting = [server.servicer.requests.get(timeout=WAIT_SECONDS) for _ in calls]
         assert refused(server.predict(3)) == (
             "RESOURCE_EXHAUSTED",
-            "2 calls are under way, the most that the server takes",
+            "2 calls in flight, the maximum of the server",
         )
         for each in waiting:
             server.servicer.requests.put(each)
@@ -142,7 +142,7 @@ def test_messages_that_take_too_much_room_keep_others_out(serving: Serving) -> N
         first = server.servicer.requests.get(timeout=WAIT_SECONDS)
         assert refused(server.predict(1)) == (
             "RESOURCE_EXHAUSTED",
-            "calls under way hold 1003 bytes, the server takes no more past 1000",
+            "calls in flight hold 1003 bytes, the maximum is 1000",
         )
         server.servicer.requests.put(first)
         server.servicer.answer()
@@ -194,7 +194,7 @@ def test_a_call_that_ends_at_its_deadline_is_counted_as_such(serving: Serving) -
 
 @pytest.mark.parametrize("content", [b"\xff", b"\x0a\x05ab", b"\x1a\x02\xff\xfe"])
 def test_bytes_that_are_no_message_are_the_callers_mistake(serving: Serving, content: bytes) -> None:
-    expected = "INVALID_ARGUMENT", f"the message's {len(content)} bytes are no digits.v1.PredictRequest"
+    expected = "INVALID_ARGUMENT", f"the message's {len(content)} bytes are not a digits.v1.PredictRequest"
     with serving() as server:
         assert refused(server.channel.unary_unary(PREDICT).future(content)) == expected
         stream = server.channel.stream_stream(STREAM)(iter([content]))

@@ -49,7 +49,7 @@ def test_unknown_name_is_not_found_and_may_be_watched(served: Served) -> None:
         served.check("digits")
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
     details = caught.value.details()  # type: ignore[attr-defined]
-    assert details == "no service or model 'digits', there is '', 'a.Service'"
+    assert details == "no service or model 'digits'; available: '', 'a.Service'"
     watch = served.watch("digits")
     assert next(watch).status == UNKNOWN
     served.update(ready=True, digits=True)

@@ -33,7 +33,7 @@ def test_model_may_have_its_own_policy() -> None:
 )
 def test_anything_else_is_refused_by_name(text: str) -> None:
     with pytest.raises(
-        StartError, match=f"'{text}' is no version policy, expected latest:N, all or specific:V,V"
+        StartError, match=f"'{text}' is not a version policy, expected latest:N, all or specific:V,V"
     ):
         Policies.parse([text])
 

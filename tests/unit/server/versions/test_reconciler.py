@@ -265,7 +265,7 @@ def test_default_model_that_may_not_serve_ends_the_start(
         reconciled()
         .failure()
         .startswith(
-            f"no version of model 'digits' in {tmp_path} may serve: version 1: "
+            f"no version of model 'digits' in {tmp_path} can serve: version 1: "
             "manifest.json cannot be read: No such"
         )
     )
@@ -278,6 +278,6 @@ def test_model_behind_a_link_out_of_the_repository_ends_the_start_by_name(
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "digits").symlink_to(tmp_path / "outside" / "digits")
     assert reconciled(tmp_path / "repository").failure() == (
-        f"no version of model 'digits' in {tmp_path}/repository may serve: its folder is a link to "
+        f"no version of model 'digits' in {tmp_path}/repository can serve: its folder is a link to "
         f"{tmp_path}/outside/digits, which is outside the repository"
     )

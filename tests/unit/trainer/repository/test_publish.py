@@ -81,7 +81,7 @@ def test_publishers_at_once_never_collide(run: Run, tmp_path: Path) -> None:
 
 def test_model_that_is_not_the_runs_own_is_refused(run: Run, tmp_path: Path) -> None:
     run.model.write_bytes(b"other")
-    with pytest.raises(TrainerError, match=r"model\.onnx: not the file that its run made"):
+    with pytest.raises(TrainerError, match=r"model\.onnx: not the file that the run wrote"):
         publish(run, tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
