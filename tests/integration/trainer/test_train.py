@@ -117,7 +117,7 @@ def test_keras_refuses_a_recipe_before_the_run_directory_is_touched(
         (["train"], 2, "--data"),
         (["train", "--data", "sample", "--epochs", "0"], 2, 'Invalid value "0" for --epochs'),
         (["train", "--data", "sample", "--epoch", "1"], 2, "--epoch"),
-        (["train", "--data", "sample", "--resume"], 2, "holds no run"),
+        (["train", "--data", "sample", "--resume"], 2, "has no run"),
         (
             ["train", "--data", "sample", "--repository", "{tmp}/file"],
             2,
