@@ -7,13 +7,14 @@ FOLDER/none, which `digit-trainer train --extra` reads.
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clients.errors import InputError
@@ -54,6 +55,13 @@ class Captured:
         if label not in {*LABELS, UNLABELLED}:
             raise InputError(f"{label[:80]!r} is not a label, expected one of {', '.join(LABELS)}")
         return self.folder / label / name
+
+    def read(self, name: str) -> bytes | None:
+        """Return the file of an image, labelled or not; None if it is gone. Raises InputError."""
+        for label in (UNLABELLED, *LABELS, UNLABELLED):  # twice: it may be moved back meanwhile
+            with suppress(FileNotFoundError):
+                return self.path(name, label).read_bytes()
+        return None
 
     def move(self, name: str, source: str, target: str) -> None:
         """Move an image to another label. Raises InputError if it is gone or the target exists."""
@@ -97,10 +105,10 @@ def make_app(captured: Captured) -> Starlette:
         return JSONResponse(record, headers=HEADERS)
 
     async def image(request: Request) -> Response:
-        path = captured.path(request.path_params["name"])
-        if not path.is_file():
-            return JSONResponse({"error": f"{path.name} is gone"}, 404, headers=HEADERS)
-        return FileResponse(path, headers=HEADERS)
+        content = captured.read(request.path_params["name"])
+        if content is None:
+            return JSONResponse({"error": "the image is gone"}, 404, headers=HEADERS)
+        return Response(content, media_type="image/png", headers=HEADERS)
 
     async def move(request: Request) -> Response:
         try:

@@ -44,6 +44,14 @@ def test_label_is_a_move_and_undo_moves_back(captured: Captured) -> None:
     assert not list((captured.folder / "7").iterdir())
 
 
+def test_image_can_be_shown_while_its_label_is_on_its_way(captured: Captured) -> None:
+    content = captured.read("a.png")
+    captured.move("a.png", "unlabelled", "7")
+    assert content is not None
+    assert captured.read("a.png") == content
+    assert captured.read("gone.png") is None
+
+
 def test_nothing_is_overwritten(captured: Captured) -> None:
     (captured.folder / "7").mkdir()
     (captured.folder / "7" / "a.png").write_bytes(b"another")
