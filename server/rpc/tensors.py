@@ -16,7 +16,7 @@ from server.rpc.pictures import elements
 from server.settings import IMAGE_BYTES
 
 # Shapes of an image after N: flat, and those of image libraries.
-IMAGE_SHAPES = ((784,), (28, 28), (28, 28, 1), (1, 28, 28))
+IMAGE_SHAPES = ([784], [28, 28], [28, 28, 1], [1, 28, 28])
 _EXPECTED_SHAPES = ", ".join(str(["N", *shape]).replace("'", "") for shape in IMAGE_SHAPES)
 
 FULL_INK = 255
@@ -54,7 +54,7 @@ DATATYPES = {
 InputTensor = pb.ModelInferRequest.InferInputTensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A request after validation."""
 
@@ -73,24 +73,23 @@ def question(request: pb.ModelInferRequest, max_images: int, *, pictures: bool =
             output does not exist.
 
     """
-    if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
-        names = cut(", ".join(repr(tensor.name) for tensor in request.inputs) or "none")
+    # Each access to a field of a message makes an object, so fields that are used twice have a name.
+    inputs, raw = request.inputs, request.raw_input_contents
+    if len(inputs) != 1 or (tensor := inputs[0]).name != INPUT:
+        names = cut(", ".join(repr(tensor.name) for tensor in inputs) or "none")
         raise InvalidRequestError(f"the request has inputs {names}, expected one, {INPUT!r}")
-    (tensor,) = request.inputs
-    _refuse_shared_memory("input", tensor.name, tensor.parameters)
-    if tensor.datatype == PICTURES:
+    _refuse_shared_memory("input", INPUT, tensor.parameters)
+    datatype = tensor.datatype
+    if datatype == PICTURES:
         if not pictures:
             raise InvalidRequestError(
                 f"input {INPUT!r} has datatype BYTES, which needs the server's setting max_picture_bytes"
             )
-        encoded = elements(tensor, request.raw_input_contents, max_images)
-        return Question(b"", len(encoded), _classes(request), bool(request.raw_input_contents), encoded)
-    count = _count(tensor.shape, max_images)
-    if request.raw_input_contents:
-        images = _raw(tensor, request.raw_input_contents, count)
-    else:
-        images = _typed(tensor, count)
-    return Question(images, count, _classes(request), raw=bool(request.raw_input_contents))
+        encoded = elements(tensor, raw, max_images)
+        return Question(b"", len(encoded), _classes(request), bool(raw), encoded)
+    count = _count(tensor.shape[:], max_images)
+    images = _raw(tensor, datatype, raw, count) if raw else _typed(tensor, datatype, count)
+    return Question(images, count, _classes(request), raw=bool(raw))
 
 
 def timeout_seconds(request: pb.ModelInferRequest) -> float:
@@ -120,36 +119,35 @@ def answer(asked: Question, probabilities: NDArray[np.float32], response: pb.Mod
         tensor.contents.fp32_contents.extend(probabilities.ravel().tolist())
 
 
-def _count(shape: Sequence[int], max_images: int) -> int:
-    if tuple(shape[1:]) not in IMAGE_SHAPES:
+def _count(shape: list[int], max_images: int) -> int:
+    if shape[1:] not in IMAGE_SHAPES:
         raise InvalidRequestError(
-            f"input {INPUT!r} has shape {cut(str(list(shape)))}, expected one of {_EXPECTED_SHAPES}"
+            f"input {INPUT!r} has shape {cut(str(shape))}, expected one of {_EXPECTED_SHAPES}"
         )
     if not 1 <= shape[0] <= max_images:
         raise InvalidRequestError(f"input {INPUT!r} has {shape[0]} images, expected 1 to {max_images}")
     return shape[0]
 
 
-def _raw(tensor: InputTensor, contents: Sequence[bytes], count: int) -> bytes:
+def _raw(tensor: InputTensor, datatype: str, contents: Sequence[bytes], count: int) -> bytes:
     if len(contents) != 1:
         raise InvalidRequestError(f"raw_input_contents has {len(contents)} entries, expected one per input")
-    if tensor.contents.ByteSize():
+    if tensor.HasField("contents") and tensor.contents.ByteSize():
         raise InvalidRequestError(f"input {INPUT!r} has contents beside raw_input_contents, expected one")
-    datatype = _datatype(tensor)
-    width = int(datatype.raw[-1])
-    size, expected = len(contents[0]), count * IMAGE_BYTES * width
+    content, encoding = contents[0], _encoding(datatype).raw
+    size, expected = len(content), count * IMAGE_BYTES * int(encoding[-1])
     if size != expected:
         raise InvalidRequestError(
-            f"input {INPUT!r} has {size} bytes, expected {expected}: {tensor.datatype} {list(tensor.shape)}"
+            f"input {INPUT!r} has {size} bytes, expected {expected}: {datatype} {list(tensor.shape)}"
         )
-    if tensor.datatype == "UINT8":
-        _refuse_scaled_bytes(contents[0], count)
-        return contents[0]
-    return _pixels(np.frombuffer(contents[0], datatype.raw), tensor.datatype)
+    if datatype == "UINT8":
+        _refuse_scaled_bytes(content, count)
+        return content
+    return _pixels(np.frombuffer(content, encoding), datatype)
 
 
-def _typed(tensor: InputTensor, count: int) -> bytes:
-    name = _datatype(tensor).contents
+def _typed(tensor: InputTensor, datatype: str, count: int) -> bytes:
+    name = _encoding(datatype).contents
     if not name:
         raise InvalidRequestError(f"input {INPUT!r} has datatype FP16, expected raw_input_contents with it")
     numbers = np.array(getattr(tensor.contents, name))
@@ -158,7 +156,7 @@ def _typed(tensor: InputTensor, count: int) -> bytes:
             f"input {INPUT!r} has {len(numbers)} values in {name}, "
             f"expected {count * IMAGE_BYTES}: {list(tensor.shape)}"
         )
-    return _pixels(numbers, tensor.datatype)
+    return _pixels(numbers, datatype)
 
 
 def _pixels(values: NDArray[Any], datatype: str) -> bytes:
@@ -200,12 +198,12 @@ def _refuse_scaled(highest: NDArray[Any]) -> None:
 
 
 def _classes(request: pb.ModelInferRequest) -> int:
-    if not request.outputs:
+    outputs = request.outputs
+    if not outputs:
         return 0
-    if len(request.outputs) != 1 or request.outputs[0].name != OUTPUT:
-        names = cut(", ".join(repr(tensor.name) for tensor in request.outputs))
+    if len(outputs) != 1 or (tensor := outputs[0]).name != OUTPUT:
+        names = cut(", ".join(repr(tensor.name) for tensor in outputs))
         raise InvalidRequestError(f"the request asks for outputs {names}, expected at most one, {OUTPUT!r}")
-    (tensor,) = request.outputs
     _refuse_shared_memory("output", tensor.name, tensor.parameters)
     if "classification" not in tensor.parameters:
         return 0
@@ -235,12 +233,12 @@ def _answer_classes(
         tensor.contents.bytes_contents.extend(elements)
 
 
-def _datatype(tensor: InputTensor) -> Datatype:
-    if (datatype := DATATYPES.get(tensor.datatype)) is None:
+def _encoding(datatype: str) -> Datatype:
+    if (encoding := DATATYPES.get(datatype)) is None:
         raise InvalidRequestError(
-            f"input {INPUT!r} has datatype {quoted(tensor.datatype)}, expected one of {', '.join(DATATYPES)}"
+            f"input {INPUT!r} has datatype {quoted(datatype)}, expected one of {', '.join(DATATYPES)}"
         )
-    return datatype
+    return encoding
 
 
 def _refuse_shared_memory(kind: str, name: str, parameters: Container[str]) -> None:
