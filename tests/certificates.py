@@ -1,4 +1,4 @@
-"""Certificates for tests, where a server finds them."""
+"""Certificates for tests."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import trustme
 
 
 class Mount:
-    """A secret as Kubernetes mounts it: files are symlinks through one that is swapped."""
+    """A secret as Kubernetes mounts it: files are links through a link that is swapped."""
 
     def __init__(self, folder: Path, authority: trustme.CA) -> None:
         folder.mkdir()
@@ -18,7 +18,7 @@ class Mount:
         self.issue(authority)
 
     def issue(self, authority: trustme.CA) -> trustme.LeafCert:
-        """Renew the certificate and its key at once."""
+        """Renew certificate and key atomically."""
         leaf = authority.issue_cert("localhost", "127.0.0.1")
         self.put(leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes())
         return leaf

@@ -1,4 +1,4 @@
-"""A server with a defect that none is known of any more: one image ends its data plane."""
+"""A server with a defect: a certain image ends its data plane."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.process import RunningServer
 
 
 class DyingServer(RunningServer):
-    """What tests start."""
+    """Run the server."""
 
     module = "tests.dying_server"
 

@@ -1,4 +1,4 @@
-"""Graphs that are right until an image asks for trouble: one whose last eight pixels are 255."""
+"""Graphs that fail for an image whose last eight pixels are 255."""
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ TROUBLE = bytes(776) + bytes([255]) * 8
 
 
 def raising_graph() -> bytes:
-    """Raise: a row of a table that ends at 254."""
+    """Raise: index 255 into a table of 255 rows."""
     return _changed(
         helper.make_node("Gather", ["table", "last"], ["nothing"]),
         helper.make_node("Add", ["logits", "nothing"], ["result"]),
@@ -49,7 +49,7 @@ def slow_graph(rounds: int) -> bytes:
 
 
 def forgetful_graph() -> bytes:
-    """Leave out the rows of such images."""
+    """Omit the rows of such images."""
     return _changed(
         helper.make_node("Less", ["last", "most"], ["kept"]),
         helper.make_node("Squeeze", ["kept", "column"], ["mask"]),
@@ -60,7 +60,7 @@ def forgetful_graph() -> bytes:
 
 
 def nan_graph() -> bytes:
-    """Answer NaN for such images."""
+    """Return NaN for such images."""
     return _changed(
         helper.make_node("Sub", ["most", "last"], ["distance"]),
         helper.make_node("Cast", ["distance"], ["number"], to=TensorProto.FLOAT),

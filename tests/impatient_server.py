@@ -1,4 +1,4 @@
-"""A server that notices a silent connection within half a second instead of a minute."""
+"""A server that pings silent connections after half a second instead of a minute."""
 
 from server.cli import run
 from server.rpc import connections
@@ -6,7 +6,7 @@ from tests.process import RunningServer
 
 
 class ImpatientServer(RunningServer):
-    """What tests start."""
+    """Run the server."""
 
     module = "tests.impatient_server"
 

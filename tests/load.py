@@ -1,4 +1,4 @@
-"""Callers that go on calling while something happens to the server, and know what they got."""
+"""Callers that keep calling during a test and count the outcomes."""
 
 import threading
 from collections import Counter
@@ -21,7 +21,7 @@ Ask = Callable[[], int]
 
 
 class Load:
-    """What became of the calls so far."""
+    """Outcomes of the calls so far."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -30,23 +30,23 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """How many calls got the right digit."""
+        """Number of calls with the right digit."""
         return self.outcomes["right"]
 
     @property
     def failures(self) -> dict[str, int]:
-        """Whatever else happened, and how often."""
+        """Numbers of other outcomes."""
         return {outcome: count for outcome, count in self.outcomes.items() if outcome != "right"}
 
     def wait_for(self, calls: int) -> None:
-        """Wait until `calls` more calls are answered."""
+        """Wait for `calls` more answers."""
         target = self.answered + calls
         with self._more:
             if not self._more.wait_for(lambda: self.answered >= target, WAIT_SECONDS):
                 raise AssertionError(f"no {calls} calls were answered: {self.outcomes}")
 
     def run(self, ask: Ask) -> None:
-        """Ask until the end, and note each outcome."""
+        """Call until the end, and record each outcome."""
         while not self._ended.is_set():
             try:
                 outcome = "right" if ask() == DIGIT else "wrong digit"
@@ -59,13 +59,13 @@ class Load:
                 self._more.notify_all()
 
     def end(self) -> None:
-        """Let every caller finish its call and ask no more."""
+        """Stop all callers after their current call."""
         self._ended.set()
 
 
 @contextmanager
 def load(*asks: Ask) -> Iterator[Load]:
-    """Let one thread for each of `asks` call, for the length of a block."""
+    """Call on one thread for each of `asks` during a block."""
     running = Load()
     threads = [threading.Thread(target=running.run, args=(ask,)) for ask in asks]
     for thread in threads:
@@ -80,7 +80,7 @@ def load(*asks: Ask) -> Iterator[Load]:
 
 @contextmanager
 def plain_callers(address: str, count: int) -> Iterator[list[Ask]]:
-    """Callers with a connection each that try nothing twice."""
+    """Callers with a connection each, without retries."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     channels = [grpc.insecure_channel(address, options) for _ in range(count)]
     request = PredictRequest(images=IMAGE.tobytes())
@@ -98,7 +98,7 @@ def plain_callers(address: str, count: int) -> Iterator[list[Ask]]:
 
 @contextmanager
 def retrying_callers(address: str, connections: int, callers: int) -> Iterator[list[Ask]]:
-    """Callers that retry, several on each connection, as in a program that serves many."""
+    """Callers with retries, several per connection."""
     with ExitStack() as stack:
         opened = [stack.enter_context(Client(Connection(address=address))) for _ in range(connections)]
         yield [

@@ -1,4 +1,4 @@
-"""A real server process, for tests that look at it from outside."""
+"""Real server processes for tests."""
 
 import inspect
 import json
@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 
 WAIT_SECONDS = 30
-# What tests want unless they say otherwise: any free port, a log to parse, a stop without waiting.
+# Defaults of tests: free ports, a JSON log, no drain.
 DEFAULTS = {
     "DIGITS_GRPC_PORT": "0",
     "DIGITS_METRICS_PORT": "0",
@@ -31,7 +31,7 @@ DEFAULTS = {
 
 
 def until(condition: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for a condition that no event tells of; fail if it does not hold in time."""
+    """Wait for a condition that has no event; fail if it does not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {inspect.getsource(condition).strip()}"
@@ -39,10 +39,10 @@ def until(condition: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> 
 
 
 class ServerProcess:
-    """`digit-server` with JSON logs; its events are read as they are written."""
+    """`digit-server` with a JSON log, whose events are read as they are written."""
 
     module = "server.cli"
-    prefix: tuple[str, ...] = ()  # a command that runs another
+    prefix: tuple[str, ...] = ()  # a command that runs the server
 
     def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
         command = [*self.prefix, sys.executable, "-m", self.module, *map(str, arguments)]
@@ -70,7 +70,7 @@ class ServerProcess:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The worker processes; none where there is no supervisor."""
+        """The worker processes; none without a supervisor."""
         return psutil.Process(self.process.pid).children()
 
     def wait(self) -> int:
@@ -81,7 +81,7 @@ class ServerProcess:
 
 
 class RunningServer(ServerProcess):
-    """A server that has said it is ready."""
+    """A server that is ready."""
 
     def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
         started = time.monotonic()
@@ -102,7 +102,7 @@ class RunningServer(ServerProcess):
         return response
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET a page of the metrics port: status and text."""
+        """GET a page of the metrics port; return status and text."""
         try:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.metrics_port}{path}", timeout=WAIT_SECONDS
@@ -112,7 +112,7 @@ class RunningServer(ServerProcess):
             return error.code, error.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
-        """Scrape /metrics; the sum of the samples of a name whose labels include these."""
+        """Scrape /metrics; return the sum of the samples of a name with these labels."""
         families = text_string_to_metric_families(self.get("/metrics")[1])
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
@@ -131,7 +131,7 @@ def running(
     env: dict[str, str] | None = None,
     kind: type[Server] = RunningServer,  # type: ignore[assignment]  # a default of a type variable's type
 ) -> Iterator[Server]:
-    """Run a server for the length of a block, and stop it as an orchestrator would."""
+    """Run a server during a block, and stop it as an orchestrator would."""
     server = kind(*arguments, env=env)
     try:
         yield server

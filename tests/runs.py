@@ -1,4 +1,4 @@
-"""A finished run without the training: what publishing, labels and gates are tested with."""
+"""Finished runs without training, for tests of publishing, labels and gates."""
 
 from pathlib import Path
 

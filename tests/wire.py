@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: a peer that does what no gRPC library lets it do."""
+"""HTTP/2 by hand, for peers that no gRPC library can be."""
 
 import socket
 from types import TracebackType
@@ -13,7 +13,7 @@ PREDICT = "/digits.v1.PredictionService/Predict"
 
 
 class Speaker:
-    """What one end of a connection says."""
+    """The frames of one end of a connection."""
 
     def __init__(self, window: int = 65535) -> None:
         self.http = H2Connection(H2Configuration(validate_outbound_headers=False))
@@ -21,7 +21,7 @@ class Speaker:
         self.http.initiate_connection()
 
     def begin(self, path: str = PREDICT, *more: tuple[str, str | bytes]) -> int:
-        """Begin a call; return its stream."""
+        """Start a call; return its stream."""
         stream: int = self.http.get_next_available_stream_id()
         headers = [
             *((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")),
@@ -32,7 +32,7 @@ class Speaker:
 
 
 class Peer(Speaker):
-    """A speaker that is connected to a server."""
+    """One end that is connected to a server."""
 
     def __init__(self, port: int, window: int = 65535) -> None:
         super().__init__(window)
@@ -48,17 +48,17 @@ class Peer(Speaker):
         self.socket.close()
 
     def flush(self) -> None:
-        """Send what is waiting."""
+        """Send the queued frames."""
         self.socket.sendall(self.http.data_to_send())
 
     def begin(self, path: str = PREDICT, *more: tuple[str, str | bytes]) -> int:
-        """Begin a call and say so; return its stream."""
+        """Start a call and send its frames; return its stream."""
         stream = super().begin(path, *more)
         self.flush()
         return stream
 
     def closed(self) -> bool:
-        """Read, and answer nothing, until the server closes the connection."""
+        """Read without answering until the server closes the connection."""
         while True:
             try:
                 if not self.socket.recv(65536):
@@ -70,5 +70,5 @@ class Peer(Speaker):
 
 
 def framed(message: bytes, flag: int = 0) -> bytes:
-    """Return a message as gRPC sends it: whether it is compressed, its length, itself."""
+    """Return a message in gRPC's framing: compression flag, length, bytes."""
     return bytes([flag]) + len(message).to_bytes(4, "big") + message

@@ -1,5 +1,4 @@
-"""Our server with nothing that observes: no metrics, no log of calls, no history. What those cost is the
-difference.
+"""The server without metrics, access log and history, to measure what they cost.
 
 `python -m tests.bench.blind` takes digit-server's flags.
 """

@@ -1,4 +1,4 @@
-"""A bare server on gRPC's completion queue: what our own layer has beneath it.
+"""A bare echo server on gRPC's completion queue, the baseline of the server's gRPC layer.
 
 `python -m tests.bench.cq_echo` prints its port; it runs until it is terminated.
 """
@@ -10,7 +10,7 @@ CONTENT = ANSWER.SerializeToString()
 
 
 def accept(rpc: Rpc) -> None:
-    """Answer a call of either method without a look at its messages."""
+    """Answer a call of either method without parsing its messages."""
     if rpc.path.endswith(b"Stream"):
         Stream(rpc)
     else:
@@ -23,7 +23,7 @@ def nothing(_: Event) -> None:
 
 
 class Stream:
-    """Reads as fast as messages come, and sends an answer for each."""
+    """Answers each message of a stream."""
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc

@@ -1,8 +1,7 @@
 """Latency against load on one core, for sizing: `python -m tests.bench.curve`.
 
-Finds what a closed loop gets out of the server, then sends shares of that in an open loop: strangers who do
-not wait for each other's answers, and whose latency counts from when a call was due. Prints a table, writes
-JSON and a plot.
+Measures the capacity in a closed loop, then latencies in open loops at shares of it, counted from when a call
+was due. Prints a table, writes JSON and a plot.
 """
 
 import json
@@ -22,7 +21,7 @@ from tests.bench import processes as bench
 from tests.bench.run import RESULTS
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-# Images a call, with the calls that keep the server busy in a closed loop.
+# Images per call, and calls in flight of the closed loop.
 CALLS = {1: (64, 15_000), 16: (16, 4000), 64: (8, 1000)}
 
 app = App(help=__doc__)
@@ -31,10 +30,10 @@ console = Console()
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One load, and what callers noticed of it; latencies are in milliseconds."""
+    """One load and its latencies in milliseconds."""
 
     images_per_call: int
-    share: float  # of what a closed loop gets
+    share: float  # share of the capacity
     due_calls_per_second: float
     calls_per_second: float
     p50_ms: float
@@ -65,7 +64,7 @@ def main(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0) 
 
 
 def show(points: Sequence[Point]) -> None:
-    """Print the points; where fewer calls were answered than were due, either side did not keep up."""
+    """Print the points; fewer answered than due calls mean that server or generator did not keep up."""
     table = Table(title="One core for the server, open loop")
     for name in (
         "images a call",
@@ -88,7 +87,7 @@ def show(points: Sequence[Point]) -> None:
 
 
 def plot(points: Sequence[Point]) -> None:
-    """Draw p50 and p99 against images a second, a colour for each size of call."""
+    """Plot p50 and p99 over images per second, with a colour for each size of call."""
     mpl.use("agg")
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for images, colour in zip(CALLS, ("#2a6f97", "#c1666b", "#6a994e"), strict=True):

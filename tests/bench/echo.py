@@ -1,4 +1,4 @@
-"""A bare grpc.aio server: what any Python handler pays before it does a thing.
+"""A bare grpc.aio echo server, the baseline of Python handlers.
 
 `python -m tests.bench.echo` prints its port; it runs until it is terminated.
 """
@@ -15,14 +15,14 @@ ANSWER = pb.PredictResponse(digits=[7], confidences=[0.5], model="digits", versi
 
 
 async def predict(_: pb.PredictRequest, __: Any) -> pb.PredictResponse:
-    """Answer without a look at the images."""
+    """Answer without reading the images."""
     return ANSWER
 
 
 async def predict_stream(
     requests: AsyncIterator[pb.PredictRequest], _: Any
 ) -> AsyncIterator[pb.PredictResponse]:
-    """Answer each message as it comes."""
+    """Answer each message of a stream."""
     async for _request in requests:
         yield ANSWER
 

@@ -1,8 +1,8 @@
-"""What the exporter's work is worth: `python -m tests.bench.export`.
+"""Speed of exported graphs: `python -m tests.bench.export`.
 
-The networks of the shipped recipes with random weights, exported by tf2onnx alone, with our graph passes,
-in 8 bits by `onnxruntime.quantization`, with and without the first convolution, and in 8 bits by us. One
-thread on one core, two graphs alternate, the shortest rounds compared.
+The networks of the shipped recipes with random weights, exported by tf2onnx alone, with our graph passes, in
+8 bits by `onnxruntime.quantization` with and without the first convolution, and in 8 bits by us. One thread
+on one core; two graphs alternate, and their shortest rounds are compared.
 """
 
 import os
@@ -29,7 +29,7 @@ FORMS = ("naive", "passes", "stock", "stock-mixed", "int8")
 
 
 def naive(network: Any, path: Path) -> None:
-    """Export a network as it is."""
+    """Export a network with tf2onnx alone."""
     signature = [tf.TensorSpec((None, 784), tf.uint8, name="images")]
     serve = tf.function(lambda images: network(tf.cast(images, tf.float32)), input_signature=signature)
     model, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
@@ -48,7 +48,7 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime s
 
 
 def stock(source: Path, target: Path, images: NDArray[np.uint8], excluded: list[str]) -> None:
-    """Quantize an exported graph as ONNX Runtime does it, but for these nodes."""
+    """Quantize an exported graph with ONNX Runtime, except these nodes."""
     quantize_static(
         *(source, target, Calibration(images)),
         quant_format=QuantFormat.QDQ,
@@ -66,7 +66,7 @@ def main() -> None:
             keras.utils.set_random_seed(1)
             network = served_network(load_recipe(name))
             for layer in network.layers:
-                if getattr(layer, "bias", None) is not None:  # zeros would be left out of the graph
+                if getattr(layer, "bias", None) is not None:  # zeros would be removed from the graph
                     layer.bias.assign(np.random.default_rng(1).normal(0, 0.1, layer.bias.shape))
             naive(network, paths[name, "naive"])
             export_onnx(network, paths[name, "passes"], {})

@@ -1,9 +1,9 @@
-"""What shadow traffic and capturing cost the callers: `python -m tests.bench.improving`.
+"""Cost of shadow traffic and capture: `python -m tests.bench.improving`.
 
-Three servers run all the time on one core: one with neither, one whose candidate runs a fifth of the images,
-one that captures every image. The load goes to one after the other, so that a machine whose speed drifts does
-not decide. Latencies are those of an open loop at half of what a closed loop gets. CPU time is that of all
-threads of the server, under calls of 16 images, no two alike, so that each might be kept.
+Three servers share one core: one with neither, one with a shadow of a fifth of the images, one that captures
+every image. They are measured in turn, so that a drifting machine affects all of them. Latencies are those of
+an open loop at half the capacity. CPU time is that of all threads of the server, for calls of 16 distinct
+images.
 """
 
 import json
@@ -46,7 +46,7 @@ def repository(folder: Path, labels: str) -> Path:
 
 
 def cost(server: RunningServer, seconds: float) -> float:
-    """Return the microseconds of CPU time for each of IMAGES_PER_SECOND images that are all different."""
+    """Return the CPU time in microseconds per image, at IMAGES_PER_SECOND distinct images."""
     random = np.random.default_rng()
     calls = int(seconds * IMAGES_PER_SECOND / IMAGES_PER_CALL)
     with bench.pinned(bench.LOAD_CORE), Client(server.address) as client:
@@ -60,7 +60,7 @@ def cost(server: RunningServer, seconds: float) -> float:
 
 @app.default
 def main(*, rounds: int = 9, seconds: float = 4.0) -> int:
-    """Measure each `rounds` times for `seconds`; print medians and ratios to the server with neither."""
+    """Measure each server `rounds` times for `seconds`; print medians and ratios."""
     with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
         stable = repository(Path(root, "stable"), '{"stable": 1}')
         shadow = repository(Path(root, "shadow"), '{"stable": 1, "canary": {"version": 2, "shadow": 0.2}}')

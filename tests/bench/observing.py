@@ -1,10 +1,9 @@
-"""What observing costs: the server as it is against one without metrics, log of calls and history.
+"""Cost of metrics, access log and history, against a server without them:
 
 `python -m tests.bench.observing`.
 
-Both run all the time on one core; the load goes to one and then to the other, so that a machine whose speed
-drifts does not decide. What counts is CPU time a call: on a busy core throughput is made of it. Medians and
-the least of all rounds tell together how much is noise, for other programs can only add.
+Both servers share one core and are measured in turn, so that a drifting machine affects both. The measure is
+CPU time per call, which determines the throughput of a busy core; median and minimum show the noise.
 """
 
 import statistics
@@ -24,7 +23,7 @@ console = Console()
 
 @app.default
 def main(*, rounds: int = 30, calls: int = 4000) -> int:
-    """Measure `rounds` times `calls` single images, 64 in flight, on each; print least, median and cost."""
+    """Measure `rounds` times `calls` single images, 64 in flight, on each; print minimum, median and cost."""
     rates: dict[str, list[float]] = {"observed": [], "not observed": []}
     costs: dict[str, list[float]] = {"observed": [], "not observed": []}
     with bench.server() as observed, bench.server(kind=bench.BlindServer) as bare:
@@ -55,7 +54,7 @@ def main(*, rounds: int = 30, calls: int = 4000) -> int:
 
 
 def cpu_seconds(server: RunningServer) -> float:
-    """Return the CPU time that a server's threads have used, to the nanosecond."""
+    """Return the CPU time of a server's threads, in nanoseconds."""
     tasks = Path(f"/proc/{server.process.pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 

@@ -1,4 +1,4 @@
-"""The client's preparation of photographs beside one with OpenCV: accuracy of the shipped model, time, start.
+"""Preparation of photographs by the client and by OpenCV: accuracy, time per picture, import time.
 
     pip install opencv-python-headless
     python -m tests.bench.photographs [PHOTOGRAPHS]
@@ -31,7 +31,7 @@ from trainer.export.predictor import onnx_predictor
 Picture = NDArray[np.uint8]
 MODELS = Path(__file__).parents[2] / "server" / "models"
 SIDE, BOX, WORKING = 28, 20, 512
-# The best of several, found on other photographs than those measured.
+# Tuned on other photographs than the measured ones.
 WINDOW, SPECK = 101, 0.0005
 
 
@@ -46,7 +46,7 @@ def global_threshold(picture: Picture) -> Picture:
 
 
 def divided_background(picture: Picture) -> Picture:
-    """Divide by the paper, a wide median, before Otsu's threshold."""
+    """Divide by the paper (a wide median) before Otsu's threshold."""
     small = _small(picture)
     paper = cv2.medianBlur(small, WINDOW)
     return _mnist(*_components(cv2.divide(small, paper, scale=200)))
@@ -69,7 +69,7 @@ def _small(picture: Picture) -> Picture:
 def _components(small: Picture) -> tuple[Picture, NDArray[np.int32]]:
     smooth = cv2.GaussianBlur(small, (5, 5), 0)
     _, mask = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if mask.mean() > 255 / 2:  # the paper is darker than the ink
+    if mask.mean() > 255 / 2:  # light ink
         mask = 255 - mask
     return _largest(np.asarray(mask, np.uint8))
 
@@ -107,7 +107,7 @@ WAYS: tuple[Callable[[Picture], Picture], ...] = (
 
 
 def import_seconds(module: str) -> float:
-    """Return how long a program that has NumPy and Pillow waits for a module, the best of five."""
+    """Return the import time of a module after NumPy and Pillow, the best of five."""
     timed = f"t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     code = f"import time, numpy, PIL.Image; {timed}"
     runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True) for _ in range(5)]
@@ -115,7 +115,7 @@ def import_seconds(module: str) -> float:
 
 
 def main(photographs: int) -> None:
-    """Print a line for each way."""
+    """Print a line for each method."""
     data = load_data(os.environ["DIGITS_DATA_DIR"])
     rng = np.random.default_rng(11)
     chosen = rng.permutation(len(data.x_test))[:photographs]

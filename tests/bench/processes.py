@@ -1,4 +1,4 @@
-"""Programs under measurement, each pinned to one core, the load on the other."""
+"""Processes of benchmarks: the server pinned to one core, the load to the other."""
 
 import json
 import os
@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of a load generator saw; latencies are in milliseconds."""
+    """The result of one run of a load generator; latencies are in milliseconds."""
 
     calls_per_second: float
     p50_ms: float
@@ -34,18 +34,18 @@ class Load:
     p99_ms: float
     p999_ms: float
     refused: int = 0
-    answer_bytes: int = 0  # of all calls; a gRPC call that fails has none
+    answer_bytes: int = 0  # of all calls; 0 for failed gRPC calls
 
 
 class BlindServer(RunningServer):
-    """Our server with nothing that observes."""
+    """The server without metrics, access log and history."""
 
     module = "tests.bench.blind"
 
 
 @contextmanager
 def pinned(*cores: int) -> Iterator[None]:
-    """Start the processes of this block on these cores."""
+    """Pin processes started in this block to cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -58,7 +58,7 @@ def pinned(*cores: int) -> Iterator[None]:
 def server(
     *arguments: object, cores: tuple[int, ...] = (SERVER_CORE,), kind: type[RunningServer] = RunningServer
 ) -> Iterator[RunningServer]:
-    """Run our server on some cores."""
+    """Run the server on some cores."""
     with pinned(*cores):
         running = kind(*arguments)
     try:
@@ -71,7 +71,7 @@ def server(
 
 @contextmanager
 def echo(module: str = "tests.bench.echo") -> Iterator[int]:
-    """Run a bare server on the server's core, that on grpc.aio by default; yield its port."""
+    """Run a bare echo server on the server's core, by default on grpc.aio; yield its port."""
     with pinned(SERVER_CORE):
         process = subprocess.Popen([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -89,7 +89,7 @@ def resident_mb(process: subprocess.Popen[str]) -> float:
 
 
 def random_images(count: int) -> bytes:
-    """Return `count` images of noise; a network takes as long for them as for digits."""
+    """Return `count` images of noise, which cost as much as digits."""
     return np.random.default_rng(0).integers(0, 256, count * 784, np.uint8).tobytes()
 
 
@@ -102,7 +102,7 @@ def closed_loop(  # noqa: PLR0913 - the server, what to send, how much at a time
     connections: int = 1,
     cores: Sequence[int] = (LOAD_CORE,),
 ) -> Load:
-    """Drive `calls` calls of Predict, `inflight` at a time on each connection."""
+    """Send `calls` calls of Predict, `inflight` at a time on each connection."""
     message = prediction_pb2.PredictRequest(images=random_images(images_per_call)).SerializeToString()
     with pinned(*cores):
         return post(
@@ -115,14 +115,14 @@ def closed_loop(  # noqa: PLR0913 - the server, what to send, how much at a time
 
 
 def grpc_body(message: bytes) -> bytes:
-    """Return what a gRPC call of one message posts."""
+    """Return the body of a gRPC call with one message."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, calls: int) -> Load:
     """Post `body` `calls` times with h2load, `inflight` at a time on each connection.
 
-    `options` are more of h2load's own; without any, it speaks HTTP/2 on one connection.
+    `options` are h2load's; by default it uses HTTP/2 on one connection.
     """
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder, "body"), Path(folder, "log")
@@ -137,7 +137,7 @@ def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, call
         output = subprocess.run(
             [str(word) for word in command], check=True, capture_output=True, text=True
         ).stdout
-        # A line a call: start (us since the epoch), HTTP status, duration (us).
+        # A line per call: start (us since the epoch), HTTP status, duration (us).
         milliseconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e3
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", output)
     answers = re.search(r"\((\d+)\) data", output)
@@ -148,7 +148,7 @@ def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, call
 
 
 def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int = 1) -> Load:
-    """Send calls at `rate` a second as a Poisson process; latency counts from when a call was due."""
+    """Send calls at `rate` per second as a Poisson process; latency counts from when a call was due."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         command = [
@@ -164,10 +164,10 @@ def open_loop(address: str, rate: float, *, seconds: float, images_per_call: int
 
 
 def offered(running: RunningServer, rate: float, *, seconds: int = 5, connections: int = 8) -> Load:
-    """Offer single images at `rate` calls a second, whether they are answered or not; count the answered.
+    """Offer single images at `rate` calls per second in an open loop; count the answered calls.
 
-    h2load does not tell which calls were refused. Latencies are what those of the answered calls are at most:
-    as if every refused call had been quicker than every answered one.
+    h2load does not tell which calls were refused. Latencies are upper bounds for the answered calls, as if
+    every refused call had been faster than every answered one.
     """
     message = prediction_pb2.PredictRequest(images=random_images(1)).SerializeToString()
     name = "digits_requests_total"
@@ -191,7 +191,7 @@ def offered(running: RunningServer, rate: float, *, seconds: int = 5, connection
 
 
 def stream(port: int, messages: int) -> float:
-    """Return the messages a second of one bidirectional stream."""
+    """Return the messages per second of one bidirectional stream."""
     command = [sys.executable, "-m", "tests.bench.stream_load", str(port), str(messages)]
     with pinned(LOAD_CORE):
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -1,4 +1,4 @@
-"""The shipped graphs on a provider of ONNX Runtime, against the CPU: same digits, images a second by batch.
+"""The shipped graphs on an execution provider: parity with the CPU, images per second by batch size.
 
     python -m tests.bench.provider cuda
 

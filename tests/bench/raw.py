@@ -10,7 +10,7 @@ from server.model.session import Runtime, Session
 
 
 def main(model: Path, batch_images: int, seconds: float) -> None:
-    """Run batches of noise, as the server would, with nothing around them."""
+    """Run batches of noise with the server's session options."""
     session = Session.open(model, model.read_bytes(), Runtime())
     images = np.random.default_rng(0).integers(0, 256, (batch_images, 784), np.uint8)
     for _ in range(10):

@@ -1,10 +1,8 @@
-"""Our server against ONNX Runtime alone and bare echoes on grpc.aio and the completion queue, on one core:
-`make bench`.
+"""The server compared with raw ONNX Runtime and bare echo servers, on one core: `make bench`.
 
-Ratios are of the float graph; the 8-bit graph, which the server takes by itself, has rows of its own.
-
-Rounds alternate between what is compared, so that a machine whose speed drifts does not decide; the table
-holds medians. Ratios carry over to other machines; absolute figures do not. Fails if a call failed.
+Ratios are of the float graph; the 8-bit graph has rows of its own. Rounds alternate between the compared
+programs, so that a drifting machine affects all of them; the table has medians. Ratios carry over to other
+machines, absolute figures do not. Fails if a call failed.
 """
 
 import json
@@ -27,7 +25,7 @@ from tests.process import RunningServer
 
 RESULTS = Path("build/bench")
 BATCHES = (1, 8, 16, 32, 64, 128)
-# What ratios are of: the same graph on both sides.
+# For ratios: the same graph on both sides.
 FLOAT = ("--precision", "float32")
 INTEGERS = ", 8-bit graph"
 Figures = dict[str, float]
@@ -101,7 +99,7 @@ def raw(model: Path, suffix: str) -> tuple[Figures, float]:
 
 
 def integers(version: Path, echo: float) -> Figures:
-    """Measure the 8-bit graph, which the server takes by itself."""
+    """Measure the 8-bit graph."""
     figures, best = raw(version / "model.int8.onnx", INTEGERS)
     with bench.server() as running:
         for images, inflight, calls in ((1, 64, 15_000), (64, 8, 1200), (256, 8, 300)):
@@ -122,7 +120,7 @@ def integers(version: Path, echo: float) -> Figures:
 
 
 def ours(running: RunningServer, best: float, echo: float, streamed: float) -> Figures:
-    """Measure our server in a closed loop, on a stream, and in an open loop."""
+    """Measure the server in a closed loop, on a stream, and in an open loop."""
     port, figures = running.grpc_port, {}
     for images, inflight, calls in (
         (1, 1, 2000),
@@ -138,7 +136,7 @@ def ours(running: RunningServer, best: float, echo: float, streamed: float) -> F
     figures["streaming, images/s"] = stream = bench.stream(port, 20_000)
     capacity = figures["1 image, 64 in flight, images/s"]
     for share in (0.5, 0.8, 2.0):
-        # A Python client cannot offer more than our server takes.
+        # h2load: a Python client could not saturate the server.
         load = (
             bench.offered(running, share * capacity)
             if share > 1
@@ -173,11 +171,11 @@ def memory(images: int) -> Figures:
 
 
 def two_workers() -> Figures:
-    """Measure what a second worker on a second core adds; the load shares the cores either way."""
+    """Measure a second worker on a second core; the load shares the cores in both cases."""
     rates = {}
     for count in (1, 2):
         with bench.server("--workers", count, cores=tuple(bench.CORES)) as running:
-            # The kernel spreads connections over workers: enough of them that both have their share.
+            # The kernel spreads connections over workers; enough for an even share.
             load = bench.closed_loop(
                 running.grpc_port, 64, inflight=1, calls=1600, connections=32, cores=bench.CORES
             )
@@ -186,7 +184,7 @@ def two_workers() -> Figures:
 
 
 def check(running: RunningServer) -> None:
-    """Raise RuntimeError where a call ended as it should not; a load that ends cancels its last calls."""
+    """Raise RuntimeError for unexpected statuses; a load that ends cancels its last calls."""
     fine = ("OK", "RESOURCE_EXHAUSTED", "CANCELLED")
     wrong = {code: running.metric("digits_requests_total", code=code) for code in CODES if code not in fine}
     if any(wrong.values()):
@@ -204,7 +202,7 @@ def show(figures: Figures) -> None:
 
 
 def plot(figures: Figures, path: Path) -> None:
-    """Draw throughput of everything measured as bars."""
+    """Plot all throughputs as bars."""
     mpl.use("agg")
     rates = {name: value for name, value in figures.items() if name.endswith("/s")}
     figure, axes = plt.subplots(figsize=(9, 0.32 * len(rates) + 1), layout="constrained")

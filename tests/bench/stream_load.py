@@ -1,6 +1,6 @@
-"""Drive one bidirectional stream of single images: `python -m tests.bench.stream_load PORT MESSAGES`.
+"""Load on one bidirectional stream of single images: `python -m tests.bench.stream_load PORT MESSAGES`.
 
-Prints messages per second. It keeps a fixed number of requests unanswered.
+Prints messages per second, with a constant number of requests in flight.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""What callers notice of fifty swaps: `python -m tests.bench.swaps`.
+"""Latency during fifty version swaps: `python -m tests.bench.swaps`.
 
-One image a call, a fixed number in flight, for as long as fifty new versions of the shipped model take to
-arrive one after the other; the same without a swap before and after, for comparison. The server may use
-every core, as the load does: loading and proving a version competes with both.
+Calls of one image, a constant number in flight, while fifty new versions of the shipped model are published
+one after the other, compared with periods without a swap before and after. Server and load share all cores
+with the loading and verification of versions.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ RESULTS = Path("build/bench/swaps.json")
 
 
 def publish(repository: Path, version: int) -> None:
-    """Make the shipped model the next version."""
+    """Publish the shipped model as the next version."""
     folder = repository / "digits" / f".{version}"
     shutil.copytree(SHIPPED_REPOSITORY / "digits" / "1", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -41,7 +41,7 @@ def publish(repository: Path, version: int) -> None:
 
 
 async def measure(server: RunningServer, stop: asyncio.Event) -> list[float]:
-    """Call until `stop`; return what every call took, in seconds. An error ends the benchmark."""
+    """Call until `stop`; return the latencies in seconds. An error ends the benchmark."""
     seconds = []
     request = prediction_pb2.PredictRequest(images=random_images(1))
     async with grpc.aio.insecure_channel(server.address) as channel:
@@ -69,7 +69,7 @@ def quiet(server: RunningServer) -> list[float]:
 
 
 def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list[int]]:
-    """Measure during the swaps; return with it the resident bytes after each."""
+    """Measure during the swaps; also return the resident bytes after each."""
     process, sizes = psutil.Process(server.process.pid), []
 
     def swap_all() -> None:
@@ -90,12 +90,12 @@ def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list
 
 
 def main() -> int:
-    """Measure, print, write RESULTS; exit 1 where the promise is broken."""
+    """Measure, print, write RESULTS; exit 1 if a limit is exceeded."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         shutil.copytree(SHIPPED_REPOSITORY, repository, dirs_exist_ok=True)
         with running("--model-repository", repository, "--repository-poll-seconds", 0) as server:
-            quiet(server)  # warms the client
+            quiet(server)  # warm-up of the client
             before = quiet(server)
             during, sizes = swapping(server, repository)
             after = quiet(server)

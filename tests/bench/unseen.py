@@ -1,9 +1,8 @@
-"""The shipped models on damage that training never shows, on digits from elsewhere and on images without a
-digit.
+"""The shipped models on unseen corruptions, other digits and out-of-distribution images.
 
     python -m tests.bench.unseen [MODEL.onnx ...]
 
-Damaged are validation images, so that recipes can be chosen by these figures. Needs MNIST in DIGITS_DATA_DIR.
+Validation images are corrupted, so that recipes may be chosen by the results. Needs MNIST in DIGITS_DATA_DIR.
 """
 
 import os
@@ -26,7 +25,7 @@ from trainer.export.predictor import onnx_predictor
 MODELS = Path(__file__).parents[2] / "server" / "models"
 IMAGES, SIDE, WHITE = 1500, 28, 255
 DOUBT = 0.8
-LETTERS = "ACEFHJKLMNPRTUVWXacdefhkmnprtuvwx"  # without those that look like a digit
+LETTERS = "ACEFHJKLMNPRTUVWXacdefhkmnprtuvwx"  # without letters that look like a digit
 FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Bold", "DejaVuSans-Oblique")
 
 Pixels = NDArray[np.float64]
@@ -48,7 +47,7 @@ def shot(images: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def fog(images: Pixels, rng: np.random.Generator) -> Pixels:
-    """Clouds in front, half opaque."""
+    """Half-opaque clouds in front."""
     return images / 2 + WHITE / 2 * clouds(len(images), rng, 1.2)
 
 
@@ -73,7 +72,7 @@ def dotted(images: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def glass(images: Pixels, rng: np.random.Generator) -> Pixels:
-    """Each pixel taken from a place up to two pixels away."""
+    """Each pixel replaced by one up to two pixels away."""
     places = np.mgrid[:SIDE, :SIDE][:, None] + np.rint(rng.uniform(-1.5, 1.5, (2, *images.shape))).astype(int)
     y, x = np.clip(places, 0, SIDE - 1)
     return images[np.arange(len(images))[:, None, None], y, x]
@@ -117,7 +116,7 @@ DAMAGE: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (
 
 
 def as_mnist(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return [784]: the ink in a 20 pixel box, its centre of mass in the middle."""
+    """Return [784]: ink scaled to a 20 pixel box, its centre of mass in the middle."""
     picture = picture.crop(picture.point(lambda value: value if value > 20 else 0).getbbox())
     scale = 20 / max(picture.size)
     width, height = (max(1, round(scale * each)) for each in picture.size)
@@ -132,7 +131,7 @@ def as_mnist(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def letters(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Printed letters in five fonts, turned by up to 15 degrees."""
+    """Printed letters in five fonts, rotated by up to 15 degrees."""
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     fonts = [ImageFont.truetype(str(folder / f"{name}.ttf"), 60) for name in FONTS]
     images = []

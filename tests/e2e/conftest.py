@@ -1,4 +1,4 @@
-"""What of this folder runs where."""
+"""Markers of the tests in this folder."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A person's shell: a copy of the repository, an environment of its own, and programs that go on running."""
+"""A shell with a copy of the repository, an environment of its own, and background programs."""
 
 import os
 import queue
@@ -13,7 +13,7 @@ READY_SECONDS = 60
 
 
 class Shell:
-    """Run commands in `folder` with the programs of `venv`; close it to stop what goes on running."""
+    """Run commands in `folder` with the programs of `venv`; closing it stops background programs."""
 
     def __init__(self, folder: Path, venv: Path) -> None:
         self._folder = folder
@@ -22,7 +22,7 @@ class Shell:
         self._running: dict[str, _Background] = {}
 
     def run(self, command: str) -> tuple[int, str]:
-        """Run a command to its end; return its exit code and all that it printed."""
+        """Run a command; return its exit code and its output."""
         done = subprocess.run(
             ["bash", "-c", command],  # noqa: S607 - a person's shell
             cwd=self._folder,
@@ -37,9 +37,9 @@ class Shell:
         return done.returncode, done.stdout
 
     def start(self, command: str, ready: str) -> str:
-        """Start a program and return what it prints up to a line that matches `ready`.
+        """Start a program and return its output up to a line that matches `ready`.
 
-        A running program of the same name is stopped first: both would use the same port.
+        A running program of the same name, which has the same port, is stopped first.
         """
         name = command.split(maxsplit=1)[0]
         if name in self._running:
@@ -48,7 +48,7 @@ class Shell:
         return self._running[name].until(ready)
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop all programs."""
         for background in self._running.values():
             background.stop()
 

@@ -1,13 +1,11 @@
-"""The commands in README and docs, word for word, in an empty environment without the lock.
+"""The commands in README and SECURITY, word for word, in an empty environment without the lock.
 
-A fenced block runs where its language is `console` (lines that start with `$ `) or `python`; the blocks of a
-page run in order, and all pages in one copy of the repository. A block that cannot run here says why in its
-first line:
+Fenced blocks with the language `console` (lines that start with `$ `) or `python` run in order, all pages in
+one copy of the repository. A block that cannot run here gives the reason in its first line:
 
     ```console not-run: needs a cluster
 
-Printed lines that a block shows must appear in this order; numbers may differ, and `...` stands for any
-lines.
+Printed lines of a block must appear in this order; numbers may differ, and `...` stands for any lines.
 """
 
 import re
@@ -34,7 +32,7 @@ ANYTHING = {"...", "…"}
 
 @dataclass(frozen=True)
 class Command:
-    """A command and the lines that the page shows below it."""
+    """A command and its output on the page."""
 
     line: int
     text: str
@@ -73,14 +71,14 @@ def _typed(started: int, block: list[str]) -> Iterator[Command]:
 
 
 def pattern(shown: str) -> str:
-    """Match a shown line whatever its numbers and its spaces are."""
+    """Match a line with any numbers and spaces."""
     words = re.split(r"\s+", shown.strip())
     return r"\s+".join(re.sub(r"\d+(\\?[.,]\d+)*", r"[\\d.,]+", re.escape(word)) for word in words)
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, mnist_dir: Path) -> Iterator[Shell]:
-    """A fresh clone, an empty environment, and the files that the pages speak of."""
+    """A fresh clone, an empty environment, and the files that the pages use."""
     folder = tmp_path_factory.mktemp("documented")
     clone, venv = folder / "clone", folder / "venv"
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

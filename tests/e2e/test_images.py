@@ -1,4 +1,4 @@
-"""The images as they are run: read-only, not root, small. `make image-test` builds them first."""
+"""Container images: read-only, not root, small. `make image-test` builds them first."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from clients import Client
 ROOT = Path(__file__).parents[2]
 TAG = version("digit-serving")
 WAIT_SECONDS = 60
-# What Kubernetes does to the pods of deploy/, in the words of docker and podman.
+# The security context of the pods of deploy/, as options of docker and podman.
 RESTRICTED = ("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")
 SMALL = ("--cpus", "1", "--memory", "256m")
 _numbers = count()
@@ -46,7 +46,7 @@ def engine() -> str:
 
 
 class Container:
-    """A server in a container on the network of this machine; its log lines are read one by one."""
+    """A server in a container on this machine's network, whose log lines are read as they are written."""
 
     def __init__(self, engine: str, *options: str) -> None:
         self.engine = engine
@@ -60,7 +60,7 @@ class Container:
         self.address = f"localhost:{ready['grpc_port']}"
 
     def event(self, name: str) -> dict[str, Any]:
-        """Read the log up to an event."""
+        """Wait for an event in the log."""
         assert self.process.stderr is not None
         lines = []
         for line in self.process.stderr:
@@ -71,14 +71,14 @@ class Container:
         raise AssertionError(f"no {name!r} in {lines}")
 
     def run(self, *words: str) -> str:
-        """Run a command in the container; return what it prints."""
+        """Run a command in the container; return its output."""
         command = [self.engine, "exec", self.name, *words]
         return subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=WAIT_SECONDS
         ).stdout
 
     def stop(self) -> int:
-        """Stop it as the kubelet does; return the server's exit code."""
+        """Stop it as kubelet does; return the server's exit code."""
         subprocess.run([self.engine, "kill", "--signal", "TERM", self.name], check=True, capture_output=True)
         assert self.event("draining")
         return self.wait()

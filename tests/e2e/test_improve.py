@@ -1,4 +1,4 @@
-"""docs/improve.md from beginning to end: sevens that the model is not sure of become training images."""
+"""docs/improve.md from beginning to end: sevens of low confidence become training images."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def ask(url: str, content: bytes | None = None) -> Any:
 
 
 def seven(random: np.random.Generator) -> bytes:
-    """A seven with a long serif, a bent stem, a bar across and a foot, as a picture."""
+    """A picture of a seven with a long serif, a bent stem, a crossbar and a foot."""
     picture = Image.new("L", (280, 280), 255)
     pen = ImageDraw.Draw(picture)
     left, right, middle = random.normal((70, 205, 115), 8)
@@ -82,7 +82,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
         with serving_page(server.address) as page:
             answers = [ask(f"{page}predict", picture)["digits"][0] for picture in sevens(1)]
         unsure = sum(answer["confidence"] < BELOW for answer in answers)
-        assert unsure > SEVENS / 4  # or there is nothing to learn
+        assert unsure > SEVENS / 4  # otherwise there is nothing to learn
         server.reaches("digits_captured_images_total", unsure)
 
         with serving("label", str(captured)) as page:
@@ -107,7 +107,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
         shadow = json.loads(shell("digit-client", "shadow", *metrics, "--output", "json"))
         assert shadow["images"] == len(test_images)
 
-        others = prepared(sevens(2))  # that nobody has labelled
+        others = prepared(sevens(2))  # unlabelled
         before, after = right(server, others, "stable"), right(server, others, "canary")
         assert after > before
         assert after > 0.9 * SEVENS

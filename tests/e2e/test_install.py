@@ -1,4 +1,4 @@
-"""The package as it installs without the lock, with the newest and the oldest versions that it allows."""
+"""Installation without the lock, with the newest and the oldest allowed versions."""
 
 import json
 import re
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.install
 
 @pytest.fixture(scope="module", params=["highest", "lowest-direct"])
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """An environment with the server's extra alone."""
+    """An environment with only the extra `server`."""
     if not Path(UV).exists():
         pytest.skip("NOT RUN: uv is not installed; `make test-all` installs it")
     folder = tmp_path_factory.mktemp(request.param)

@@ -1,4 +1,4 @@
-"""The dev overlay without a cluster: podman runs the very pod that kustomize builds."""
+"""The dev overlay without a cluster: podman runs the pod that kustomize builds."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ WAIT_SECONDS = 60
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """The dev overlay, with its ports published where nothing else listens."""
+    """The dev overlay, published on free ports."""
     if not os.environ.get("DIGITS_TEST_IMAGES"):
         pytest.skip("NOT RUN: the images are built and tested by `make image-test`")
     podman, kubectl = shutil.which("podman"), shutil.which("kubectl")
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def address(manifest: Path) -> Iterator[str]:
-    """Where the pod answers."""
+    """The address of the pod."""
     try:
         subprocess.run(["podman", "kube", "play", manifest], check=True)  # noqa: S607 - found above
         (deployment,) = [

@@ -1,4 +1,4 @@
-"""Train, publish, serve, predict: every part a real process, on real digits."""
+"""Train, publish, serve, predict: real processes on real digits."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A canary rollout driven from a shell: docs/versions.md, command by command."""
+"""The canary rollout of docs/versions.md, command by command."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
     shell("digit-trainer", "promote", *there, "--version", 1)
 
     with running("--model-repository", repository, "--repository-poll-seconds", 0.1) as server:
-        # The same network: its answers are known, and another digest makes it another model.
+        # The same network with another digest: another model with known answers.
         second = shutil.copytree(trained.run, tmp_path / "second")
         graph = onnx.load(second / "model.onnx")
         graph.doc_string = "second"
@@ -60,7 +60,7 @@ def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
         shell("digit-trainer", "publish", second, *there, "--label", "canary")
         wait_for(server, {"stable": 1, "canary": 2})
         assert server.predict(IMAGE, label="canary").version == 2
-        assert answering(server) == {1}  # nobody else notices
+        assert answering(server) == {1}  # others are not affected
 
         shell("digit-trainer", "promote", *there, "--version", 2, "--label", "canary", "--share", 0.25)
         wait_for(server, {"stable": 1, "canary": 2})

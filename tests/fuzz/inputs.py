@@ -1,4 +1,4 @@
-"""What is sent to a server that should not be: messages and bytes that are nearly right."""
+"""Inputs of the fuzzer: nearly valid messages and connections."""
 
 import random
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from protos import inference_pb2
 from protos.digits.v1 import prediction_pb2
 from tests.wire import Speaker, framed
 
-# It must not turn up in a log.
+# Must not appear in the log.
 TELLTALE = "hunter2"
 PIXELS = TELLTALE.encode() + bytes(784 - len(TELLTALE))
 FILES = (
@@ -26,7 +26,7 @@ FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method and messages that it takes."""
+    """A method and valid messages for it."""
 
     path: str
     samples: tuple[bytes, ...]
@@ -79,33 +79,33 @@ def _samples(kind: type[Message]) -> list[Message]:
 
 
 def mutated(content: bytes, choose: random.Random) -> bytes:
-    """Change `content` in a few of the ways in which it may be wrong."""
+    """Corrupt `content` in a few ways."""
     for _ in range(choose.randint(1, 3)):
         at = choose.randint(0, len(content))
         match choose.randrange(8):
             case 0:  # other bits
                 content = content[:at] + bytes([choose.randrange(256)]) + content[at + 1 :]
-            case 1:  # an end that is missing
+            case 1:  # truncated
                 content = content[:at]
             case 2:  # noise inside
                 content = content[:at] + choose.randbytes(choose.randint(1, 40)) + content[at:]
-            case 3:  # a part twice
+            case 3:  # a part repeated
                 content = content[:at] + content[at : at + 50] * choose.randint(2, 20) + content[at:]
-            case 4:  # a length or a number without measure
+            case 4:  # a huge length or number
                 content = content[:at] + b"\xff" * choose.randint(1, 12) + b"\x01" + content[at:]
-            case 5:  # an unknown field, a string that is none
+            case 5:  # an unknown field, an invalid string
                 field = choose.randint(1, 2000) << 3 | 2
                 tag = bytes([field & 127 | 128, field >> 7 & 127]) if field > 127 else bytes([field])
                 content += tag + b"\x03\xff\xfe\x80"
-            case 6:  # groups in groups, or messages in messages
+            case 6:  # nested groups or messages
                 content += choose.choice([b"\x0b", b"\x2a\x7f", b"\x12\x7f"]) * choose.randint(1, 300)
-            case _:  # nothing of it
+            case _:  # empty
                 content = choose.randbytes(choose.choice([0, 1, 10, 1000]))
     return content
 
 
 def transcript(all_methods: Sequence[Method], choose: random.Random) -> bytes:
-    """Return the bytes of a connection with a few calls on it, which are not quite right."""
+    """Return the bytes of a connection with a few nearly valid calls."""
     peer = Speaker()
     for _ in range(choose.randint(1, 4)):
         method = choose.choice(all_methods)

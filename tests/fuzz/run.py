@@ -1,8 +1,8 @@
-"""`make fuzz`: many inputs that are nearly right, at one real server; fails on anything but fair answers.
+"""`make fuzz`: nearly valid inputs to a real server; fails on anything but a status that blames the caller.
 
-Nine inputs of ten are messages to every method over a gRPC channel, the tenth the bytes of a whole
-connection. Every so often a right request must get its right answer, and file descriptors and memory are
-looked at. FUZZ_INPUTS and FUZZ_SEED say how many and which.
+Nine of ten inputs are messages to every method over a gRPC channel, the tenth is the bytes of a connection.
+Now and then a valid request must get the right answer, and file descriptors and memory are checked.
+FUZZ_INPUTS is the number of inputs, FUZZ_SEED the seed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ INPUTS = int(os.environ.get("FUZZ_INPUTS", "100000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 IN_FLIGHT = 32
 ROUND = 1000
-# What a caller may be told of its own mistake; the rest is the server's.
+# Statuses for errors of the caller; others mean a defect of the server.
 UNFAIR = {
     "INTERNAL",
     "UNKNOWN",
@@ -37,10 +37,10 @@ UNFAIR = {
     "wrong digit",
     "file left open",
 }
-# Memory is compared with what it was after a tenth of the inputs: pools fill up, and are then used again.
+# Memory is compared with that after a tenth of the inputs, when allocators' pools have filled.
 MOST_GROWTH = 1.1
-# Tenths of a second in which the server must have closed the last connections: gRPC keeps the file of some
-# that ended in their first frames until it would have asked whether they are there.
+# Tenths of a second until the last connections must be closed: gRPC keeps the file descriptors of some that
+# ended in their first frames until the keepalive ping.
 CLOSING_ROUNDS = 700
 METHODS = methods()
 
@@ -64,7 +64,7 @@ async def main() -> int:
 
 
 async def fuzz(server: RunningServer, choose: random.Random) -> tuple[Counter[str], list[float]]:
-    """Send all inputs; return how often each outcome came, and the server's memory in MB over time."""
+    """Send all inputs; return the number of each outcome, and the server's memory in MB over time."""
     outcomes: Counter[str] = Counter()
     process = psutil.Process(server.process.pid)
     memory, started = [], time.monotonic()
@@ -75,7 +75,9 @@ async def fuzz(server: RunningServer, choose: random.Random) -> tuple[Counter[st
 
     with Client(server.address) as client:
         digit = client.predict(IMAGE)[0].digit
-        async with grpc.aio.insecure_channel(server.address) as channel:  # it opens what it keeps
+        async with grpc.aio.insecure_channel(
+            server.address
+        ) as channel:  # opens files that the server keeps open
             await send(channel, server.grpc_port, choose, ROUND, outcomes)
         files = process.num_fds()
         async with grpc.aio.insecure_channel(server.address) as channel:
@@ -94,7 +96,7 @@ async def fuzz(server: RunningServer, choose: random.Random) -> tuple[Counter[st
 
 
 async def closed(process: psutil.Process, before: int) -> int:
-    """Wait until the last connections are closed; return how many more files are open than `before`."""
+    """Wait until the last connections are closed; return the number of additional open files."""
     for _ in range(CLOSING_ROUNDS):
         if process.num_fds() <= before:
             break
@@ -135,7 +137,7 @@ async def send(
 
 
 async def status(channel: grpc.aio.Channel, method: Method, messages: list[bytes]) -> str:
-    """Call with raw bytes and return how the call ended; a watch ends with its first answer."""
+    """Call with raw bytes and return the status; a watch ends with its first answer."""
     call = channel.stream_stream(method.path)(iter(messages), timeout=60)
     try:
         async for _ in call:
@@ -143,7 +145,7 @@ async def status(channel: grpc.aio.Channel, method: Method, messages: list[bytes
                 call.cancel()
                 return "OK"
     except grpc.aio.AioRpcError as error:
-        # The client's own words, where the server's answer came before the last message was sent.
+        # The client's own error, if the server answered before the last message was sent.
         ended = error.details() == "Internal error from Core"
         return "ended early" if ended else error.code().name
     return "OK"

@@ -1,9 +1,9 @@
-"""`make soak`: load for a long time while workers are killed, then twice what the server can bear.
+"""`make soak`: long load while workers are killed, then twice the capacity.
 
-The server has one half of the CPUs and the load the other. SOAK_MINUTES says how long the first part takes,
-and the second a sixth of that; SOAK_LOAD what share of the capacity the first part asks for, KILL_SECONDS the
-time between two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second. Fails where a retrying
-client misses a prediction, memory grows, or answers are late under overload.
+The server has half of the CPUs and the load the other half. SOAK_MINUTES is the duration of the first part
+(the second takes a sixth of it), SOAK_LOAD its share of the capacity, KILL_SECONDS the time between two
+kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second part. Fails if a retrying client misses a
+prediction, memory grows, or answers are late under overload.
 """
 
 import os
@@ -28,22 +28,22 @@ KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))
 LOAD = float(os.environ.get("SOAK_LOAD", "0.8"))
 HALF = max(len(CORES) // 2, 1)
 SERVER_CORES, LOAD_CORES = CORES[:HALF], CORES[-HALF:]
-# More than cores, so that those which are left can take what a killed one did.
+# More than cores, so that the remaining workers can take over the load of a killed one.
 WORKERS = 2 * HALF
 CONNECTIONS = 8
 OVERLOAD = 2.0
-# In overload: the default takes larger bursts, and lets callers wait twice as long.
+# For overload: the default accepts larger bursts, which doubles the latency.
 PENDING_CALLS = int(os.environ.get("SOAK_PENDING_CALLS", "128"))
-# Of the memory of all processes, late in the run against early in it.
+# Limit on the growth of the memory of all processes from early to late in the run.
 MOST_GROWTH = 1.05
-# Of the 99th percentile of answered calls in overload, against that at LOAD.
+# Limit on the p99 of answered calls under overload, relative to that at LOAD.
 MOST_SLOWER = 3.0
-REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # gRPC's own are CANCELLED
+REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # refusals by gRPC are CANCELLED
 REQUEST = PredictRequest(images=random_images(1))
 
 
 class Killer(threading.Thread):
-    """Kills one worker after the other, and weighs all processes just before."""
+    """Kills workers in turn, and records the memory of all processes before each kill."""
 
     def __init__(self, server: RunningServer) -> None:
         super().__init__(daemon=True)
@@ -52,27 +52,27 @@ class Killer(threading.Thread):
         self.memory_mb: list[float] = []
 
     def run(self) -> None:
-        """Go on until stopped."""
+        """Run until stopped."""
         while not self._end.wait(KILL_SECONDS):
             workers = self._server.children()
             self.memory_mb.append(sum(each.memory_info().rss for each in (self._server, *workers)) / 1e6)
             max(workers, key=lambda worker: time.time() - worker.create_time()).kill()
 
     def stop(self) -> None:
-        """Kill no more."""
+        """Stop."""
         self._end.set()
         self.join()
 
     @property
     def growth(self) -> float:
-        """The memory of the last third of the run, divided by that of the first; without the very first."""
+        """Memory in the last third of the run relative to the first third, without the first value."""
         weighed = self.memory_mb[1:]
         third = max(len(weighed) // 3, 1)
         return median(weighed[-third:]) / median(weighed[:third]) if weighed else 1.0
 
 
 class Refused(threading.Thread):
-    """A caller that tries nothing twice, and notes how long it takes to be refused."""
+    """A caller without retries that records the latency of refusals."""
 
     def __init__(self, server: RunningServer) -> None:
         super().__init__(daemon=True)
@@ -81,7 +81,7 @@ class Refused(threading.Thread):
         self.milliseconds: list[float] = []
 
     def run(self) -> None:
-        """Go on until stopped."""
+        """Run until stopped."""
         while not self._end.wait(0.02):
             started = time.perf_counter()
             try:
@@ -91,13 +91,13 @@ class Refused(threading.Thread):
                     self.milliseconds.append((time.perf_counter() - started) * 1e3)
 
     def stop(self) -> None:
-        """Call no more."""
+        """Stop calling."""
         self._end.set()
         self.join()
 
 
 def main() -> int:
-    """Run the soak; return 1 where a promise was not kept."""
+    """Run the soak; return 1 if a check fails."""
     with ExitStack() as stack:
         with pinned(*SERVER_CORES):
             server = stack.enter_context(running("--workers", WORKERS))
@@ -109,14 +109,14 @@ def main() -> int:
 
 
 def measured(server: RunningServer) -> float:
-    """Return the calls of one image a second that it answers to callers who wait for their answers."""
+    """Return the capacity in a closed loop, in calls of one image per second."""
     return closed_loop(
         server.grpc_port, 1, inflight=16, calls=30_000, connections=CONNECTIONS, cores=LOAD_CORES
     ).calls_per_second
 
 
 def steady(server: RunningServer, rate: float) -> bool:
-    """Ask at `rate` calls a second, with retries, while workers are killed; return whether all went well."""
+    """Call at `rate` per second, with retries, while workers are killed; return whether all checks passed."""
     killer = Killer(server)
     killer.start()
     result = run(
@@ -142,9 +142,9 @@ def steady(server: RunningServer, rate: float) -> bool:
 
 
 def overload() -> bool:
-    """Offer more than can be answered, without retries; return whether the answers were in time."""
+    """Offer more than the capacity, without retries; return whether the answers were in time."""
     with ExitStack() as stack:
-        with pinned(*SERVER_CORES):  # a worker a core, as where it counts
+        with pinned(*SERVER_CORES):  # a worker per core, as in production
             server = stack.enter_context(running("--workers", HALF, "--max-pending-calls", PENDING_CALLS))
         stack.enter_context(pinned(*LOAD_CORES))
         capacity = measured(server)

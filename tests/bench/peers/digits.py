@@ -1,4 +1,4 @@
-"""The shipped graph, run alike in every peer: no more than this of our project gets into one."""
+"""The shipped graph, run in the same way by every peer; the only file of this project in a peer."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-# Past this many images a run, ONNX Runtime gets slower.
+# Larger runs are slower in ONNX Runtime.
 MAX_BATCH_IMAGES = 64
 
 
 class Digits:
-    """A session with one thread, as our server opens it."""
+    """A session with one thread, configured as in the server."""
 
     def __init__(self, model: Path) -> None:
         options = ort.SessionOptions()

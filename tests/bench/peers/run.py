@@ -1,8 +1,8 @@
-"""Our server against other model servers, on one core: `make bench-peers`.
+"""The server compared with other model servers, on one core: `make bench-peers`.
 
-All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours its 8-bit graph,
-too. Rounds alternate between the servers, and the table holds medians. Fails if a server gives a wrong digit
-or a call fails.
+All serve the shipped float graph with the same release of ONNX Runtime and one thread; ours also its 8-bit
+graph. Rounds alternate between the servers, and the table has medians. Fails if a digit is wrong or a call
+fails.
 """
 
 import json
@@ -39,13 +39,13 @@ START_SECONDS = 30
 LOAD_SECONDS = 1.2
 WARMUP_CALLS = 100
 TRITON = "triton"
-# What is measured: images a call, calls in flight.
+# Measurements: images per call, calls in flight.
 CALLS, IMAGES, LATENCY = (
     "1 image, 64 in flight, calls/s",
     "64 images, 8 in flight, images/s",
     "1 in flight, p50 ms",
 )
-# What the others serve.
+# The graph of all servers.
 FLOAT = ("--precision", "float32")
 Figures = dict[str, float]
 
@@ -55,12 +55,12 @@ console = Console()
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server to compare: ours, or the peer of a folder beside this file."""
+    """A server to compare: ours, or a peer in a folder beside this file."""
 
-    title: str  # a comma, and how it is asked, may follow the name
+    title: str  # the name, and after a comma how it is called
     wire: wires.Wire
     peer: str = ""
-    flags: tuple[str, ...] = ()  # of ours
+    flags: tuple[str, ...] = ()  # of our server
 
     @contextmanager
     def serving(self, model: Path) -> Iterator[int]:
@@ -117,7 +117,7 @@ def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> i
 
 
 def titled(contender: Contender) -> str:
-    """Return a contender's name and version; raise RuntimeError where ONNX Runtime is not ours."""
+    """Return a contender's name and version; raise RuntimeError if its ONNX Runtime differs from ours."""
     if not contender.peer:
         return contender.title
     pins = (PEERS / contender.peer / "requirements.txt").read_text().split()
@@ -135,24 +135,24 @@ def titled(contender: Contender) -> str:
 
 @contextmanager
 def peer(name: str, model: Path) -> Iterator[int]:
-    """Run a peer in its own environment; yield its port, on which it may not answer yet."""
+    """Run a peer in its own environment; yield its port before it may be ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     python = ENVIRONMENTS / name / "bin/python"
     command = [str(python), "-m", f"tests.bench.peers.{name}.serve", str(model.resolve()), str(port)]
     with (ENVIRONMENTS / f"{name}.log").open("w") as log, bench.pinned(bench.SERVER_CORE):
-        # A group and not a session of its own: the kernel gives each session the same share of a busy core.
+        # A process group rather than a session, between which the kernel would share a busy core equally.
         process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
     try:
         yield port
     finally:
-        # All its processes; some take long to end when asked to.
+        # All of its processes; some are slow to terminate.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def verify(wire: wires.Wire, port: int, golden: Golden) -> None:
-    """Wait until a server answers; raise RuntimeError if it never does, or wrongly."""
+    """Wait until a server answers; raise RuntimeError if it does not, or wrongly."""
     give_up = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -161,13 +161,13 @@ def verify(wire: wires.Wire, port: int, golden: Golden) -> None:
         except (OSError, grpc.RpcError) as error:
             if time.monotonic() > give_up:
                 raise RuntimeError(f"no answer within {START_SECONDS} s: {error}") from error
-            time.sleep(0.2)  # the peers have no event in common that says they are ready
+            time.sleep(0.2)  # the peers have no common readiness event
     if digits != golden.digits:
         raise RuntimeError(f"answered {digits}, expected {golden.digits}")
 
 
 def measure(wire: wires.Wire, port: int) -> Figures:
-    """Drive a server in three ways, each for about as long."""
+    """Measure a server in three ways, for about equal times."""
 
     def drive(images_per_call: int, inflight: int) -> bench.Load:
         images = bench.random_images(images_per_call)
@@ -184,7 +184,7 @@ def measure(wire: wires.Wire, port: int) -> Figures:
 
 
 def show(medians: dict[str, Figures]) -> None:
-    """Print the figures, and how many times better ours is."""
+    """Print the figures and the ratios to our server."""
     table = Table(
         title=f"One core for the server, ONNX Runtime {ort.__version__}, medians (ours is times better)"
     )

@@ -1,4 +1,4 @@
-"""What goes over the wire to each server, one real call at a time or many under load."""
+"""Calls to each server: single ones to verify, and load."""
 
 import base64
 import http.client
@@ -20,13 +20,13 @@ JSON = "application/json"
 
 
 class Wire(Protocol):
-    """A protocol that a server speaks."""
+    """A protocol of a server."""
 
     def ask(self, port: int, images: bytes) -> list[int]:
-        """Return the digits of images; raise OSError or grpc.RpcError where there is no answer."""
+        """Return the digits of images; raise OSError or grpc.RpcError without an answer."""
 
     def drive(self, port: int, images: bytes, *, inflight: int, calls: int) -> bench.Load:
-        """Drive calls with h2load; raise RuntimeError where some failed."""
+        """Generate load with h2load; raise RuntimeError if calls failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Grpc:
             inflight=inflight,
             calls=calls,
         )
-        # A failed call has HTTP status 200 and no body. Ours tells times, whose length varies by a few bytes.
+        # A failed call has HTTP status 200 and no body. Our answers have durations, whose length varies.
         if load.answer_bytes < 0.9 * calls * len(answer):
             raise RuntimeError(
                 f"{load.answer_bytes} bytes in {calls} answers, expected {len(answer)} in each"
@@ -66,7 +66,7 @@ class Grpc:
 
 
 class JsonOverHttp:
-    """LitServe's own protocol, HTTP/1.1: a call under way takes a connection."""
+    """LitServe's own protocol over HTTP/1.1, with a connection per call in flight."""
 
     def ask(self, port: int, images: bytes) -> list[int]:
         """Return the digits of images."""
@@ -77,14 +77,14 @@ class JsonOverHttp:
         return digits
 
     def drive(self, port: int, images: bytes, *, inflight: int, calls: int) -> bench.Load:
-        """Drive calls with h2load, which counts any status but 2xx as failed."""
+        """Generate load with h2load, which counts every status but 2xx as failed."""
         options = ("--h1", "--header", f"content-type: {JSON}", "--clients", str(inflight))
         url = f"http://127.0.0.1:{port}/predict"
         return bench.post(url, json_body(images), options, inflight=1, calls=calls)
 
 
 def json_body(images: bytes) -> bytes:
-    """Return images as LitServe's API here takes them."""
+    """Return the body of a request to the LitServe peer."""
     return json.dumps({"images": base64.b64encode(images).decode()}).encode()
 
 

@@ -11,7 +11,7 @@ from tests.bench.peers.digits import Digits
 
 
 class Runtime(Model):
-    """The model as KServe wants it."""
+    """The model in KServe's interface."""
 
     def __init__(self, model: Path) -> None:
         super().__init__("digits")
@@ -27,7 +27,7 @@ class Runtime(Model):
 
 
 def main(model: str, port: int) -> None:
-    """Serve without a log line per call."""
+    """Serve without an access log."""
     server = ModelServer(http_port=0, grpc_port=port, enable_latency_logging=False)
     for name in ("kserve", "kserve.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)

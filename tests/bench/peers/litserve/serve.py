@@ -1,6 +1,6 @@
 """LitServe with batching: `python -m tests.bench.peers.litserve.serve MODEL PORT`.
 
-It speaks JSON over HTTP/1.1: the images are base64 in {"images": ...}, the answer is {"digits": ..., ...}.
+JSON over HTTP/1.1: images are base64 in {"images": ...}, the answer is {"digits": ..., ...}.
 """
 
 import base64
@@ -16,14 +16,14 @@ from tests.bench.peers.digits import MAX_BATCH_IMAGES, Digits
 
 
 class Api(litserve.LitAPI):
-    """The model as LitServe wants it."""
+    """The model in LitServe's interface."""
 
     def __init__(self, model: str) -> None:
         super().__init__(max_batch_size=MAX_BATCH_IMAGES, batch_timeout=0.002)
         self._model = Path(model)
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-        """Open the graph, in the process that runs it."""
+        """Load the graph in the worker process."""
         self._digits = Digits(self._model)
 
     def decode_request(self, request: dict[str, str]) -> NDArray[np.uint8]:
@@ -31,20 +31,20 @@ class Api(litserve.LitAPI):
         return np.frombuffer(base64.b64decode(request["images"]), np.uint8).reshape(-1, 784)
 
     def batch(self, inputs: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """Leave the calls apart: only predict knows what to put together."""
+        """Return the calls unchanged; predict joins them."""
         return inputs
 
     def predict(self, x: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Answer a batch that LitServe has gathered."""
+        """Answer a batch."""
         ends = np.cumsum([len(images) for images in x])
         return np.split(self._digits.probabilities(np.concatenate(x)), ends[:-1])
 
     def unbatch(self, output: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Leave the answers as they are, one a call."""
+        """Return the answers unchanged, one per call."""
         return output
 
     def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:
-        """Return what our server answers."""
+        """Return digits, confidences and model, as our server does."""
         return {"digits": output.argmax(1).tolist(), "confidences": output.max(1).tolist()}
 
 

@@ -1,7 +1,7 @@
 """MLServer with a custom runtime and adaptive batching: `python -m tests.bench.peers.mlserver.serve MODEL
 PORT`.
 
-Of a UINT8 tensor MLServer makes a Python integer a pixel; as a BYTES tensor, an image is one element.
+MLServer converts UINT8 tensors to a Python integer per pixel; in a BYTES tensor, an image is one element.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.bench.peers.digits import MAX_BATCH_IMAGES, Digits
 
 
 class Runtime(MLModel):
-    """The model as MLServer wants it."""
+    """The model in MLServer's interface."""
 
     async def load(self) -> bool:
         """Open the graph."""
@@ -27,7 +27,7 @@ class Runtime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answer a batch that MLServer has gathered."""
+        """Answer a batch."""
         data: list[Any] = payload.inputs[0].data.root
         whole = isinstance(data[0], bytes)
         pixels = np.frombuffer(b"".join(data), np.uint8) if whole else np.array(data, np.uint8)
@@ -43,7 +43,7 @@ class Runtime(MLModel):
 
 
 def main(model: str, port: int) -> None:
-    """Serve with no worker process beside the server's own, and without access logs."""
+    """Serve in one process, without an access log."""
     install_uvloop_event_loop()
     settings = Settings(
         host="127.0.0.1", grpc_port=port, http_port=0, metrics_port=0, parallel_workers=0, debug=False

@@ -1,7 +1,7 @@
 """Triton's C++ server with its Python backend, from PyTriton's wheel: `python -m
 tests.bench.peers.triton.serve MODEL PORT`.
 
-Needs a Python with its shared library, into which the backend's stub is linked.
+Needs a Python with a shared library, which the backend's stub is linked to.
 """
 
 import os
@@ -48,7 +48,7 @@ class TritonPythonModel:
 
 
 def main(model: str, port: str) -> None:
-    """Become the server."""
+    """Replace this process by the server."""
     library = Path(sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LDLIBRARY"))
     if library.suffix != ".so":
         sys.exit(f"this Python has no shared library ({library}), which Triton's Python backend needs")
