@@ -1,4 +1,4 @@
-"""Fixtures that every part's tests share."""
+"""Fixtures of all tests."""
 
 import base64
 import fcntl
@@ -20,13 +20,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 REQUIRE_ALL = bool(os.environ.get("DIGITS_REQUIRE_ALL"))
 
-# A job in a shell's background starts with Ctrl-C ignored, and so would the programs that tests interrupt.
+# A background job of a shell ignores SIGINT, and programs started by tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that lacks something on this machine, where all tests are required."""
+    """Fail tests that cannot run here, if all tests are required."""
     return _require((yield))
 
 
@@ -58,7 +58,7 @@ def mnist_dir() -> Path:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of one epoch, and the repository that has it as version 1; leave both as they are."""
+    """A run of one epoch, and a repository with it as version 1; read-only."""
 
     run: Path
     repository: Path

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """The real server, with the model that ships with it."""
+    """The real server with the shipped models."""
     with running() as server:
         yield server
 
@@ -34,7 +34,7 @@ def test_digits(mnist_dir: Path) -> NDArray[np.int64]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[WebDriver]":
-    """Chromium without a window."""
+    """Headless Chromium."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="NOT RUN: selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):

@@ -1,4 +1,4 @@
-"""Photographs of digits that were never taken: MNIST's digits, written on paper and lit badly."""
+"""Generated photographs: MNIST's digits on paper, badly lit."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ PENS = np.array(
 
 
 def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """Write a digit, uint8 (28, 28), on paper and photograph it; RGB, 200-2000 pixels a side.
+    """Generate a photograph of a digit, uint8 (28, 28), on paper; RGB, 200-2000 pixels a side.
 
-    Off-centre, turned by up to 10 degrees, with paper texture, one of five pens, light that falls
-    off, the shadow of a hand or phone, camera noise and blur.
+    Off-centre, rotated by up to 10 degrees, with paper texture, one of five pens, uneven light, the
+    shadow of a hand or phone, camera noise and blur.
     """
     short, long = sorted(int(side) for side in np.exp(rng.uniform(np.log(200), np.log(2000), 2)))
     long = min(long, 2 * short)
@@ -34,7 +34,7 @@ def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Imag
 def scan(
     digits: NDArray[np.uint8], around: Literal["nothing", "boxes", "comb", "lines"], rng: np.random.Generator
 ) -> Image.Image:
-    """Scan a form, a little askew, with digits, uint8 (n, 28, 28), and what forms print around them."""
+    """Generate a slightly rotated scan of a form with digits, uint8 (n, 28, 28), and printed frames."""
     box = 200
     pitch = box if around == "comb" else box + 24
     width, height = 60 + len(digits) * pitch, box + 120
@@ -62,7 +62,7 @@ def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.G
     page.paste(glyph, (left, top))
     turned = page.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
     ink = np.asarray(turned, np.float32) / 255
-    # Half of the pens leave the crisp edge that enlarging 28x28 pixels does not have.
+    # Half of the pens have crisp edges, unlike enlarged 28x28 pixels.
     return np.clip((ink - 0.35) / 0.3, 0, 1) if rng.random() < 0.5 else ink
 
 

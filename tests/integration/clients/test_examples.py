@@ -1,4 +1,4 @@
-"""The Python examples of docs/clients.md do what they say."""
+"""The Python examples of docs/clients.md."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Both protocols, the same answers."""
+"""Both protocols give the same answers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The page in a real browser: digits drawn with real pointer events, read by the real server."""
+"""The drawing page in a real browser, with pointer events and a real server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +27,12 @@ WAIT_SECONDS = 20
 
 
 def loop(middle: tuple[float, float], size: tuple[float, float], start: float, turn: float) -> Points:
-    """Go round an ellipse from an angle, 0 is to the right and 90 below, by so many degrees."""
+    """Return points of an ellipse from an angle (0 right, 90 below) over so many degrees."""
     angles = np.radians(np.linspace(start, start + turn, 13))
     return [(middle[0] + size[0] * np.cos(a), middle[1] + size[1] * np.sin(a)) for a in angles.tolist()]
 
 
-# As a person might draw them, on a board of 1 x 1.
+# Strokes of digits on a board of 1 x 1.
 STROKES: dict[int, list[Points]] = {
     0: [loop((0.5, 0.5), (0.2, 0.32), -90, 360)],
     1: [[(0.52, 0.18), (0.51, 0.5), (0.49, 0.84)]],
@@ -62,7 +62,7 @@ def page(browser: WebDriver, url: str) -> Iterator[WebDriver]:
 
 
 def shows(page: WebDriver, element: str, text: str) -> None:
-    """Wait until the page has asked about all that was drawn and an element shows a text."""
+    """Wait until the page is not busy and an element shows a text."""
     answer = page.find_element(By.ID, "answer")
     WebDriverWait(page, WAIT_SECONDS, 0.05).until(
         lambda page: (
@@ -175,7 +175,7 @@ def test_server_that_is_gone_is_told_in_words(browser: WebDriver) -> None:
 
 @contextmanager
 def media(page: WebDriver, *, phone: bool = False, dark: bool = False) -> Iterator[None]:
-    """Show the page on a phone, or in dark colours, for the length of a block."""
+    """Show the page as on a phone, or in dark colours, during a block."""
     if phone:
         size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
         page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -209,7 +209,7 @@ def test_number_is_read_digit_by_digit(page: WebDriver, number: str) -> None:
 
 
 def test_doubt_looks_like_doubt(page: WebDriver) -> None:
-    # Answers of the server as the page receives them, unsure.
+    # Answers of low confidence, as the page receives them.
     page.execute_script(
         "show({number: '7', model: 'digits', version: 1, call_seconds: 0, compute_seconds: 0, digits: "
         "[{digit: 7,"

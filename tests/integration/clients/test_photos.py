@@ -1,4 +1,4 @@
-"""Photographs of real digits through the whole of the client, the wire and the shipped model."""
+"""Generated photographs, from the client to the shipped model."""
 
 from typing import Literal
 

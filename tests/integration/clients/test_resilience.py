@@ -1,4 +1,4 @@
-"""What callers notice of a set of servers that are restarted, and of one that vanishes."""
+"""Restarts of a set of servers, and a server that vanishes, seen by clients."""
 
 import socket
 import threading
@@ -46,7 +46,7 @@ def test_rolling_restart_under_load_fails_no_prediction(tmp_path: Path, publish:
 
 
 class Cable:
-    """Carries bytes between a client and a server until it is cut; then nothing comes, not even an end."""
+    """Forwards bytes between a client and a server until it is cut, without closing the connections."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -57,12 +57,12 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Carry no more over what is connected; connections to come are carried again."""
+        """Stop forwarding on present connections; new ones are forwarded."""
         self._cut.set()
         self._cut = threading.Event()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         for each in (self._listener, *self._sockets):
             each.close()
 
@@ -89,7 +89,7 @@ class Cable:
 
 @contextmanager
 def cable(port: int) -> Iterator[Cable]:
-    """Lay a cable for the length of a block."""
+    """Run a cable during a block."""
     laid = Cable(port)
     try:
         yield laid

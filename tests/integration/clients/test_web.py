@@ -1,4 +1,4 @@
-"""What the page's own server answers, good and bad, over HTTP."""
+"""The HTTP answers of the drawing page's server."""
 
 import io
 import json

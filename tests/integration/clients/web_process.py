@@ -1,4 +1,4 @@
-"""`digit-client web` and `label` as processes of their own."""
+"""`digit-client web` and `label` as processes."""
 
 import re
 import subprocess
@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 
 def serving_page(address: str) -> AbstractContextManager[str]:
-    """Serve the page to draw on, which asks the server at `address`, for the length of a block; its URL."""
+    """Serve the drawing page for the server at `address` during a block; yield its URL."""
     return serving("web", "--server", address)
 
 
 @contextmanager
 def serving(*words: str) -> Iterator[str]:
-    """Run a command that serves a page, for the length of a block; its URL."""
+    """Run a command that serves a page during a block; yield its URL."""
     command = [sys.executable, "-m", "clients.cli", *words, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

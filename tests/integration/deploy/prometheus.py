@@ -1,4 +1,4 @@
-"""A real Prometheus with our rules, that scrapes real servers."""
+"""A real Prometheus with the rules of deploy/."""
 
 import json
 import math
@@ -27,7 +27,7 @@ class Prometheus:
         self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer; an error is raised with what Prometheus says of it."""
+        """Return the data of an answer; raise Prometheus's error."""
         url = f"{self._url}/{path}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url, timeout=WAIT_SECONDS) as page:  # noqa: S310 - our own URL
@@ -36,7 +36,7 @@ class Prometheus:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
 
     def values(self, query: str) -> list[float]:
-        """Run a query; return the value of each series, without those that are no number."""
+        """Run a query; return the values of its series, without NaN."""
         result = self.get("query", query=query)["result"]
         found = [float(series["value"][1]) for series in result]
         return [value for value in found if not math.isnan(value)]

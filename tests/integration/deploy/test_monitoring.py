@@ -27,7 +27,7 @@ ALERTS = (MONITORING / "alerts.yaml").read_text()
 
 
 class Watched:
-    """Prometheus, and the servers that it scrapes; something happens to them each time that it is asked."""
+    """Prometheus and the servers that it scrapes; each query generates traffic first."""
 
     def __init__(self, prometheus: Prometheus, servers: list[RunningServer]) -> None:
         self.prometheus = prometheus
@@ -35,7 +35,7 @@ class Watched:
         self._images = np.random.default_rng(1).integers(0, 256, (40, 784), np.uint8).tobytes()
 
     def load(self) -> None:
-        """Send what callers send, some of it wrong or too much."""
+        """Send calls, some of them invalid or too large."""
         for server in self._servers:
             for n in range(1, 41):
                 server.predict(self._images[: 784 * n])
@@ -45,7 +45,7 @@ class Watched:
                 call.exception()
 
     def eventually(self, query: str) -> list[float]:
-        """Return what a query finds, as soon as it finds something."""
+        """Wait until a query has a result; return it."""
         deadline = time.monotonic() + DATA_SECONDS
         while not (values := self.prometheus.values(query)):
             assert time.monotonic() < deadline, f"no data: {query}"

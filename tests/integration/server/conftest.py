@@ -1,4 +1,4 @@
-"""What the tests of a running server share."""
+"""Fixtures of the tests of a running server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who shares a batch never changes a prediction: all of MNIST's test images, in batches of every kind."""
+"""A prediction does not depend on its batch: all of MNIST's test images in batches of every kind."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from server.model.model import Model
 from server.model.session import Runtime
 from server.settings import SHIPPED_REPOSITORY
 
-# What reordered additions of float32 may change of a probability.
+# Differences by reordered float32 additions.
 FLOAT_NOISE = 1e-5
 
 

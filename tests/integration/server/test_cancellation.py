@@ -1,4 +1,4 @@
-"""Callers who go away, on every way in: their neighbours get their own answers, and nothing stays behind."""
+"""Cancelled calls of every kind: other callers get their answers, and nothing leaks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -46,7 +46,7 @@ def question(number: int) -> inference_pb2.ModelInferRequest:
 
 
 async def emptied(server: RunningServer) -> None:
-    """Return once the server holds nothing any more."""
+    """Wait until the server holds no calls and images."""
     await asyncio.to_thread(until, lambda: server.metric("digits_inflight_images") == 0)
 
 

@@ -1,4 +1,4 @@
-"""Images below a confidence are kept as files, and no call notices."""
+"""Capture of images of low confidence, without an effect on calls."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Where a server is started: streams, addresses, locale, limits, working directory."""
+"""Environments of a start: streams, addresses, locale, limits, working directory."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_nothing_of_the_environment_is_needed(repository: Path, workers: int) ->
 
 
 def in_namespace(*setup: str) -> type[RunningServer]:
-    """A server whose file system was changed for it alone, by commands that `unshare` lets run as root."""
+    """Return a kind of server with a file system changed by commands in its own mount namespace."""
     prefix = ("unshare", "--map-root-user", "--mount")
     if subprocess.run([*prefix, "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:
         pytest.skip("NOT RUN: a file system cannot be mounted here")

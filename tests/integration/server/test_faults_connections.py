@@ -1,4 +1,4 @@
-"""Peers that are slow, silent or gone, at the real process."""
+"""Slow, silent and vanished peers of a real server."""
 
 import socket
 from collections.abc import Iterator

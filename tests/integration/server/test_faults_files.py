@@ -1,4 +1,4 @@
-"""A full disk and too few file descriptors, for the real process."""
+"""A full disk and too few file descriptors."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""A model that misbehaves on one image, in the real process."""
+"""A model that fails on one image, in a real server."""
 
 import threading
 from pathlib import Path

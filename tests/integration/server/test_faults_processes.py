@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped and hurried under load."""
+"""Processes that are killed, suspended and stopped under load."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def test_callers_of_a_worker_that_stopped_are_answered_by_those_left(
 
 
 def refused_politely(under_load: Load) -> bool:
-    """Tell whether every failure is a call that the server did not take, or that found nobody.
+    """Tell whether every failure is a call that was refused or found no server.
 
     One that it took and lost is CANCELLED, or its socket was closed.
     """

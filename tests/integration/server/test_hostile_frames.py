@@ -1,4 +1,4 @@
-"""Bytes on the connection that are no decent HTTP/2, and decent HTTP/2 that is no decent gRPC."""
+"""Invalid HTTP/2, and valid HTTP/2 that is invalid gRPC."""
 
 import random
 from collections.abc import Callable, Iterator

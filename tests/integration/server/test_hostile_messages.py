@@ -1,4 +1,4 @@
-"""Whatever bytes come as a message, to every method: the caller's mistake, and nobody else's."""
+"""Arbitrary bytes as messages to every method get a status that blames the caller."""
 
 import random
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.load import DIGIT, IMAGE
 from tests.process import WAIT_SECONDS, RunningServer, running
 
 METHODS = methods()
-# What a caller may be told of a request of its own making.
+# Statuses for errors of the caller.
 FAIR = {
     *("OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED", "OUT_OF_RANGE"),
     *("FAILED_PRECONDITION", "PERMISSION_DENIED"),
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterat
 
 
 def status(server: RunningServer, path: str, messages: list[bytes]) -> str:
-    """Send raw messages and return how the call ended; one that only goes on is cancelled after an answer."""
+    """Send raw messages and return the status; an endless call is cancelled after an answer."""
     call = server.channel.stream_stream(path)(iter(messages), timeout=WAIT_SECONDS)
     try:
         for _ in call:

@@ -1,4 +1,4 @@
-"""Known traffic, and every number that is scraped after it: of one process, and of two workers."""
+"""Every metric after known traffic, with one process and with two workers."""
 
 import shutil
 import signal
@@ -26,7 +26,7 @@ REQUEST_IMAGES = 500
 
 
 class Caller:
-    """Calls over a few connections in turn, so that two workers both get some; counts what it did."""
+    """Calls on several connections, so that two workers both get some; counts its calls."""
 
     def __init__(self, server: RunningServer, stack: ExitStack) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -96,7 +96,7 @@ class Caller:
 
 
 def traffic(caller: Caller) -> None:
-    """What is known: calls of several sizes and kinds, and an error of each that can be had for certain."""
+    """Send calls of several sizes and kinds, and every error that is reproducible."""
     for count in (*[1] * 20, *[10] * 4, 300):  # the last is split
         caller.predict(count)
     for count in (1, 1, 64):
@@ -112,7 +112,7 @@ def traffic(caller: Caller) -> None:
 
 
 def settle(server: RunningServer, caller: Caller) -> None:
-    """Wait until all is counted: a worker writes its counts some times a second."""
+    """Wait until the metrics are complete: workers report every second."""
     expected = sum(caller.ended.values())
     for _ in range(200):
         if server.metric("digits_requests_total") >= expected:

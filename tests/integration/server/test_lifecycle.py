@@ -1,4 +1,4 @@
-"""Start and stop of the real process, well and badly."""
+"""Start and stop of a real server."""
 
 import signal
 import socket

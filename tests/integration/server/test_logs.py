@@ -1,4 +1,4 @@
-"""What the log of a real server tells, and how to make it tell more."""
+"""The log of a real server."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, as its best-known client speaks it, against the real process."""
+"""The Open Inference Protocol, with tritonclient and a real server."""
 
 import queue
 from collections.abc import Iterator

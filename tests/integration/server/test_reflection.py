@@ -1,4 +1,4 @@
-"""A client that has nothing but the server's address: all it knows of the services is what they tell."""
+"""A client that knows the services only by reflection."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One real server process, looked at from outside."""
+"""A real server, seen from outside."""
 
 import signal
 import threading
@@ -58,7 +58,7 @@ def test_probabilities_come_when_asked_for(server: RunningServer) -> None:
 
 @contextmanager
 def paused(server: RunningServer) -> Iterator[None]:
-    """Stop the process for the length of a block: what is sent meanwhile reaches it all at once."""
+    """Suspend the process during a block, so that calls arrive at the same time."""
     server.process.send_signal(signal.SIGSTOP)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A candidate runs a share of the images that were answered, and callers see nothing of it."""
+"""Shadow traffic, invisible to callers."""
 
 import json
 import signal
@@ -37,7 +37,7 @@ def label(repository: Path, **labels: Any) -> None:
 
 
 def compared(server: RunningServer, images: int, **labels: str) -> None:
-    """Wait until so many images were compared."""
+    """Wait until this many images were compared."""
     server.reaches("digits_shadow_images_total", images, **labels)
 
 

@@ -1,4 +1,4 @@
-"""The page for people, of real servers."""
+"""The status page of real servers."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""TLS, seen by clients of all kinds."""
+"""TLS and mutual TLS."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""Bearer tokens, from the line that makes one to the clients that send it."""
+"""Bearer tokens, from creation to use."""
 
 import subprocess
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def server(repository: Path, tokens: Path, token: str) -> Iterator[RunningServer
 
 
 def answer(server: RunningServer, token: str) -> str:
-    """Call Predict; return OK or why not."""
+    """Call Predict; return OK or the error."""
     with Client(Connection(address=server.address, token=token, attempts=1)) as client:
         try:
             client.predict([IMAGE])

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them: a real server sends them over OTLP."""
+"""Traces that a real server exports over OTLP."""
 
 import queue
 import subprocess
@@ -26,7 +26,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps what it is sent."""
+    """A collector that keeps all spans."""
 
     def __init__(self) -> None:
         self.received: queue.Queue[Any] = queue.Queue()

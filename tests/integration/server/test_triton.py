@@ -1,4 +1,4 @@
-"""What Triton's own clients and tools ask for beside the standard, against the real process."""
+"""Triton's extensions, with its clients and tools and a real server."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Versions that come, go and move while the real process serves."""
+"""Changes of versions and labels while a real server serves."""
 
 import base64
 import hashlib
@@ -52,11 +52,11 @@ class WatchingServer(RunningServer):
     """A server whose repository changes."""
 
     def look(self) -> None:
-        """Tell it to look at the repository now."""
+        """Make it scan the repository now."""
         self.process.send_signal(signal.SIGHUP)
 
     def serves(self, *versions: int, model: str = "digits", **labels: int) -> None:
-        """Wait until it says that these versions, newest first, and labels are in force."""
+        """Wait until it logs these versions, newest first, and labels."""
         while True:
             event = self.event("versions serve")
             if event["model"] == model and (event["versions"], event["labels"]) == (list(versions), labels):

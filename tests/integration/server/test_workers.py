@@ -1,4 +1,4 @@
-"""Several worker processes behind one port, looked at from outside."""
+"""Several worker processes behind one port."""
 
 import os
 import shutil

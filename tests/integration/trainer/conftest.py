@@ -1,4 +1,4 @@
-"""One run that was really trained, for every test that needs one."""
+"""A trained run, shared by all tests that need one."""
 
 import contextlib
 import io

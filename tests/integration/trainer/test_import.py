@@ -1,4 +1,4 @@
-"""ONNX files as Keras and PyTorch export them, imported and served; and files that are refused."""
+"""ONNX files as exported by Keras and PyTorch are imported and served; others are refused."""
 
 import json
 from collections.abc import Callable

@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def verify(folder: Path) -> None:
-    """Every version is whole, and the label points at one of them."""
+    """Killed publishers leave complete versions and a valid label."""
     for version in versions(folder):
         manifest = json.loads((folder / str(version) / "manifest.json").read_text())
         assert manifest["version"] == version
@@ -57,7 +57,7 @@ def test_publisher_killed_at_any_moment_leaves_a_readable_repository(run: Run, t
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        # A moment of its own each time: after so many versions, and somewhere within the next.
+        # A random moment: after this many versions, and within the next.
         lines = [process.stdout.readline() for _ in range(rng.randrange(3))]
         for _ in range(rng.randrange(20_000)):
             pass

@@ -1,4 +1,4 @@
-"""promote asks a server how often the candidate, as a shadow, gave the stable version's digit."""
+"""`promote --shadow-agreement` checks a candidate's agreement in a server's metrics."""
 
 import json
 import threading

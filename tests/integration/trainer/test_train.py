@@ -1,4 +1,4 @@
-"""`digit-trainer train`: what a run leaves, what it refuses, and how it stops."""
+"""`digit-trainer train`: files of a run, refusals, stopping."""
 
 import base64
 import hashlib

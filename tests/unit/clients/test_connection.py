@@ -1,4 +1,4 @@
-"""Security and transport settings, each seen from the server's side."""
+"""Security and transport settings, seen from the server."""
 
 from collections.abc import Callable
 from pathlib import Path

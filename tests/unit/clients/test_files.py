@@ -1,4 +1,4 @@
-"""Files as people have them, through the commands of both programs."""
+"""Files of many kinds through the commands of both programs."""
 
 import io
 import json
@@ -21,7 +21,7 @@ KNOWN = {image.tobytes(): digit for image, digit in zip(X, DIGITS.tolist(), stri
 
 @pytest.fixture
 def knowing(fake: FakeServer) -> FakeServer:
-    """A server that knows the images of the files, and answers 0 for all others."""
+    """A server that knows the images of the files and answers 0 for others."""
 
     def answer(request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
         response = first_pixel(request)

@@ -1,4 +1,4 @@
-"""A call without an answer in time is sent a second time, within a budget."""
+"""Hedging: a call that is not answered in time is sent a second time, within a budget."""
 
 import threading
 from collections.abc import Callable, Iterator

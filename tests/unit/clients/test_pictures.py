@@ -1,4 +1,4 @@
-"""Whatever kind of picture file strangers send."""
+"""Picture files of all kinds."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What kustomize makes of deploy/: the base with pairs of components, overlays with each, all with all."""
+"""The output of kustomize for deploy/: the base with pairs of components, overlays with each, and all."""
 
 import itertools
 import os
@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 COMPONENTS = sorted(folder.name for folder in (DEPLOY / "components").iterdir())
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "overlays").iterdir())
-# Components that only mean something beside others.
+# Components that need others.
 NEEDS = {
     "training": {"model-repository"},
     "training-kubeflow": {"model-repository", "training"},
     "training-seeds": {"model-repository", "training"},
 }
-# A component that stands in for another.
+# A component that replaces another.
 INSTEAD = {"model-repository-s3": "model-repository"}
 
 Resource = dict[str, Any]
@@ -48,7 +48,7 @@ class Variant:
         return [resource for resource in self.resources if resource["kind"] in kinds]
 
     def deployment(self) -> Resource:
-        """The server, without what may stand beside it."""
+        """The server's container."""
         (found,) = [each for each in self.of_kind("Deployment") if each["metadata"]["name"] == "digits"]
         return found
 
@@ -73,7 +73,7 @@ KSERVE = Variant(DEPLOY / "kserve", ())
 
 
 def variants() -> list[Variant]:
-    """List everything that a user may build."""
+    """List all variants that a user may build."""
     roots = [DEPLOY / "base", *(DEPLOY / "overlays" / name for name in OVERLAYS)]
     found = []
     for root in roots:

@@ -1,4 +1,4 @@
-"""The compose file says what the programs and the other manifests say."""
+"""The compose file agrees with the programs and the other manifests."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What scales, alerts or draws reads metrics that the server has."""
+"""Autoscaling, alerts and dashboard use existing metrics."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""README, docs and CONTRIBUTING name what is there."""
+"""README, docs and CONTRIBUTING name existing files and commands."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What every manifest must have, beside what the schemas and the linter ask for."""
+"""Requirements on every manifest beyond schemas and linter."""
 
 from typing import Any
 

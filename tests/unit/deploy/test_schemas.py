@@ -1,4 +1,4 @@
-"""Every manifest is what the API server of the last three Kubernetes minors, and each operator, accepts."""
+"""Every manifest is valid for the last three Kubernetes minors and for each operator."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""What the manifests and images tell the programs is what the programs understand."""
+"""Settings in manifests and images are valid for the programs."""
 
 import os
 import re

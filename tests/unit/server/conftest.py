@@ -1,4 +1,4 @@
-"""What the server's unit tests share."""
+"""Fixtures of the server's unit tests."""
 
 import pytest
 

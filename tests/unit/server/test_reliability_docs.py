@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests that there are."""
+"""docs/reliability.md names existing tests."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Settings, alone and together."""
+"""Settings and their combinations."""
 
 import re
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""`--config-json`: what Keras wrote becomes the network that Keras meant."""
+"""`--config-json`: architectures written by Keras give Keras's network."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def served(tmp_path: Path, table: Any) -> Any:
 
 
 def answers_like(expected: Any, found: Any, shape: tuple[int, ...]) -> bool:
-    """Say whether two networks of the same weights answer alike."""
+    """Tell whether two networks with the same weights give the same outputs."""
     found.set_weights(expected.get_weights())
     images = np.random.default_rng(1).integers(0, 256, (4, 784)).astype(np.float32) / 255
     mine = found(images, training=False).numpy()

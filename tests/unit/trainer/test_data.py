@@ -1,4 +1,4 @@
-"""What `--data` may name, and how images are split; the formats themselves are tests of clients/data."""
+"""Sources of `--data`, and the split; formats are tested with clients/data."""
 
 import functools
 import hashlib

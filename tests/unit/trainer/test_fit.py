@@ -1,4 +1,4 @@
-"""Fitting 500 images: repeatable, resumable, stoppable, and each setting has its effect."""
+"""Fits of 500 images: reproducible, resumable, stoppable; each setting has an effect."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A run directory: what is refused before any work is lost."""
+"""Run directories: refusals that protect work."""
 
 from collections.abc import Callable
 from dataclasses import replace as changed

@@ -1,4 +1,4 @@
-"""The teacher of a recipe: found, checked, learned from."""
+"""The teacher of a recipe."""
 
 import hashlib
 from pathlib import Path

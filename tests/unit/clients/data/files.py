@@ -1,4 +1,4 @@
-"""Good and bad files of images as people have them; each program reads them all."""
+"""Good and bad files of images, read by both programs."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Every row of every file is read, or the message says why not."""
+"""Every row of every file is read, or an error gives the reason."""
 
 from collections.abc import Callable
 from pathlib import Path

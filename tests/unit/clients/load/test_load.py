@@ -1,4 +1,4 @@
-"""The load generator against a server whose behaviour is known."""
+"""The load generator with a server of known behaviour."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The batcher, with a model that is arithmetic and a clock that the tests turn."""
+"""The batcher, with an arithmetic model and a manual clock."""
 
 import math
 import threading
@@ -95,7 +95,7 @@ class Recorder:
 
 
 class Bench:
-    """A batcher, and what each of its callers was told."""
+    """A batcher and the answers of its callers."""
 
     def __init__(
         self,

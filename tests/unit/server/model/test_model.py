@@ -1,4 +1,4 @@
-"""Loading a version: what may serve, and why the rest may not."""
+"""Loading of versions, and reasons of refusal."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a quarter of an hour of metrics comes to."""
+"""The history of the metrics."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The HTTP port as Prometheus, probes and worse clients use it."""
+"""The HTTP port, used by Prometheus, probes and bad clients."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""What the metrics of one process say."""
+"""The metrics of one process."""
 
 import numpy as np
 import pytest

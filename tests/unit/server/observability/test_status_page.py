@@ -1,4 +1,4 @@
-"""The page for people, as HTML."""
+"""The HTML of the status page."""
 
 import re
 from html.parser import HTMLParser

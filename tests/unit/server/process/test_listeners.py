@@ -1,4 +1,4 @@
-"""Addresses, read in one way for every port."""
+"""Addresses of all ports."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a supervisor and its workers tell each other."""
+"""Messages between supervisor and workers."""
 
 from server.observability.logs import RecentEvent
 from server.observability.metrics import Metrics

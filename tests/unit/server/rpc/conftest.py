@@ -1,4 +1,4 @@
-"""A loop on a thread of its own, in front of which real channels stand."""
+"""A loop on a thread, with real channels."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What every call has in common, through a real channel, with a servicer that answers when it may."""
+"""The handler, through a real channel, with a servicer that answers on request."""
 
 import queue
 import threading

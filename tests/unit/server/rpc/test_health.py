@@ -1,4 +1,4 @@
-"""Health, asked over a real channel while it changes."""
+"""Health over a real channel."""
 
 from collections.abc import Iterator
 from typing import Any

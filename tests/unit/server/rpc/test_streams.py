@@ -1,4 +1,4 @@
-"""Streams: order, bounds in messages and in bytes, and ends."""
+"""Streams: order, bounds in messages and bytes, and their end."""
 
 import queue
 import threading

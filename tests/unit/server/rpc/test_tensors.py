@@ -1,4 +1,4 @@
-"""Images of the Open Inference Protocol, in every datatype, and those that were scaled for another model."""
+"""Images of the Open Inference Protocol in every datatype, and scaled images."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Versions, batchers and metrics that do as little as the tests of versions need."""
+"""Fake versions, batchers and metrics."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""labels.json, good and bad."""
+"""Valid and invalid labels.json."""
 
 import pytest
 

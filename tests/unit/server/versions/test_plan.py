@@ -1,4 +1,4 @@
-"""What should answer, for what is on disk."""
+"""The versions that should serve for a repository."""
 
 from collections.abc import Collection
 from typing import Any

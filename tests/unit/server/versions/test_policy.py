@@ -1,4 +1,4 @@
-"""Version policies, as they are written and what they choose."""
+"""Version policies: syntax and choice."""
 
 import pytest
 

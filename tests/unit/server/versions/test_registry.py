@@ -1,4 +1,4 @@
-"""What a request gets: names, labels, shares."""
+"""The version for a request: names, labels, shares."""
 
 from typing import Any, cast
 

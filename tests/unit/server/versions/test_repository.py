@@ -1,4 +1,4 @@
-"""What counts as a model and a version on disk."""
+"""Models and versions on disk."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A finished run whose network is linear and was fitted in a moment, so that reports need no training."""
+"""A finished run with a linear network, so that reports need no training."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def sample() -> Dataset:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, sample: Dataset) -> Run:
-    """A run directory as train leaves it before the report; it lacks a manifest too."""
+    """A run directory before the report and the manifest."""
     run = Run(tmp_path_factory.mktemp("run") / "linear")
     run.begin(load_recipe("digits"), "fingerprint", "sample", resume=False, overwrite=True)
     network = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, "softmax", use_bias=False)])
