@@ -33,7 +33,7 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
 
     model: str
     temperature: Annotated[float, Meta(ge=1, le=20)] = 2.0
-    share: Share = 1.0
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +83,14 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     blur_chance: Share = 0.0
     line_chance: Share = 0.0
     texture_chance: Share = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings without an effect; msgspec converts the ValueError."""
+        if self.wide_chance and not (self.shift_pixels or self.rotate_degrees or self.scale or self.shear):
+            raise ValueError("wide_chance has no effect without shift_pixels, rotate_degrees, scale or shear")
+        others = (getattr(self, name) for name in self.__struct_fields__ if name != "plain_chance")
+        if self.plain_chance and not any(others):
+            raise ValueError("plain_chance has no effect without another setting")
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -52,6 +52,15 @@ def test_resolved_recipe_reads_as_the_same_recipe(tmp_path: Path) -> None:
         (("epochs = 1", "epochs = true"), "fit.epochs: Expected `int`"),
         (("epochs = 1\n", ""), "fit: Object missing required field `epochs`"),
         (("[fit]", "[augment]\nshift = 1\n[fit]"), "augment.shift: unknown key; available: shift_pixels, "),
+        (
+            ("[fit]", "[augment]\nwide_chance = 0.1\n[fit]"),
+            "augment: wide_chance has no effect without shift_",
+        ),
+        (("[fit]", "[augment]\nplain_chance = 0.1\n[fit]"), "augment: plain_chance has no effect without"),
+        (
+            ("[fit]", '[fit.teacher]\nmodel = "accurate/2"\nshare = 0\n[fit]'),
+            "fit.teacher.share: Expected `float` > 0",
+        ),
         (("[[layers]]", "[layers]"), "layers: Expected `array`"),
         (("[fit]", "[fit"), "Expected ']'"),
         (('class = "Dense"', ""), "layers[0].class: missing, expected a Keras layer"),
