@@ -82,7 +82,8 @@ def streaming(serve: Any) -> Streaming:
         bounds = {"max_inflight_bytes": 100_000_000} | bounds
         with serve(lambda handler: handler.add(PREDICTION_SERVICE, servicer), **bounds) as running:
             servicer.running = running
-            caller = Stream(running.channel())
+            # With a constant window, few answers leave for a caller that does not read.
+            caller = Stream(running.channel(("grpc.http2.bdp_probe", 0)))
             yield servicer, caller
             caller.end()
 
@@ -127,8 +128,8 @@ def test_caller_that_does_not_read_holds_a_bounded_number_of_bytes(streaming: St
         servicer.wait(4)  # an eighth
         unread(servicer)
         mine = [request for request, _ in servicer.requests if request.images]
-        # More answers may have left for the buffers of sockets and of the caller's gRPC.
-        assert len(mine) < 30
+        # The first one's answer may have left for the caller's own buffers.
+        assert len(mine) <= 8
         stream.end()
         assert stream.versions() == list(range(1, 61))
 
