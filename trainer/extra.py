@@ -15,8 +15,8 @@ from trainer.errors import TrainerError
 from trainer.export.predictor import Predictor
 
 UNLABELLED = "unlabelled"
+# One in this many images is for evaluation.
 HELD_SHARE = 10
-"""One in so many images is held apart, to measure the model with."""
 
 
 @dataclass(frozen=True, eq=False)

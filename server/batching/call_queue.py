@@ -113,7 +113,7 @@ class CallQueue:
         self.images += call.count
 
     def discard(self, call: QueuedCall) -> None:
-        """Discard the rest of a call at either end of the queue."""
+        """Stop counting the remaining images of a call that was removed from the queue."""
         self.images -= call.count - call.taken
 
     def take(self, call: QueuedCall, room: int) -> int:
