@@ -25,6 +25,7 @@ from tests.bench.processes import random_images
 from tests.process import RunningServer, running
 
 SWAPS = 50
+SHIPPED_VERSION = max(int(folder.name) for folder in (SHIPPED_REPOSITORY / "digits").iterdir())
 IN_FLIGHT = 8
 QUIET_SECONDS = 6.0
 MAX_P99_RATIO, MAX_MEMORY_RATIO = 3, 1.1
@@ -34,7 +35,7 @@ RESULTS = Path("build/bench/swaps.json")
 def publish(repository: Path, version: int) -> None:
     """Publish the shipped model as the next version."""
     folder = repository / "digits" / f".{version}"
-    shutil.copytree(SHIPPED_REPOSITORY / "digits" / "1", folder)
+    shutil.copytree(SHIPPED_REPOSITORY / "digits" / str(SHIPPED_VERSION), folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
     folder.rename(repository / "digits" / str(version))
@@ -73,7 +74,7 @@ def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list
     process, sizes = psutil.Process(server.process.pid), []
 
     def swap_all() -> None:
-        for version in range(2, SWAPS + 2):
+        for version in range(SHIPPED_VERSION + 1, SHIPPED_VERSION + 1 + SWAPS):
             publish(repository, version)
             os.kill(server.process.pid, signal.SIGHUP)
             server.event("version released")

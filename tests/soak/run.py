@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from statistics import median
 
 import grpc
-import psutil
 
 from clients.connection import Connection
 from clients.load.run import run
@@ -22,6 +21,7 @@ from clients.load.workload import Workload
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.bench.processes import CORES, closed_loop, offered, pinned, random_images
 from tests.process import RunningServer, running
+from tests.soak.killer import Killer, growth
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))
@@ -40,35 +40,6 @@ MOST_GROWTH = 1.05
 MOST_SLOWER = 3.0
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # refusals by gRPC are CANCELLED
 REQUEST = PredictRequest(images=random_images(1))
-
-
-class Killer(threading.Thread):
-    """Kills workers in turn, and records the memory of all processes before each kill."""
-
-    def __init__(self, server: RunningServer) -> None:
-        super().__init__(daemon=True)
-        self._server = psutil.Process(server.process.pid)
-        self._end = threading.Event()
-        self.memory_mb: list[float] = []
-
-    def run(self) -> None:
-        """Run until stopped."""
-        while not self._end.wait(KILL_SECONDS):
-            workers = self._server.children()
-            self.memory_mb.append(sum(each.memory_info().rss for each in (self._server, *workers)) / 1e6)
-            max(workers, key=lambda worker: time.time() - worker.create_time()).kill()
-
-    def stop(self) -> None:
-        """Stop."""
-        self._end.set()
-        self.join()
-
-    @property
-    def growth(self) -> float:
-        """Memory in the last third of the run relative to the first third, without the first value."""
-        weighed = self.memory_mb[1:]
-        third = max(len(weighed) // 3, 1)
-        return median(weighed[-third:]) / median(weighed[:third]) if weighed else 1.0
 
 
 class Refused(threading.Thread):
@@ -117,7 +88,7 @@ def measured(server: RunningServer) -> float:
 
 def steady(server: RunningServer, rate: float) -> bool:
     """Call at `rate` per second, with retries, while workers are killed; return whether all checks passed."""
-    killer = Killer(server)
+    killer = Killer(server, KILL_SECONDS)
     killer.start()
     result = run(
         Workload(
@@ -137,8 +108,10 @@ def steady(server: RunningServer, rate: float) -> bool:
     )
     if result.limit:
         print(f"the generator was the limit: {result.limit}")
-    print(f"memory MB {' '.join(f'{each:.0f}' for each in killer.memory_mb)}, x{killer.growth:.3f}")
-    return not tally.failed and killer.growth <= MOST_GROWTH
+    print(
+        f"memory MB {' '.join(f'{each:.0f}' for each in killer.memory_mb)}, x{growth(killer.memory_mb):.3f}"
+    )
+    return not tally.failed and growth(killer.memory_mb) <= MOST_GROWTH
 
 
 def overload() -> bool:
