@@ -76,8 +76,11 @@ def load_teacher(recipe: Recipe) -> TeacherModel | None:
     path, teacher = teacher_graph(recipe), recipe.fit.teacher
     if path is None or teacher is None:
         return None
+    options = ort.SessionOptions()
+    # Its threads would otherwise keep the cores busy between two batches, which TensorFlow needs then.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base class
         reason = " ".join(str(error).split())[:200]
         raise RecipeError(f"{recipe.source}: fit.teacher.model: {path}: {reason}") from error

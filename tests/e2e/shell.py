@@ -18,6 +18,7 @@ class Shell:
     def __init__(self, folder: Path, venv: Path) -> None:
         self._folder = folder
         own = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+        own["PIP_NO_COMPILE"] = "0"  # which means yes: Python compiles the few modules that it imports
         self._environment = own | {"PATH": f"{venv / 'bin'}:{os.environ['PATH']}", "VIRTUAL_ENV": str(venv)}
         self._running: dict[str, _Background] = {}
 

@@ -13,13 +13,13 @@ PENS = np.array(
 )
 
 
-def photograph(digit: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    """Generate a photograph of a digit, uint8 (28, 28), on paper; RGB, 200-2000 pixels a side.
+def photograph(digit: NDArray[np.uint8], rng: np.random.Generator, longest: int = 2000) -> Image.Image:
+    """Generate a photograph of a digit, uint8 (28, 28), on paper; RGB, 200 to `longest` pixels a side.
 
     Off-centre, rotated by up to 10 degrees, with paper texture, one of five pens, uneven light, the
     shadow of a hand or phone, camera noise and blur.
     """
-    short, long = sorted(int(side) for side in np.exp(rng.uniform(np.log(200), np.log(2000), 2)))
+    short, long = sorted(int(side) for side in np.exp(rng.uniform(np.log(200), np.log(longest), 2)))
     long = min(long, 2 * short)
     width, height = (short, long) if rng.random() < 0.5 else (long, short)
     ink = _written(digit, width, height, rng)[..., None]
