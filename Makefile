@@ -138,12 +138,14 @@ soak: setup  ## Load the server for half an hour while workers are killed, then 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.run
 
-# The lock has a recent grpcio; this is the oldest that pyproject.toml allows.
+# The lock has a recent grpcio; this is the oldest that pyproject.toml allows. The tests are those of what gRPC does.
 GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1/p' pyproject.toml)
+WIRE := {cancellation,faults_connections,faults_processes,hostile_frames,hostile_messages,known_traffic,$\
+lifecycle,open_inference,reflection,serving,tls,tokens,triton,workers}
 .PHONY: test-grpc
 test-grpc: setup build/grpc-$(GRPC_OLDEST)/.ready
 	@export PYTHONPATH=build/grpc-$(GRPC_OLDEST); \
-	$(call once-more,$(PYTEST) tests/integration/server)
+	$(call once-more,$(PYTEST) tests/unit/server/rpc tests/integration/server/test_$(WIRE).py)
 
 build/grpc-$(GRPC_OLDEST)/.ready: | $(VENV)/.ready
 	$(BIN)/$(PIP) install --no-deps --target $(@D) \
