@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import grpc
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 
@@ -111,15 +112,32 @@ class RunningServer(ServerProcess):
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def scrape(self) -> "Scrape":
+        """Read /metrics."""
+        return Scrape(self.get("/metrics")[1])
+
     def metric(self, name: str, **labels: str) -> float:
-        """Scrape /metrics; return the sum of the samples of a name with these labels."""
-        families = text_string_to_metric_families(self.get("/metrics")[1])
-        samples = [sample for family in families for sample in family.samples if sample.name == name]
-        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+        """Read /metrics; return the sum of the samples of a name with these labels."""
+        return self.scrape().metric(name, **labels)
 
     def reaches(self, metric: str, value: float, **labels: str) -> None:
         """Wait until a metric is at least `value`."""
         until(lambda: self.metric(metric, **labels) >= value)
+
+
+class Scrape:
+    """The samples of one reading of /metrics."""
+
+    def __init__(self, text: str) -> None:
+        self._samples: dict[str, list[Sample]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self._samples.setdefault(sample.name, []).append(sample)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples of a name with these labels."""
+        samples = self._samples.get(name, [])
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
 Server = TypeVar("Server", bound=RunningServer)

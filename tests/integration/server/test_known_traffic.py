@@ -18,7 +18,7 @@ from protos.digits.v1 import prediction_pb2 as pb
 from protos.digits.v1 import prediction_pb2_grpc
 from server.observability.table import CODES
 from tests.conftest import Publish, linear_answers
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, Scrape, running
 
 IMAGES = np.random.default_rng(3).integers(0, 2, (600, 784), np.uint8) * 255
 PREDICTION, INFERENCE = "digits.v1.PredictionService", "inference.GRPCInferenceService"
@@ -111,19 +111,17 @@ def traffic(caller: Caller) -> None:
     caller.predict(1, "INVALID_ARGUMENT", version=1, label="stable")
 
 
-def settle(server: RunningServer, caller: Caller) -> None:
-    """Wait until the metrics are complete: workers report every second."""
-    expected = sum(caller.ended.values())
-    for _ in range(200):
-        if server.metric("digits_requests_total") >= expected:
-            break
+def settled(server: RunningServer, caller: Caller) -> Scrape:
+    """Read the metrics when they are complete: workers report every second."""
+    server.reaches("digits_requests_total", sum(caller.ended.values()))
+    return server.scrape()
 
 
-def check_calls(server: RunningServer, caller: Caller) -> None:
+def check_calls(scrape: Scrape, caller: Caller) -> None:
     for service, methods in {PREDICTION: ("Predict", "PredictStream"), INFERENCE: ("ModelInfer",)}.items():
         for method in methods:
             counted = {
-                code: int(server.metric("digits_requests_total", service=service, method=method, code=code))
+                code: int(scrape.metric("digits_requests_total", service=service, method=method, code=code))
                 for code in CODES
             }
             expected = {code: caller.ended.get((service, method, code), 0) for code in CODES}
@@ -135,35 +133,35 @@ def check_calls(server: RunningServer, caller: Caller) -> None:
             assert counted == expected, method
             calls = sum(count for key, count in caller.ended.items() if key[1] == method)
             name = "digits_request_duration_seconds"
-            assert server.metric(f"{name}_count", method=method) == calls
-            assert server.metric(f"{name}_bucket", method=method, le="+Inf") == calls
-    assert server.metric("digits_requests_total") == sum(caller.ended.values())
-    assert server.metric("digits_rejected_total") == 0
+            assert scrape.metric(f"{name}_count", method=method) == calls
+            assert scrape.metric(f"{name}_bucket", method=method, le="+Inf") == calls
+    assert scrape.metric("digits_requests_total") == sum(caller.ended.values())
+    assert scrape.metric("digits_rejected_total") == 0
     for method in ("Predict", "ModelInfer"):
-        stages = server.metric("digits_request_stage_seconds_total", method=method)
-        assert stages == pytest.approx(server.metric("digits_request_duration_seconds_sum", method=method))
+        stages = scrape.metric("digits_request_stage_seconds_total", method=method)
+        assert stages == pytest.approx(scrape.metric("digits_request_duration_seconds_sum", method=method))
 
 
-def check_version(server: RunningServer, caller: Caller, version: int) -> None:
+def check_version(scrape: Scrape, caller: Caller, version: int) -> None:
     images = np.concatenate(caller.asked)
     expected = np.bincount(linear_answers(version, images).argmax(axis=1), minlength=10)
     labels = {"model": "digits", "version": str(version)}
-    counted = [server.metric("digits_predictions_total", **labels, digit=str(digit)) for digit in range(10)]
+    counted = [scrape.metric("digits_predictions_total", **labels, digit=str(digit)) for digit in range(10)]
     assert counted == expected.tolist()
-    assert server.metric("digits_batch_images_sum", **labels) == len(images)
-    assert server.metric("digits_confidence_count", **labels) == len(images)
-    assert server.metric("digits_ink_ratio_count", **labels) == len(images)
-    assert server.metric("digits_ink_ratio_sum", **labels) == pytest.approx((images > 0).sum() / 784)
-    assert server.metric("digits_queue_duration_seconds_count", **labels) == caller.requests
-    batches = server.metric("digits_batch_images_count", **labels)
-    assert server.metric("digits_compute_duration_seconds_count", **labels) == batches
-    assert server.metric("digits_failed_calls_total", **labels) == 0
+    assert scrape.metric("digits_batch_images_sum", **labels) == len(images)
+    assert scrape.metric("digits_confidence_count", **labels) == len(images)
+    assert scrape.metric("digits_ink_ratio_count", **labels) == len(images)
+    assert scrape.metric("digits_ink_ratio_sum", **labels) == pytest.approx((images > 0).sum() / 784)
+    assert scrape.metric("digits_queue_duration_seconds_count", **labels) == caller.requests
+    batches = scrape.metric("digits_batch_images_count", **labels)
+    assert scrape.metric("digits_compute_duration_seconds_count", **labels) == batches
+    assert scrape.metric("digits_failed_calls_total", **labels) == 0
 
 
-def check_rest(server: RunningServer) -> None:
-    assert server.metric("digits_inflight_images") == server.metric("digits_queue_images") == 0
-    assert server.metric("digits_repository_problems") == 0
-    assert server.metric("digits_model_info") == server.metric("digits_build_info") == 1
+def check_rest(scrape: Scrape) -> None:
+    assert scrape.metric("digits_inflight_images") == scrape.metric("digits_queue_images") == 0
+    assert scrape.metric("digits_repository_problems") == 0
+    assert scrape.metric("digits_model_info") == scrape.metric("digits_build_info") == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -175,12 +173,11 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
     with running("--model-repository", tmp_path, *options) as server, ExitStack() as stack:
         caller = Caller(server, stack)
         traffic(caller)
-        settle(server, caller)
-        check_calls(server, caller)
-        check_version(server, caller, 1)
-        batches = server.metric("digits_batch_images_count")
-        assert server.metric("digits_batches_total") == batches
-        check_rest(server)
+        scrape = settled(server, caller)
+        check_calls(scrape, caller)
+        check_version(scrape, caller, 1)
+        assert scrape.metric("digits_batches_total") == scrape.metric("digits_batch_images_count")
+        check_rest(scrape)
 
         publish(tmp_path, version=2)
         shutil.rmtree(tmp_path / "digits" / "1")
@@ -189,23 +186,24 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
             assert server.event("version released")["version"] == 1
         caller.asked, caller.requests = [], 0
         traffic(caller)
-        settle(server, caller)
-        check_calls(server, caller)
-        check_version(server, caller, 2)
-        assert server.metric("digits_model_load_total", result="loaded") == 2 * workers
-        assert not server.metric("digits_predictions_total", version="1")
-        check_rest(server)
+        scrape = settled(server, caller)
+        check_calls(scrape, caller)
+        check_version(scrape, caller, 2)
+        assert scrape.metric("digits_model_load_total", result="loaded") == 2 * workers
+        assert not scrape.metric("digits_predictions_total", version="1")
+        check_rest(scrape)
 
         if workers == 2:
             server.workers[0].kill()
             server.event("worker died")
-            check_calls(server, caller)
-            check_version(server, caller, 2)
+            scrape = server.scrape()
+            check_calls(scrape, caller)
+            check_version(scrape, caller, 2)
             server.event("worker ready")
             traffic(caller)
-            settle(server, caller)
-            check_calls(server, caller)
-            check_version(server, caller, 2)
-            check_rest(server)
-        assert server.metric("digits_workers") == workers
-        assert server.metric("digits_worker_restarts_total") == workers - 1
+            scrape = settled(server, caller)
+            check_calls(scrape, caller)
+            check_version(scrape, caller, 2)
+            check_rest(scrape)
+        assert scrape.metric("digits_workers") == workers
+        assert scrape.metric("digits_worker_restarts_total") == workers - 1
