@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from trainer.data import Split
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.network import training_network, warm_momentum
 from trainer.progress import Progress
-from trainer.recipe import Recipe
+from trainer.recipe import Augment, Recipe
 from trainer.run import Checkpoint, Epoch
 from trainer.teacher import load_teacher
 
@@ -107,11 +108,12 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         history, arrays = saved
         state.restore(arrays, history)
-    train_step = train_step_function(recipe, state, split, seed)
+    train_step_of = cache(partial(train_step_function, recipe, state, split, seed))
     evaluate = evaluate_function(recipe, state.averaged)
     while len(history) < epochs and not state.averaged.stop_training:
         started = time.monotonic()
         order = np.random.default_rng((seed, len(history))).permutation(len(split.y_train)).astype(np.int32)
+        train_step = train_step_of(recipe.augment.in_epoch(len(history) + 1, epochs))
         loss_sum, hits = 0.0, 0
         for step in progress.steps(len(history) + 1, epochs, steps):
             if stop is not None and stop.is_set():
@@ -174,8 +176,11 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
     return state
 
 
-def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int) -> Any:
-    """Return a compiled function of indices int32 [b] -> (mean loss, number of correct images)."""
+def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int, how: Augment) -> Any:
+    """Return a compiled function of indices int32 [b] -> (mean loss, number of correct images).
+
+    `how` augments the images.
+    """
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
     teacher = load_teacher(recipe)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
@@ -184,7 +189,7 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
     def train_step(positions: Any) -> tuple[Any, Any]:
         step = tf.cast(optimizer.iterations, tf.int32)
         # Eight seeds per step, one for each kind of augmentation.
-        images = augment(tf.gather(x_train, positions), recipe.augment, tf.stack([step * 8, seed]))
+        images = augment(tf.gather(x_train, positions), how, tf.stack([step * 8, seed]))
         digits = tf.gather(y_train, positions)
         answers = teacher.probabilities(images) if teacher else None
         with tf.GradientTape() as tape:

@@ -63,7 +63,8 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
 
     Geometry is drawn for every image, from uniform distributions with these half-widths; for a share
     `wide_chance` of the images, all but `elastic_pixels` are 2.2 times as wide. `*_chance` is the share of
-    images that are changed.
+    images that are changed. In the last `late_share` of the epochs, `late_strength` multiplies all of these
+    half-widths and shares but `plain_chance`.
     """
 
     shift_pixels: Annotated[float, Meta(ge=0, le=14)] = 0.0
@@ -83,14 +84,29 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     blur_chance: Share = 0.0
     line_chance: Share = 0.0
     texture_chance: Share = 0.0
+    late_share: Share = 0.0
+    late_strength: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings without an effect; msgspec converts the ValueError."""
         if self.wide_chance and not (self.shift_pixels or self.rotate_degrees or self.scale or self.shear):
             raise ValueError("wide_chance has no effect without shift_pixels, rotate_degrees, scale or shear")
-        others = (getattr(self, name) for name in self.__struct_fields__ if name != "plain_chance")
-        if self.plain_chance and not any(others):
+        changing = any(getattr(self, name) for name in self._scaled)
+        if self.plain_chance and not changing:
             raise ValueError("plain_chance has no effect without another setting")
+        if bool(self.late_share and changing) != (self.late_strength < 1):
+            raise ValueError("late_share and late_strength have no effect without each other")
+
+    @property
+    def _scaled(self) -> list[str]:
+        return [name for name in self.__struct_fields__ if not name.startswith(("plain_", "late_"))]
+
+    def in_epoch(self, epoch: int, epochs: int) -> "Augment":
+        """Return the settings of an epoch, 1 to `epochs`."""
+        if epoch <= epochs - round(self.late_share * epochs):
+            return self
+        milder = {name: self.late_strength * getattr(self, name) for name in self._scaled}
+        return Augment(**milder, plain_chance=self.plain_chance)
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,12 @@ def test_same_seed_varies_the_same_way_and_another_does_not() -> None:
     assert (first != other).any()
 
 
+def test_late_epochs_scale_every_width_and_share() -> None:
+    how = Augment(shift_pixels=3, blur_chance=0.2, plain_chance=0.1, late_share=0.3, late_strength=0.5)
+    assert [how.in_epoch(epoch, 10) is how for epoch in (1, 7, 8, 10)] == [True, True, False, False]
+    assert how.in_epoch(8, 10) == Augment(shift_pixels=1.5, blur_chance=0.1, plain_chance=0.1)
+
+
 def test_each_image_is_varied_on_its_own() -> None:
     varied = augment(one_stroke(), Augment(shift_pixels=3), SEED).numpy()
     assert len(np.unique(varied, axis=0)) == 4

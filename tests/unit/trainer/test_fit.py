@@ -28,11 +28,13 @@ def split() -> Split:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """Every source of randomness at once: shuffling, augmentation, averaged weights, dropout."""
+    """Every source of randomness at once: shuffling, augmentation and its end, averaged weights, dropout."""
     fast = load_recipe("fast")
     *layers, last = fast.layers
     dropout = {"class": "Dropout", "rate": 0.2}
-    return replace(fast, layers=[*layers, dropout, last], fit=replace(fast.fit, precision="float32"))
+    fitting = replace(fast.fit, precision="float32")
+    milder = replace(fast.augment, late_share=0.3, late_strength=0.5)
+    return replace(fast, layers=[*layers, dropout, last], fit=fitting, augment=milder)
 
 
 class Quiet(Progress):
@@ -115,6 +117,15 @@ def test_early_stopping_restores_the_best_epoch_resumed_or_not(
     resumed = run(restoring, split, epochs=9, checkpoint=checkpoint)
     assert same_weights(resumed, restored)
     assert figures(resumed) == figures(restored)
+
+
+def test_last_epochs_have_the_milder_augmentation(
+    recipe: Recipe, split: Split, uninterrupted: FitResult
+) -> None:
+    throughout = replace(recipe.augment, late_share=0.0, late_strength=1.0)
+    constant = run(replace(recipe, augment=throughout), split)
+    assert figures(constant)[:2] == figures(uninterrupted)[:2]
+    assert constant.history[2].loss > uninterrupted.history[2].loss
 
 
 def test_validation_loss_is_the_recipes_own(recipe: Recipe, split: Split) -> None:

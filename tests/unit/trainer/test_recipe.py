@@ -57,6 +57,7 @@ def test_resolved_recipe_reads_as_the_same_recipe(tmp_path: Path) -> None:
             "augment: wide_chance has no effect without shift_",
         ),
         (("[fit]", "[augment]\nplain_chance = 0.1\n[fit]"), "augment: plain_chance has no effect without"),
+        (("[fit]", "[augment]\nscale = 0.1\nlate_share = 0.3\n[fit]"), "augment: late_share and late_str"),
         (
             ("[fit]", '[fit.teacher]\nmodel = "accurate/2"\nshare = 0\n[fit]'),
             "fit.teacher.share: Expected `float` > 0",
