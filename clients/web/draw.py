@@ -23,11 +23,15 @@ from clients.wire import Prediction
 
 _PAGE = Page("page.html", "page.css", "draw.js", "answer.js")
 _WEB, _SERVER = WebOptions(), ServerOptions()
+# A person wants to know within a second that no server answers; the page asks again when one does.
+_ATTEMPTS = 3
 
 
 def web(*, options: WebOptions = _WEB, server: ServerOptions = _SERVER) -> int:
     """Serve the page until Ctrl-C."""
-    return serve(make_app(server.connection()), options, "Draw", f"server {server.server}; ")
+    return serve(
+        make_app(server.connection(attempts=_ATTEMPTS)), options, "Draw", f"server {server.server}; "
+    )
 
 
 def make_app(connection: Connection) -> Starlette:
