@@ -19,6 +19,8 @@ from server.observability.batch_metrics import BatchMetrics, Statistics
 from server.observability.series import Exposition, Labels, Snapshot, Store
 
 LAG_SECONDS = 1.0  # window of the maximum tick lag
+# Past versions whose series are kept; without a limit, a server to which versions are published grows.
+MAX_PAST_VERSIONS = 20
 
 
 class Queue(Protocol):
@@ -37,7 +39,8 @@ class Queue(Protocol):
 class Metrics:
     """The metrics of one serving process; thread-safe.
 
-    The series of a version are kept after it is unloaded, and continue if it is loaded again.
+    The series of a version are kept after it is unloaded, and continue if it is loaded again before
+    MAX_PAST_VERSIONS others were unloaded.
     """
 
     def __init__(self) -> None:
@@ -112,7 +115,7 @@ class Metrics:
         """Add batches and finished calls to the series, and update the queue gauges."""
         with self._flushing:
             self._look()
-            for batches in list(self._versions.values()):
+            for batches in self._versions.values():
                 batches.flush()
             self._flush_finished()
 
@@ -149,10 +152,12 @@ class Metrics:
     def loaded(self, model: str, version: int) -> BatchMetrics:
         """Count a loaded version, and return the metrics of its batches."""
         self.store.add(table.MODEL_LOADS, "loaded")
-        # A reloaded version shares the metrics of the instance that it replaces.
-        if (model, version) not in self._versions:
-            self._versions[model, version] = BatchMetrics(self.store, model, str(version))
-        return self._versions[model, version]
+        with self._flushing:
+            # A reloaded version shares the metrics of the instance that it replaces.
+            batches = self._versions.pop((model, version), None)
+            batches = batches or BatchMetrics(self.store, model, str(version))
+            self._versions[model, version] = batches  # last: the versions are in order of their last load
+        return batches
 
     def statistics(self, model: str, version: int) -> Statistics:
         """Flush, and return the totals of a loaded version."""
@@ -174,6 +179,12 @@ class Metrics:
         self._since = {info: self._since.get(info, now) for info in infos}
         self.store.replace(table.MODEL_INFO, dict.fromkeys(infos, 1))
         self.store.replace(table.SERVING_SINCE, {info[:2]: since for info, since in self._since.items()})
+        serving = {info[:2] for info in infos}
+        with self._flushing:
+            past = [key for key in self._versions if (key[0], str(key[1])) not in serving]
+            for model, version in past[:-MAX_PAST_VERSIONS]:
+                del self._versions[model, version]
+                self.store.forget(table.VERSION_METRICS, model, str(version))
 
     def labelled(self, labels: Mapping[tuple[str, str, str], float | None]) -> None:
         """Set the labels, each as model, label and version, with the share of a label on trial."""

@@ -123,6 +123,14 @@ class Store:
         with self._lock:
             self._series(metric, labels).exemplars[index] = (trace_id, value, time.time())
 
+    def forget(self, metrics: Iterable[Metric], *labels: str) -> None:
+        """Remove the series of these metrics whose labels begin with `labels`."""
+        with self._lock:
+            for metric in metrics:
+                of_metric = self._metrics.get(metric.name, {})
+                for each in [each for each in of_metric if each[: len(labels)] == labels]:
+                    del of_metric[each]
+
     def read(self) -> Snapshot:
         """Return a copy of all series."""
         with self._lock:

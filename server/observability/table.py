@@ -1,6 +1,6 @@
 """Definitions of the server's metrics; docs/metrics.md explains them."""
 
-from server.observability.series import Metric, Snapshot
+from server.observability.series import Labels, Metric, Snapshot
 
 DURATION_BUCKETS = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
@@ -123,13 +123,22 @@ EXPECTED = (
 )
 
 
-def of_serving(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot without the series of versions that do not serve."""
-    serving = {series.labels[:2] for series in snapshot.metrics.get(MODEL_INFO.name, ())}
+def versions_of(metric: Metric, *snapshots: Snapshot) -> set[Labels]:
+    """Return model and version of each series of a metric."""
+    return {series.labels[:2] for each in snapshots for series in each.metrics.get(metric.name, ())}
+
+
+def of_versions(snapshot: Snapshot, versions: set[Labels]) -> Snapshot:
+    """Return a snapshot without the series of other versions."""
     shown = {
         metric.name: [
-            series for series in snapshot.metrics.get(metric.name, ()) if series.labels[:2] in serving
+            series for series in snapshot.metrics.get(metric.name, ()) if series.labels[:2] in versions
         ]
         for metric in VERSION_METRICS
     }
     return Snapshot(snapshot.metrics | shown)
+
+
+def of_serving(snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot without the series of versions that do not serve."""
+    return of_versions(snapshot, versions_of(MODEL_INFO, snapshot))

@@ -10,7 +10,15 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from server.observability.series import Exposition, Snapshot, Store, join
-from server.observability.table import RESTARTS, TABLE, WORKERS, of_serving
+from server.observability.table import (
+    PREDICTIONS,
+    RESTARTS,
+    TABLE,
+    WORKERS,
+    of_serving,
+    of_versions,
+    versions_of,
+)
 
 
 class WorkerMetrics:
@@ -47,7 +55,10 @@ class WorkerMetrics:
         with self._lock:
             if (last := self._latest.pop(slot, None)) is not None:
                 counts = [metric for metric in TABLE if metric.kind != "gauge"]
-                self._ended = join(counts, [self._ended, last])
+                joined = join(counts, [self._ended, last])
+                # Workers forget the series of versions long past.
+                known = versions_of(PREDICTIONS, last, *self._latest.values())
+                self._ended = of_versions(joined, known)
         self.processes = {name: pid for name, pid in self.processes.items() if name != str(slot)}
         self._own.set(WORKERS, value=len(self.processes) - 1)
 

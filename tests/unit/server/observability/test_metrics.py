@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from server.observability.metrics import Metrics
-from server.observability.table import CODES, STAGES
+from server.observability.metrics import MAX_PAST_VERSIONS, Metrics
+from server.observability.table import CODES, PREDICTIONS, STAGES
 
 VERSION = {"model": "digits", "version": "1"}
 INFO = ("digits", "1", "sha", "cpu", "float32", "0.99")
@@ -35,6 +35,15 @@ def test_every_digit_is_there_before_the_first_prediction() -> None:
     metrics.loaded("digits", 1)
     for digit in range(10):
         assert value(metrics, "digits_predictions_total", **VERSION, digit=str(digit)) == 0
+
+
+def test_series_of_versions_long_past_are_forgotten() -> None:
+    metrics = Metrics()
+    for version in range(1, 51):
+        metrics.loaded("digits", version)
+        metrics.serving({("digits", str(version), *INFO[2:])})
+    kept = {int(labels["version"]) for labels, _ in metrics.read().items(PREDICTIONS)}
+    assert kept == set(range(50 - MAX_PAST_VERSIONS, 51))
 
 
 def test_duration_buckets_begin_at_50_microseconds() -> None:

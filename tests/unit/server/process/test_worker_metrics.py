@@ -80,6 +80,16 @@ def test_what_a_dead_worker_counted_stays_and_its_gauges_go() -> None:
     assert metrics.read().total(PREDICTIONS) == 9
 
 
+def test_counters_of_versions_that_every_worker_forgot_are_forgotten() -> None:
+    metrics = joined(worker(3), worker(4))
+    for slot in (0, 1):
+        metrics.ended(slot)
+        metrics.report(slot, Metrics().read())
+    metrics.ended(0)
+    metrics.report(0, worker(2).read())
+    assert metrics.read().total(PREDICTIONS) == 2
+
+
 def test_series_of_versions_that_no_worker_serves_are_left_out() -> None:
     gone = worker(3)
     gone.serving(set())
