@@ -122,7 +122,7 @@ def test_8_bit_graph_is_kept_when_it_pays(  # noqa: PLR0913, PLR0917  # fixtures
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     assert main(["quantize", str(copy)]) == 0
-    assert "400 images are few: one is more than 0.05% of them" in capsys.readouterr().out
+    assert "200 images are few: one is more than 0.05% of them" in capsys.readouterr().out
     manifest = json.loads((copy / "manifest.json").read_text())
     assert (copy / "model.int8.onnx").exists() == ("int8" in manifest) == kept
     if kept:

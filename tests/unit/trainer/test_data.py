@@ -121,7 +121,7 @@ def test_validation_comes_from_the_training_part_alone_and_is_always_the_same() 
 def test_validation_share_that_leaves_no_image_is_an_error_at_the_start(small: Dataset) -> None:
     recipe = load_recipe("digits")
     with pytest.raises(
-        TrainerError, match=r"fit\.validation_fraction: 0\.1 of 30 images leaves no validation image"
+        TrainerError, match=r"fit\.validation_fraction: 0\.05 of 30 images leaves no validation image"
     ):
         load_split(recipe, small)
     assert (
