@@ -50,9 +50,8 @@ predict: setup  ## Predict the digits in the picture FILES
 web: setup  ## Open a page to draw digits on
 	$(BIN)/digit-client web
 
-# By file, in the order of their names: the end-to-end tests, of which each takes long, come first. Three processes on
-# two cores, since tests wait for timers and the network.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# By file, in the order of their names: the end-to-end tests, of which each takes long, come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 ##@ Develop
 .PHONY: test
