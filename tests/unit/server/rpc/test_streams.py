@@ -179,7 +179,18 @@ def test_cancelled_stream_is_counted_and_gives_its_room_back(streaming: Streamin
         labels = {"service": PREDICTION_SERVICE.full_name, "method": "PredictStream"}
         until(lambda: running.value("digits_requests_total", code="CANCELLED", **labels))
         servicer.answer(0)  # too late, and no harm
-        unread(servicer)
+
+        def accepted() -> bool:
+            other = Stream(running.channel())
+            other.send(3, include_probabilities=True)
+            other.end()
+            try:
+                return other.versions() == [3]
+            except grpc.RpcError as error:
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 - or else it fails
+                return False
+
+        until(accepted)
 
 
 def test_closed_stream_answers_what_is_under_way_and_ends(streaming: Streaming) -> None:
