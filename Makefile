@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 PIP    := python -m pip --quiet --disable-pip-version-check
-# Programs that compile their modules at each start take twice as long to start.
+# Python compiles modules when it first imports them, and keeps the result; pip would compile all.
 unexport PYTHONDONTWRITEBYTECODE
 
 # All of MNIST as IDX files, if they lie beside the checkout; without it, tests that need it are skipped and listed.
@@ -23,7 +23,6 @@ setup: $(VENV)/.ready  ## Create .venv from the hashed lock, if it changed
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	# Python compiles the modules that it imports; pip would compile all.
 	$(BIN)/$(PIP) install --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	touch $@

@@ -34,6 +34,7 @@ class Load:
     p99_ms: float
     p999_ms: float
     refused: int = 0
+    limit: str = ""  # how the load generator limited the run
     answer_bytes: int = 0  # of all calls; 0 for failed gRPC calls
 
 
@@ -169,7 +170,12 @@ def open_loop(  # noqa: PLR0913 - the server, what to send, how often, how long 
         content = json.loads(result.read_text())
     latency = content["latency_ms"]
     percentiles = (latency[name] for name in ("p50", "p90", "p99", "p99.9"))
-    return Load(content["calls_per_second"], *percentiles, refused=sum(content["failed"].values()))
+    return Load(
+        content["calls_per_second"],
+        *percentiles,
+        refused=sum(content["failed"].values()),
+        limit=content["limited_by_generator"],
+    )
 
 
 def offered(running: RunningServer, rate: float, *, seconds: int = 5, connections: int = 8) -> Load:
