@@ -50,7 +50,7 @@ def main(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0) 
             closed = bench.closed_loop(running.grpc_port, images, inflight=inflight, calls=calls)
             for share in SHARES:
                 rate = share * closed.calls_per_second
-                load = bench.open_loop(running.address, rate, seconds=seconds, images_per_call=images)
+                load = bench.open_loop(running.grpc_port, rate, seconds=seconds, images_per_call=images)
                 points.append(
                     Point(images, share, rate, load.calls_per_second, load.p50_ms, load.p99_ms, load.refused)
                 )

@@ -76,7 +76,7 @@ def main(*, rounds: int = 9, seconds: float = 4.0) -> int:
         costs: dict[str, list[float]] = {name: [] for name in servers}
         for number in range(rounds):
             for name in sorted(servers, reverse=bool(number % 2)):
-                latencies[name].append(bench.open_loop(servers[name].address, half, seconds=seconds).p99_ms)
+                latencies[name].append(bench.open_loop(servers[name].grpc_port, half, seconds=seconds).p99_ms)
                 costs[name].append(cost(servers[name], seconds))
         compared = servers["shadow"].metric("digits_shadow_images_total")
         captured = servers["capture"].metric("digits_captured_images_total")

@@ -8,34 +8,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 from protos.digits.v1 import prediction_pb2
+from tests.bench.open_loop import Load
 from tests.process import RunningServer
+from tests.wire import PREDICT, framed
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-PREDICT = "/digits.v1.PredictionService/Predict"
 GRPC = ("--header", "content-type: application/grpc", "--header", "te: trailers")
-BIN = Path(sys.executable).parent
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The result of one run of a load generator; latencies are in milliseconds."""
-
-    calls_per_second: float
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    p999_ms: float
-    refused: int = 0
-    limit: str = ""  # how the load generator limited the run
-    answer_bytes: int = 0  # of all calls; 0 for failed gRPC calls
 
 
 class BlindServer(RunningServer):
@@ -108,16 +93,11 @@ def closed_loop(  # noqa: PLR0913 - the server, what to send, how much at a time
     with pinned(*cores):
         return post(
             f"http://127.0.0.1:{port}{PREDICT}",
-            grpc_body(message),
+            framed(message),
             (*GRPC, "--clients", str(connections)),
             inflight=inflight,
             calls=calls,
         )
-
-
-def grpc_body(message: bytes) -> bytes:
-    """Return the body of a gRPC call with one message."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, calls: int) -> Load:
@@ -149,60 +129,22 @@ def post(url: str, body: bytes, options: tuple[str, ...], *, inflight: int, call
 
 
 def open_loop(  # noqa: PLR0913 - the server, what to send, how often, how long to wait for an answer
-    address: str,
+    port: int,
     rate: float,
     *,
     seconds: float,
     images_per_call: int = 1,
-    connections: int = 1,
-    timeout_seconds: float = 10,
+    connections: int = 8,
+    timeout_ms: int = 10_000,
 ) -> Load:
-    """Send calls at `rate` per second as a Poisson process; latency counts from when a call was due."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder, "result.json")
-        command = [
-            *(BIN / "digit-client", "load", "--server", address, "--rate", rate, "--seconds", seconds + 1),
-            *("--images-per-call", images_per_call, "--json", result),
-            *("--connections", connections, "--timeout-seconds", timeout_seconds),
-        ]
-        with pinned(LOAD_CORE):
-            subprocess.run([str(word) for word in command], check=False, capture_output=True)
-        content = json.loads(result.read_text())
-    latency = content["latency_ms"]
-    percentiles = (latency[name] for name in ("p50", "p90", "p99", "p99.9"))
-    return Load(
-        content["calls_per_second"],
-        *percentiles,
-        refused=sum(content["failed"].values()),
-        limit=content["limited_by_generator"],
-    )
-
-
-def offered(running: RunningServer, rate: float, *, seconds: int = 5, connections: int = 8) -> Load:
-    """Offer single images at `rate` calls per second in an open loop; count the answered calls.
-
-    h2load does not tell which calls were refused. Latencies are upper bounds for the answered calls, as if
-    every refused call had been faster than every answered one.
-    """
-    message = prediction_pb2.PredictRequest(images=random_images(1)).SerializeToString()
-    name = "digits_requests_total"
-    before = running.metric(name, code="OK")
-    with tempfile.TemporaryDirectory() as folder:
-        data, log = Path(folder, "body"), Path(folder, "log")
-        data.write_bytes(grpc_body(message))
-        command = [
-            *("h2load", "--clients", connections, "--rps", round(rate / connections), "--duration", seconds),
-            *("--max-concurrent-streams", 1000, "--threads", 1, "--data", data, "--log-file", log),
-            *GRPC,
-            f"http://127.0.0.1:{running.grpc_port}{PREDICT}",
-        ]
-        with pinned(LOAD_CORE):
-            subprocess.run([str(word) for word in command], check=True, capture_output=True)
-        milliseconds = np.loadtxt(log, usecols=2, ndmin=1) / 1e3
-    answered = running.metric(name, code="OK") - before
-    slower = np.array([50, 10, 1, 0.1]) * min(answered / len(milliseconds), 1.0)
-    percentiles = np.percentile(milliseconds, 100 - slower).tolist()
-    return Load(answered / seconds, *percentiles, refused=max(round(len(milliseconds) - answered), 0))
+    """Send calls of Predict at `rate` per second as a Poisson process."""
+    command = [
+        *(sys.executable, "-m", "tests.bench.open_loop", port, rate, "--seconds", seconds),
+        *("--images-per-call", images_per_call, "--connections", connections, "--timeout-ms", timeout_ms),
+    ]
+    with pinned(LOAD_CORE):
+        output = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout
+    return Load(**json.loads(output))
 
 
 def stream(port: int, messages: int) -> float:

@@ -19,7 +19,7 @@ from clients.connection import Connection
 from clients.load.run import run
 from clients.load.workload import Workload
 from protos.digits.v1.prediction_pb2 import PredictRequest
-from tests.bench.processes import CORES, closed_loop, offered, pinned, random_images
+from tests.bench.processes import CORES, closed_loop, open_loop, pinned, random_images
 from tests.process import RunningServer, running
 from tests.soak.killer import Killer, growth
 
@@ -122,19 +122,19 @@ def overload() -> bool:
         stack.enter_context(pinned(*LOAD_CORES))
         capacity = measured(server)
         seconds = max(round(MINUTES * 10), 2)
-        calm = offered(server, LOAD * capacity, seconds=seconds // 2, connections=CONNECTIONS)
+        calm = open_loop(server.grpc_port, LOAD * capacity, seconds=seconds // 2, connections=CONNECTIONS)
         print(
             f"capacity {capacity:,.0f} calls/s, {HALF} workers, at most {PENDING_CALLS} calls pending; "
             f"at {LOAD:.0%} p99 {calm.p99_ms:.1f} ms, {calm.refused} refused"
         )
         refused = Refused(server)
         refused.start()
-        flood = offered(server, OVERLOAD * capacity, seconds=seconds, connections=CONNECTIONS)
+        flood = open_loop(server.grpc_port, OVERLOAD * capacity, seconds=seconds, connections=CONNECTIONS)
         refused.stop()
     slower = flood.p99_ms / calm.p99_ms
     print(
         f"{OVERLOAD:g} x capacity for {seconds} s: {flood.calls_per_second / capacity:.2f} of it answered, "
-        f"p99 at most {flood.p99_ms:.1f} ms, x{slower:.1f} of that at {LOAD:.0%}; {flood.refused:,} refused"
+        f"p99 {flood.p99_ms:.1f} ms, x{slower:.1f} of that at {LOAD:.0%}; {flood.refused:,} refused"
     )
     if late := sorted(refused.milliseconds):
         print(f"refused in {median(late):.1f} ms, p99 {late[int(len(late) * 0.99)]:.1f} ms, of {len(late)}")

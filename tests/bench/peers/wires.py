@@ -14,6 +14,7 @@ from protos import inference_pb2 as oip
 from protos.digits.v1 import prediction_pb2
 from server.settings import IMAGE_BYTES
 from tests.bench import processes as bench
+from tests.wire import PREDICT, framed
 
 CALL_SECONDS = 5
 JSON = "application/json"
@@ -44,10 +45,10 @@ class Grpc:
     def drive(self, port: int, images: bytes, *, inflight: int, calls: int) -> bench.Load:
         """Drive calls with h2load."""
         message = self.request(images)
-        answer = bench.grpc_body(self._answer(port, message))
+        answer = framed(self._answer(port, message))
         load = bench.post(
             f"http://127.0.0.1:{port}{self.path}",
-            bench.grpc_body(message),
+            framed(message),
             bench.GRPC,
             inflight=inflight,
             calls=calls,
@@ -128,6 +129,6 @@ def predict_request(images: bytes) -> bytes:
     return prediction_pb2.PredictRequest(images=images).SerializeToString()
 
 
-OURS = Grpc(bench.PREDICT, predict_request, predict_digits)
+OURS = Grpc(PREDICT, predict_request, predict_digits)
 OPEN_INFERENCE = Grpc("/inference.GRPCInferenceService/ModelInfer", uint8_request, infer_digits)
 OPEN_INFERENCE_BYTES = Grpc(OPEN_INFERENCE.path, bytes_request, infer_digits)
