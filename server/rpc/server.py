@@ -24,6 +24,9 @@ except ImportError:  # Loop says so
 OUTSTANDING_REQUESTS = 256
 # Maximum number of events handled before a batch runs, which blocks the thread for milliseconds.
 DRAINED_EVENTS = 400
+# Polls without an event before a batch runs: gRPC looks at one socket per poll, and often reads nothing new
+# from it while others have calls.
+QUIET_POLLS = 4
 TICK_SECONDS = 0.1
 USED_NAMES = (
     *("Server", "CompletionQueue", "CompletionType", "SendInitialMetadataOperation", "SendMessageOperation"),
@@ -145,7 +148,7 @@ class Loop:
         """Handle events and run batches until `until()`, which is called at each event and tick."""
         poll, ready, idle_work, soon = self.queue.poll, self.ready, self.idle_work, self._soon
         timeout = cygrpc.CompletionType.queue_timeout
-        drained = 0
+        drained = quiet = 0
         ticked = time.monotonic()
         while not until():
             while soon:
@@ -157,10 +160,13 @@ class Loop:
                     event.tag(event)
                 except Exception:
                     log.exception("event failed")  # a defect in one call must not end the others
-                drained += 1
+                drained, quiet = drained + 1, 0
                 if drained < DRAINED_EVENTS:
                     continue
-            drained = 0
+            elif ready and quiet < QUIET_POLLS - 1:
+                quiet += 1
+                continue
+            drained = quiet = 0
             for runner in tuple(ready or idle_work):
                 runner.run()
             now = time.monotonic()
