@@ -20,6 +20,7 @@ from trainer.backend import create_callback, create_loss, create_optimizer, kera
 from trainer.data import Split
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.network import training_network, warm_momentum
+from trainer.outliers import COUNT, draw_outliers, outlier_loss
 from trainer.progress import Progress
 from trainer.recipe import Augment, Recipe
 from trainer.run import Checkpoint, Epoch
@@ -182,21 +183,29 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
     `how` augments the images.
     """
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
-    teacher = load_teacher(recipe)
+    teacher, exposure = load_teacher(recipe), recipe.fit.outliers
+    outliers = tf.constant(draw_outliers(split.x_train)) if exposure else None
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
     def train_step(positions: Any) -> tuple[Any, Any]:
         step = tf.cast(optimizer.iterations, tf.int32)
-        # Eight seeds per step, one for each kind of augmentation.
-        images = augment(tf.gather(x_train, positions), how, tf.stack([step * 8, seed]))
-        digits = tf.gather(y_train, positions)
-        answers = teacher.probabilities(images) if teacher else None
+        # Eight seeds per step: one for each kind of augmentation, and one for the choice of outliers.
+        seeds = tf.stack([step * 8, seed])
+        images, digits = tf.gather(x_train, positions), tf.gather(y_train, positions)
+        if exposure:
+            chosen = tf.random.stateless_uniform((exposure.per_batch,), seeds + 7, 0, COUNT, tf.int32)
+            images = tf.concat([images, tf.gather(outliers, chosen)], axis=0)
+        images, count = augment(images, how, seeds), tf.shape(positions)[0]
+        answers = teacher.probabilities(images[:count]) if teacher else None
         with tf.GradientTape() as tape:
-            probabilities = network(images, training=True)
+            outputs = network(images, training=True)
+            probabilities = outputs[:count]
             loss = loss_of(digits, probabilities)
             if teacher:
                 loss = teacher.loss(loss, answers, probabilities)
+            if exposure:
+                loss += exposure.weight * outlier_loss(outputs[count:])
             loss = tf.add_n([loss, *network.losses])
             scaled = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, network.trainable_variables)

@@ -36,6 +36,13 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
+class Outliers(Struct, frozen=True, forbid_unknown_fields=True):
+    """Outlier exposure (`trainer.outliers`): images per batch, and the weight of their loss."""
+
+    per_batch: Count
+    weight: Annotated[float, Meta(gt=0)] = 0.3
+
+
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of the fit; the tables of optimizer, loss and callbacks are Keras's."""
 
@@ -50,6 +57,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True):
     reduce_lr_on_plateau: Config | None = None
     small_data: SmallData | None = None
     teacher: Teacher | None = None
+    outliers: Outliers | None = None
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a data set of this size."""
@@ -73,8 +81,7 @@ class Augment(Struct, frozen=True, forbid_unknown_fields=True):
     shear: Share = 0.0
     elastic_pixels: Annotated[float, Meta(ge=0, le=10)] = 0.0
     contrast_chance: Share = 0.0
-    # Share of unchanged images: resampling blurs, and a network that never saw crisp strokes is measurably
-    # worse.
+    # Unchanged images: resampling blurs, and a network needs crisp strokes too.
     plain_chance: Share = 0.0
     stroke_chance: Share = 0.0
     noise_chance: Share = 0.0
@@ -178,12 +185,10 @@ def _refuse_old_form(table: Config, source: str) -> None:
     layers = table.get("layers")
     for index, layer in enumerate(layers if isinstance(layers, list) else []):
         if isinstance(layer, dict) and "kind" in layer:
-            name = "".join(part[:1].upper() + part[1:] for part in str(layer["kind"]).split("_")).replace(
-                "2d", "2D"
-            )
+            words = str(layer["kind"]).replace("2d", "2D").split("_")
             raise RecipeError(
-                f'{source}: layers[{index}].kind = "{layer["kind"]}": '
-                f'recipes use Keras\'s names, class = "{name}"; '
+                f'{source}: layers[{index}].kind = "{layer["kind"]}": recipes use Keras\'s names, '
+                f'class = "{"".join(word[:1].upper() + word[1:] for word in words)}"; '
                 'the learning rate is in [fit.optimizer]: class = "Adam", learning_rate = 1e-3'
             )
 
@@ -195,8 +200,9 @@ def _explain(error: msgspec.ValidationError, source: str) -> str:
     if "unknown field" not in message:
         return f"{source}: {table or 'recipe'}: {message}"
     key = message.split("`")[1]
-    structs = {"fit": Fit, "fit.small_data": SmallData, "augment": Augment}
-    known = ", ".join(structs.get(table, Recipe).__struct_fields__)
+    tables = {"fit": Fit, "augment": Augment}
+    tables |= {"fit.small_data": SmallData, "fit.teacher": Teacher, "fit.outliers": Outliers}
+    known = ", ".join(tables.get(table, Recipe).__struct_fields__)
     return f"{source}: {f'{table}.' if table else ''}{key}: unknown key; available: {known}"
 
 
@@ -226,14 +232,9 @@ def with_architecture(recipe: Recipe, path: Path) -> Recipe:
     built = config.get("build_input_shape") if isinstance(config, dict) else None
     if built and layers[0]["class"] != "InputLayer":
         layers.insert(0, {"class": "InputLayer", "batch_shape": built})
-    return msgspec.structs.replace(
-        recipe,
-        layers=layers,
-        parameters=None,
-        name=path.stem,
-        source=str(path),
-        summary=f"{path.name}, fitted as {recipe.name}",
-    )
+    summary = f"{path.name}, fitted as {recipe.name}"
+    changed = {"layers": layers, "parameters": None, "name": path.stem, "source": str(path)}
+    return msgspec.structs.replace(recipe, **changed, summary=summary)
 
 
 def _plain(value: Any) -> Any:

@@ -13,8 +13,9 @@ from trainer.backend import create_loss, create_optimizer
 from trainer.data import Dataset, Split, load_data
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.fit import FitResult, fit
+from trainer.outliers import draw_outliers
 from trainer.progress import Progress
-from trainer.recipe import Recipe, load_recipe
+from trainer.recipe import Outliers, Recipe, load_recipe
 from trainer.run import Checkpoint, Epoch
 
 EPOCHS = 3
@@ -28,11 +29,11 @@ def split() -> Split:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """Every source of randomness at once: shuffling, augmentation and its end, averaged weights, dropout."""
+    """Every source of randomness at once: shuffling, augmentation and its end, outliers, EMA, dropout."""
     fast = load_recipe("fast")
     *layers, last = fast.layers
     dropout = {"class": "Dropout", "rate": 0.2}
-    fitting = replace(fast.fit, precision="float32")
+    fitting = replace(fast.fit, precision="float32", outliers=Outliers(per_batch=8, weight=0.1))
     milder = replace(fast.augment, late_share=0.3, late_strength=0.5)
     return replace(fast, layers=[*layers, dropout, last], fit=fitting, augment=milder)
 
@@ -126,6 +127,17 @@ def test_last_epochs_have_the_milder_augmentation(
     constant = run(replace(recipe, augment=throughout), split)
     assert figures(constant)[:2] == figures(uninterrupted)[:2]
     assert constant.history[2].loss > uninterrupted.history[2].loss
+
+
+def test_exposure_to_outliers_lowers_the_confidence_in_them(recipe: Recipe, split: Split) -> None:
+    outliers = draw_outliers(split.x_validation)[:300].astype(np.float32)
+
+    def confidence(settings: Outliers | None) -> float:
+        fitting = replace(recipe.fit, outliers=settings)
+        network = run(replace(recipe, fit=fitting), split, epochs=6).network
+        return float(network(outliers, training=False).numpy().max(axis=1).mean())
+
+    assert confidence(Outliers(per_batch=32, weight=1.0)) < confidence(None) - 0.1
 
 
 def test_validation_loss_is_the_recipes_own(recipe: Recipe, split: Split) -> None:

@@ -62,6 +62,10 @@ def test_resolved_recipe_reads_as_the_same_recipe(tmp_path: Path) -> None:
             ("[fit]", '[fit.teacher]\nmodel = "accurate/2"\nshare = 0\n[fit]'),
             "fit.teacher.share: Expected `float` > 0",
         ),
+        (
+            ("[fit]", "[fit.outliers]\nbatch = 8\n[fit]"),
+            "fit.outliers.batch: unknown key; available: per_batch, weight",
+        ),
         (("[[layers]]", "[layers]"), "layers: Expected `array`"),
         (("[fit]", "[fit"), "Expected ']'"),
         (('class = "Dense"', ""), "layers[0].class: missing, expected a Keras layer"),
