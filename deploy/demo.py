@@ -21,7 +21,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from trainer.data import load_sample
+from trainer.data.dataset import load_sample
 
 BIN = Path(sys.executable).parent
 DEMO = Path("demo")

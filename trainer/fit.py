@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import augment
 from trainer.backend import create_callback, create_loss, create_optimizer, keras, tf
-from trainer.data import Split
+from trainer.data.augment import augment
+from trainer.data.dataset import Split
+from trainer.data.outliers import COUNT, draw_outliers, outlier_loss
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.network import training_network, warm_momentum
-from trainer.outliers import COUNT, draw_outliers, outlier_loss
 from trainer.progress import Progress
 from trainer.recipe import Augment, Recipe
 from trainer.run import Checkpoint, Epoch

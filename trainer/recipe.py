@@ -37,7 +37,7 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outliers(Struct, frozen=True, forbid_unknown_fields=True):
-    """Outlier exposure (`trainer.outliers`): images per batch, and the weight of their loss."""
+    """Outlier exposure (`trainer.data.outliers`): images per batch, and the weight of their loss."""
 
     per_batch: Count
     weight: Annotated[float, Meta(gt=0)] = 0.3

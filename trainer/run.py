@@ -19,7 +19,7 @@ from trainer.recipe import Recipe, load_recipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trainer.data import Dataset
+    from trainer.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Run:
 
         Raises TrainerError if it is missing or has changed.
         """
-        from trainer.data import load_data  # noqa: PLC0415  # only needed by few commands
+        from trainer.data.dataset import load_data  # noqa: PLC0415  # only needed by few commands
 
         expected = self.read_manifest()["data"]["sha256"]
         if source is None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.backend import precision_policy
-from trainer.data import Dataset, Split, split_validation
+from trainer.data.captured import Captured
+from trainer.data.dataset import Dataset, Split, split_validation
 from trainer.errors import Stopped, TrainerError
 from trainer.export.foreign import Foreign
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
-from trainer.extra import Captured
 from trainer.fit import FitResult, fit
 from trainer.network import fold, parameter_count, served_network
 from trainer.progress import Progress, Stage

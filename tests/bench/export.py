@@ -17,7 +17,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 
 from tests.bench.processes import SERVER_CORE
 from trainer.backend import keras, tf
-from trainer.data import load_data
+from trainer.data.dataset import load_data
 from trainer.export.onnx import OPSET, export_onnx
 from trainer.export.predictor import BATCHES_IMAGES, onnx_predictor, speed_ratio
 from trainer.export.quantize import quantize

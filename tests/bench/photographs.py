@@ -25,7 +25,7 @@ from clients.errors import InputError
 from clients.pictures.decode import grey
 from clients.pictures.segmentation import find_main
 from tests.integration.clients.photographs import photograph
-from trainer.data import load_data
+from trainer.data.dataset import load_data
 from trainer.export.predictor import onnx_predictor
 
 Picture = NDArray[np.uint8]

@@ -19,8 +19,8 @@ from scipy.interpolate import CubicSpline
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
-from trainer.augment import augment
-from trainer.data import load_data, split_validation
+from trainer.data.augment import augment
+from trainer.data.dataset import load_data, split_validation
 from trainer.export.predictor import onnx_predictor
 from trainer.recipe import Augment
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.shell import ROOT, Shell
-from trainer.data import load_sample
+from trainer.data.dataset import load_sample
 
 pytestmark = pytest.mark.install
 

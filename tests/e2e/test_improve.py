@@ -17,7 +17,7 @@ from clients.images import find_digits
 from tests.conftest import Trained
 from tests.integration.clients.web_process import serving, serving_page
 from tests.process import RunningServer, running
-from trainer.data import load_sample
+from trainer.data.dataset import load_sample
 
 BIN = Path(sys.executable).parent
 BELOW = 0.9

@@ -14,7 +14,7 @@ from tests.process import running
 def test_a_published_run_is_served_as_keras_predicts_it(trained: Trained) -> None:
     import keras  # noqa: PLC0415 - slow, and only needed here
 
-    from trainer.data import load_sample  # noqa: PLC0415 - likewise
+    from trainer.data.dataset import load_sample  # noqa: PLC0415 - likewise
 
     images = load_sample().x_test
     expected = keras.models.load_model(trained.run / "model.keras").predict(images, verbose=0)

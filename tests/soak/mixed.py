@@ -30,7 +30,7 @@ from server.settings import SHIPPED_REPOSITORY
 from tests.bench.swaps import SHIPPED_VERSION, publish
 from tests.process import RunningServer, running
 from tests.soak.killer import Killer, growth
-from trainer.data import load_sample
+from trainer.data.dataset import load_sample
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))

@@ -8,7 +8,7 @@ from trainer.recipe import load_recipe, shipped_recipes, with_architecture
 from trainer.run import write_durably
 
 if TYPE_CHECKING:
-    from trainer.data import Dataset
+    from trainer.data.dataset import Dataset
 
 _TABLE_COLUMNS = 100
 _SHEET_COLUMNS = 24
@@ -142,7 +142,7 @@ def data(source: str, /, *, picture: Path | None = None) -> int:
     """
     from rich.console import Console  # noqa: PLC0415  # help and usage errors need none of it
 
-    from trainer.data import load_data  # noqa: PLC0415
+    from trainer.data.dataset import load_data  # noqa: PLC0415
 
     dataset = load_data(source)
     print(f"name    {dataset.name}\nsha256  {dataset.sha256}")
@@ -182,7 +182,7 @@ def save_picture(path: Path, dataset: "Dataset") -> None:
     import numpy as np  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415  # only for --picture
 
-    from trainer.data import DIGITS, SIDE  # noqa: PLC0415
+    from trainer.data.dataset import DIGITS, SIDE  # noqa: PLC0415
 
     step = SIDE + _GAP_PIXELS
     sheet = np.zeros((DIGITS * step + _GAP_PIXELS, _SHEET_COLUMNS * step + _GAP_PIXELS), np.uint8)

@@ -34,7 +34,7 @@ def predict(
         Write ten probabilities a row, header 0-9, instead of one digit a row, header Predicted.
 
     """
-    from trainer.data import read_images  # noqa: PLC0415  # help and usage errors need none of it
+    from trainer.data.dataset import read_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
     from trainer.report.page import predictions_table, probabilities_table  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
         table for people, json with the keys of metrics.json for programs.
 
     """
-    from trainer.data import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
+    from trainer.data.dataset import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
     from trainer.report.evidence import metrics_text  # noqa: PLC0415
     from trainer.report.scores import score, score_metrics  # noqa: PLC0415

@@ -104,7 +104,7 @@ def import_model(file: Path, /, *, data: str, to: Destination) -> int:
     to.check()
     name = to.model or file.stem
     check_destination(to.repository, name)
-    from trainer.data import load_data  # noqa: PLC0415  # mistakes in the options are reported before
+    from trainer.data.dataset import load_data  # noqa: PLC0415  # mistakes in the options are reported before
     from trainer.export.foreign import inspect  # noqa: PLC0415
     from trainer.train import finish_import  # noqa: PLC0415
 

@@ -25,7 +25,7 @@ def quantize(folder: Path, /, *, data: str | None = None) -> int:
         The run's data, if it has moved.
 
     """
-    from trainer.data import split_validation, stratified  # noqa: PLC0415  # TensorFlow takes seconds to import
+    from trainer.data.dataset import split_validation, stratified  # noqa: PLC0415  # TensorFlow takes seconds to import
     from trainer.export.predictor import (  # noqa: PLC0415
         load_network,
         onnx_predictor,

@@ -71,12 +71,12 @@ def train(  # noqa: PLR0913  # each is a flag
     run.check(resume=resume, overwrite=overwrite)
     check_destination(repository or run.folder, chosen.name)
     # Errors in the arguments are reported before TensorFlow is imported and the data is read.
-    from trainer.data import load_data  # noqa: PLC0415
+    from trainer.data.dataset import load_data  # noqa: PLC0415
 
     dataset = load_data(data)
     captured = None
     if extra is not None:
-        from trainer.extra import load_captured  # noqa: PLC0415
+        from trainer.data.captured import load_captured  # noqa: PLC0415
 
         captured = load_captured(extra)
     from trainer.progress import Progress  # noqa: PLC0415

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
 
-from trainer.data import DIGITS, PIXELS, SIDE
+from trainer.data.dataset import DIGITS, PIXELS, SIDE
 from trainer.errors import TrainerError, first_line
 from trainer.export.onnx import INPUT_NAME, OUTPUT_NAME, finish
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from trainer.backend import keras, tf
-from trainer.data import DIGITS, PIXELS
+from trainer.data.dataset import DIGITS, PIXELS
 from trainer.errors import TrainerError, first_line
 
 INPUT_NAME = "images"

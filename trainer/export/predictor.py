@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import DIGITS, PIXELS
+from trainer.data.dataset import DIGITS, PIXELS
 from trainer.errors import ParityError, TrainerError, first_line
 
 Predictor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from trainer.backend import keras
-from trainer.data import DIGITS, PIXELS, SIDE
+from trainer.data.dataset import DIGITS, PIXELS, SIDE
 from trainer.errors import TrainerError
 from trainer.export.onnx import INPUT_NAME, OPSET, OUTPUT_NAME, finish
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
 from trainer.export.predictor import (
     Latency,

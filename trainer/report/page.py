@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import DIGITS, SIDE, Dataset
+from trainer.data.dataset import DIGITS, SIDE, Dataset
 from trainer.errors import TrainerError, writing
 from trainer.export.predictor import machine
 from trainer.report import evidence as measured

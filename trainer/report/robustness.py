@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from trainer.data import PIXELS, SIDE
+from trainer.data.dataset import PIXELS, SIDE
 from trainer.export.predictor import Predictor
 
 CONFIDENT = 0.9

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data import DIGITS
+from trainer.data.dataset import DIGITS
 from trainer.errors import TrainerError
 
 Floats = NDArray[np.float64]

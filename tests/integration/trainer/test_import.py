@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.process import running
 from trainer.cli import main
-from trainer.data import load_sample
+from trainer.data.dataset import load_sample
 
 
 @cache

@@ -11,7 +11,7 @@ from server.machine import has_int8_instructions
 from tests.integration.trainer.conftest import Trained
 from tests.runs import make_run
 from trainer.cli import main
-from trainer.data import load_data
+from trainer.data.dataset import load_data
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from tests.integration.trainer.conftest import Trained
 from trainer.backend import keras
 from trainer.cli import main
-from trainer.data import load_data
+from trainer.data.dataset import load_data
 from trainer.export.predictor import keras_predictor, onnx_predictor
 from trainer.repository.versions import versions
 

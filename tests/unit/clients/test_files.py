@@ -12,7 +12,7 @@ from clients.cli import main
 from clients.testing import FakeServer, first_pixel
 from protos.digits.v1 import prediction_pb2
 from tests.unit.clients.data.files import BAD, DIGITS, LABELLED_FILES, UNLABELLED, X, npy
-from trainer.data import load_test_images, read_images
+from trainer.data.dataset import load_test_images, read_images
 from trainer.errors import TrainerError
 
 Captured = pytest.CaptureFixture[str]

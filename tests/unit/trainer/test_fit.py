@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from trainer.backend import create_loss, create_optimizer
-from trainer.data import Dataset, Split, load_data
+from trainer.data.dataset import Dataset, Split, load_data
+from trainer.data.outliers import draw_outliers
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.fit import FitResult, fit
-from trainer.outliers import draw_outliers
 from trainer.progress import Progress
 from trainer.recipe import Outliers, Recipe, load_recipe
 from trainer.run import Checkpoint, Epoch

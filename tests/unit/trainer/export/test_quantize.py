@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from trainer.backend import keras
-from trainer.data import load_data
+from trainer.data.dataset import load_data
 from trainer.errors import TrainerError
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import keras_predictor, onnx_predictor

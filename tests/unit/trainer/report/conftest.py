@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.backend import keras
-from trainer.data import Dataset, load_data
+from trainer.data.dataset import Dataset, load_data
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import load_model
 from trainer.recipe import load_recipe

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
 from trainer.export.predictor import load_model
 from trainer.report.evidence import Evidence, Int8

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.report.robustness import (
     CORRUPTIONS,
     MAX_IMAGES,

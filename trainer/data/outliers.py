@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from trainer.backend import tf
-from trainer.data import PIXELS, SIDE
+from trainer.data.dataset import PIXELS, SIDE
 
 COUNT = 24_000
 _SEED = 99

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.augment import augment
+from trainer.data.augment import augment
 from trainer.recipe import Augment, load_recipe
 
 SEED = (8, 1)

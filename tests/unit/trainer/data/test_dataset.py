@@ -12,7 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from trainer.cli import main
-from trainer.data import URL_VARIABLE, Dataset, load_data, load_mnist, load_test_images, split_validation
+from trainer.data.dataset import (
+    URL_VARIABLE,
+    Dataset,
+    load_data,
+    load_mnist,
+    load_test_images,
+    split_validation,
+)
 from trainer.errors import TrainerError
 from trainer.recipe import load_recipe
 from trainer.train import load_split

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data import DIGITS, PIXELS, SIDE, Split
+from trainer.data.dataset import DIGITS, PIXELS, SIDE, Split
 from trainer.errors import TrainerError
 from trainer.export.predictor import Predictor
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import Split
+from trainer.data.captured import load_captured
+from trainer.data.dataset import Split
 from trainer.errors import TrainerError
-from trainer.extra import load_captured
 
 
 def label(folder: Path, digit: str, images: int, size: tuple[int, int] = (28, 28)) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.data import load_data
-from trainer.outliers import COUNT, draw_outliers, outlier_loss
+from trainer.data.dataset import load_data
+from trainer.data.outliers import COUNT, draw_outliers, outlier_loss
 
 
 @pytest.fixture(scope="module")

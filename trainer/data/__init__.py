@@ -1,0 +1,1 @@
+"""Images for a training: data sets, captured images, augmentation, outliers."""
