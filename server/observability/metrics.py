@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
@@ -51,8 +52,8 @@ class Metrics:
         self._versions: dict[tuple[str, int], BatchMetrics] = {}
         self._flushing = threading.Lock()
         self._lags: deque[tuple[float, float]] = deque()  # time and lag
-        # Service, method, code, and seconds: total, queue, compute.
-        self._finished: deque[tuple[str, str, str, float, float, float]] = deque()
+        # Service, method and code to the seconds of each call: total, queue, compute.
+        self._finished: defaultdict[Labels, deque[tuple[float, float, float]]] = defaultdict(deque)
         self.store.set(table.BUILD_INFO, version("digit-serving"), value=1)
         for metric, label in table.EXPECTED:
             self.store.add(metric, label, amount=0)
@@ -92,7 +93,7 @@ class Metrics:
         compute_seconds: float = 0.0,
     ) -> None:
         """Record a finished call."""
-        self._finished.append((service, method, code, seconds, queue_seconds, compute_seconds))
+        self._finished[service, method, code].append((seconds, queue_seconds, compute_seconds))
 
     def refused_call(self, service: str, method: str, code: str) -> None:
         """Count a call refused by admission, without a latency."""
@@ -120,19 +121,17 @@ class Metrics:
             self._flush_finished()
 
     def _flush_finished(self) -> None:
-        calls: dict[tuple[str, str, str], list[tuple[float, float, float]]] = defaultdict(list)
-        for _ in range(len(self._finished)):
-            service, method, code, *seconds = self._finished.popleft()
-            calls[service, method, code].append((seconds[0], seconds[1], seconds[2]))
-        for (service, method, code), durations in calls.items():
-            totals, queue, compute = zip(*durations, strict=True)
-            self.store.add(table.REQUESTS, service, method, code, amount=len(totals))
-            self.store.observe(table.REQUEST_DURATION, method, values=totals)
+        for (service, method, code), calls in list(self._finished.items()):
+            if not calls:
+                continue
+            durations = np.array([calls.popleft() for _ in range(len(calls))])
+            self.store.add(table.REQUESTS, service, method, code, amount=len(durations))
+            self.store.observe(table.REQUEST_DURATION, method, values=durations[:, 0])
             if method in self._unary:
-                stages = sum(queue), sum(compute)
-                rest = max(sum(totals) - sum(stages), 0.0)  # rounding may make it negative
-                for stage, seconds_ in zip(table.STAGES, (*stages, rest), strict=True):
-                    self.store.add(table.STAGE_SECONDS, method, stage, amount=seconds_)
+                total, queue, compute = durations.sum(axis=0).tolist()
+                rest = max(total - queue - compute, 0.0)  # rounding may make it negative
+                for stage, seconds in zip(table.STAGES, (queue, compute, rest), strict=True):
+                    self.store.add(table.STAGE_SECONDS, method, stage, amount=seconds)
 
     def _look(self) -> None:
         queues = self._queues

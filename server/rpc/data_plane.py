@@ -62,7 +62,7 @@ class DataPlane:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
-        self._loop = Loop(self._tick)
+        self._loop = Loop(metrics.tick)
         self.health = Health(service.full_name for service in SERVICES)
         certificates = Certificates.of(settings)
         self._credentials = None if certificates is None else certificates.credentials()
@@ -210,6 +210,3 @@ class DataPlane:
         """Update health and shadows after a change of the registry."""
         self.health.update(self._registry.ready, self._registry.states)
         self._shadows.follow(self._registry.models().values())
-
-    def _tick(self, late_seconds: float) -> None:
-        self._metrics.tick(late_seconds)
