@@ -181,6 +181,7 @@ def _precision_recall(evidence: Evidence, axes: Any) -> None:
     low = max(0.0, 1 - 3 * (1 - min([*even, 0.999])))
     limits = (low, 1 + (1 - low) * 0.03)
     axes.set(xlim=limits, ylim=limits)
+    axes.locator_params(nbins=5)  # labels such as 98.25 % are wide
     axes.legend(loc="lower left")
 
 
