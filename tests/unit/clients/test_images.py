@@ -100,6 +100,12 @@ def test_bad_image_in_a_list_is_numbered() -> None:
         pixels([RAMP, RAMP[:-1]])
 
 
+def test_doubt_of_all_digits_is_said_to_be_none() -> None:
+    image = np.where(np.arange(784) < 80, 255, 0).astype(np.uint8)
+    shared = [0.06] * 8 + [0.39, 0.13]
+    assert doubt(image, shared) == "probably not a digit: 8 (39 %) or 9 (13 %)"
+
+
 @pytest.mark.parametrize(
     ("inked", "seven", "words"),
     [
