@@ -53,7 +53,7 @@ web: setup  ## Open a page to draw digits on
 	$(BIN)/digit-client web
 
 # By file, in the order of their names: the end-to-end tests, of which each takes long, come first.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ##@ Develop
 .PHONY: test
