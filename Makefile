@@ -57,7 +57,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ##@ Develop
 .PHONY: test
-test: setup  ## Run the tests, 4 minutes; lists those that this machine cannot run
+test: setup  ## Run the tests, 6 minutes; lists those that this machine cannot run
 	$(PYTEST) -m "not install" --durations 25 $(TESTS)
 
 # A test that fails among others and passes alone is a defect of the test: it is named, and the run continues.
