@@ -40,7 +40,7 @@ class Outliers(Struct, frozen=True, forbid_unknown_fields=True):
     """Outlier exposure (`trainer.data.outliers`): images per batch, and the weight of their loss."""
 
     per_batch: Count
-    weight: Annotated[float, Meta(gt=0)] = 0.3
+    weight: Annotated[float, Meta(gt=0)] = 0.1
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True):

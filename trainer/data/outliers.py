@@ -25,7 +25,6 @@ def draw_outliers(images: Pixels) -> Pixels:
     """Return images without a digit, uint8 [COUNT, 784], some of them parts of digits uint8 [n, 784]."""
     rng = np.random.default_rng(_SEED)
     squares = images.reshape(-1, SIDE, SIDE)
-
     outliers = []
     for _ in range(COUNT // 3):
         left, right, whole = squares[rng.integers(len(squares), size=3)]
