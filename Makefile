@@ -57,8 +57,8 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 ##@ Develop
 .PHONY: test
-test: setup  ## Run the tests, 6 minutes; lists those that this machine cannot run
-	$(PYTEST) -m "not install" --durations 25 $(TESTS)
+test: setup  ## Run all but the slow tests, 4 minutes; lists those that this machine cannot run
+	$(PYTEST) -m "not slow" --durations 25 $(TESTS)
 
 # A test that fails among others and passes alone is a defect of the test: it is named, and the run continues.
 define once-more

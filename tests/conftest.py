@@ -18,6 +18,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from trainer.run import Run
+
 REQUIRE_ALL = bool(os.environ.get("DIGITS_REQUIRE_ALL"))
 
 # A background job of a shell ignores SIGINT, and programs started by tests would inherit that.
@@ -58,32 +60,34 @@ def mnist_dir() -> Path:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run of one epoch, and a repository with it as version 1; read-only."""
+    """A run of `digits`, one epoch on the sample, and a repository with it as version 1; read-only."""
 
-    run: Path
+    run: Run
     repository: Path
+    output: str
+
+    @property
+    def version(self) -> Path:
+        return self.repository / "digits" / "1"
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train as a user does, from the command line; once, however many processes run the tests."""
-    folder = tmp_path_factory.getbasetemp()
-    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    trained = Trained(shared / "trained" / "run", shared / "trained" / "repository")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, output = shared / "trained", shared / "trained.txt"
     command = [
         Path(sys.executable).parent / "digit-trainer",
-        "train",
-        "--recipe",
-        "digits",
-        "--data",
-        "sample",
+        *("train", "--recipe", "digits", "--data", "sample", "--epochs", "1"),
+        *("--repository", folder / "repository", "--run-dir", folder / "run"),
     ]
-    command += ["--epochs", "1", "--repository", trained.repository, "--run-dir", trained.run]
     with (shared / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not trained.repository.exists():
-            subprocess.run(command, check=True)
-    return trained
+        if not output.exists():
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            output.write_text(done.stdout)
+    return Trained(Run(folder / "run"), folder / "repository", output.read_text())
 
 
 def linear_weights(seed: int) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainer.backend import create_callback, create_loss, create_optimizer, keras, tf
 from trainer.data.augment import augment
 from trainer.data.dataset import Split
-from trainer.data.outliers import COUNT, draw_outliers, outlier_loss
+from trainer.data.outliers import draw_outliers, outlier_loss
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.network import training_network, warm_momentum
 from trainer.progress import Progress
@@ -109,7 +109,8 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         history, arrays = saved
         state.restore(arrays, history)
-    train_step_of = cache(partial(train_step_function, recipe, state, split, seed))
+    outliers = draw_outliers(split.x_train) if recipe.fit.outliers else None
+    train_step_of = cache(partial(train_step_function, recipe, state, split, outliers, seed))
     evaluate = evaluate_function(recipe, state.averaged)
     while len(history) < epochs and not state.averaged.stop_training:
         started = time.monotonic()
@@ -177,14 +178,21 @@ def create_state(recipe: Recipe, policy: str, seed: int, steps_per_epoch: int, e
     return state
 
 
-def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: int, how: Augment) -> Any:
+def train_step_function(  # noqa: PLR0913, PLR0917  # what is trained, on what, and how
+    recipe: Recipe,
+    state: TrainState,
+    split: Split,
+    outliers: NDArray[np.uint8] | None,
+    seed: int,
+    how: Augment,
+) -> Any:
     """Return a compiled function of indices int32 [b] -> (mean loss, number of correct images).
 
-    `how` augments the images.
+    `outliers` are images uint8 [m, 784] without a digit, if the recipe trains with them; `how` augments.
     """
     network, optimizer, loss_of = state.network, state.optimizer, create_loss(recipe)
     teacher, exposure = load_teacher(recipe), recipe.fit.outliers
-    outliers = tf.constant(draw_outliers(split.x_train)) if exposure else None
+    others: Any = None if outliers is None else tf.constant(outliers)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
@@ -194,8 +202,8 @@ def train_step_function(recipe: Recipe, state: TrainState, split: Split, seed: i
         seeds = tf.stack([step * 8, seed])
         images, digits = tf.gather(x_train, positions), tf.gather(y_train, positions)
         if exposure:
-            chosen = tf.random.stateless_uniform((exposure.per_batch,), seeds + 7, 0, COUNT, tf.int32)
-            images = tf.concat([images, tf.gather(outliers, chosen)], axis=0)
+            chosen = tf.random.stateless_uniform((exposure.per_batch,), seeds + 7, 0, len(others), tf.int32)
+            images = tf.concat([images, tf.gather(others, chosen)], axis=0)
         images, count = augment(images, how, seeds), tf.shape(positions)[0]
         answers = teacher.probabilities(images[:count]) if teacher else None
         with tf.GradientTape() as tape:

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.e2e.shell import ROOT, Shell
 from trainer.data.dataset import load_sample
 
-pytestmark = pytest.mark.install
+pytestmark = pytest.mark.slow
 
 PAGES = ["README.md", "SECURITY.md"]
 SERVERS = ("digit-server", "digit-client web")

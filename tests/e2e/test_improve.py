@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -18,6 +19,8 @@ from tests.conftest import Trained
 from tests.integration.clients.web_process import serving, serving_page
 from tests.process import RunningServer, running
 from trainer.data.dataset import load_sample
+
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 BELOW = 0.9

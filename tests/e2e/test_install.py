@@ -17,7 +17,7 @@ UV = shutil.which("uv") or str(ROOT / "build" / "uv" / "bin" / "uv")
 INSTALL_SECONDS = 300
 VERSION = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
 
-pytestmark = pytest.mark.install
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=["highest", "lowest-direct"])

@@ -17,7 +17,7 @@ def test_a_published_run_is_served_as_keras_predicts_it(trained: Trained) -> Non
     from trainer.data.dataset import load_sample  # noqa: PLC0415 - likewise
 
     images = load_sample().x_test
-    expected = keras.models.load_model(trained.run / "model.keras").predict(images, verbose=0)
+    expected = keras.models.load_model(trained.run.network).predict(images, verbose=0)
 
     with running("--model-repository", trained.repository) as server, Client(server.address) as client:
         predictions = client.predict(images, probabilities=True)

@@ -46,7 +46,7 @@ def test_canary_is_published_widened_promoted_and_rolled_back_without_a_restart(
 
     with running("--model-repository", repository, "--repository-poll-seconds", 0.1) as server:
         # The same network with another digest: another model with known answers.
-        second = shutil.copytree(trained.run, tmp_path / "second")
+        second = shutil.copytree(trained.run.folder, tmp_path / "second")
         graph = onnx.load(second / "model.onnx")
         graph.doc_string = "second"
         content = graph.SerializeToString()

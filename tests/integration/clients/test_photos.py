@@ -11,6 +11,8 @@ from clients import Client, find_digits, pixels
 from tests.integration.clients.photographs import photograph, scan
 from tests.process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 Bytes = NDArray[np.uint8]
 PHOTOGRAPHS = 100
 LONGEST = 800  # larger ones take their time to generate; python -m tests.bench.photographs has them

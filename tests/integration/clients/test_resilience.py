@@ -13,6 +13,8 @@ from tests.conftest import Publish
 from tests.load import DIGIT, IMAGE, load
 from tests.process import RunningServer
 
+pytestmark = pytest.mark.slow
+
 
 def test_rolling_restart_under_load_fails_no_prediction(tmp_path: Path, publish: Publish) -> None:
     publish(tmp_path)
@@ -36,8 +38,7 @@ def test_rolling_restart_under_load_fails_no_prediction(tmp_path: Path, publish:
                 assert server.wait() == 0
                 under_load.wait_for(300)  # of the one that is left
                 servers[number] = start(server.grpc_port)
-                while servers[number].metric("digits_requests_total", code="OK") < 50:  # found again
-                    pass
+                servers[number].reaches("digits_requests_total", 50, code="OK")  # found again
             under_load.wait_for(300)
     for server in servers:
         server.process.terminate()

@@ -13,6 +13,8 @@ from tests.graphs import TROUBLE, forgetful_graph, raising_graph, slow_graph
 from tests.load import DIGIT, IMAGE
 from tests.process import WAIT_SECONDS, RunningServer, running, until
 
+pytestmark = pytest.mark.slow
+
 # Hours.
 ENDLESS = 10**10
 

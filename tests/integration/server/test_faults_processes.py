@@ -12,6 +12,8 @@ from tests.conftest import Publish
 from tests.load import DIGIT, Load, load, plain_callers, retrying_callers
 from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running, until
 
+pytestmark = pytest.mark.slow
+
 CALLERS = 16
 
 

@@ -85,6 +85,7 @@ def run(model: Path, repository: Path, *words: str) -> int:
     return main(["import", str(model), "--data", "sample", "--repository", str(repository), *words])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "found"),
     [

@@ -14,6 +14,8 @@ from trainer.repository.publish import publish
 from trainer.repository.versions import versions
 from trainer.run import Run
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 PUBLISH_FOR_EVER = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from server.machine import has_int8_instructions
-from tests.integration.trainer.conftest import Trained
+from tests.conftest import Trained
 from tests.runs import make_run
 from trainer.cli import main
 from trainer.data.dataset import load_data
@@ -70,6 +70,7 @@ def test_evaluate_counts_what_the_report_counts(
     assert f"9 100 {metrics['digit_9_precision']:.4f}" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_report_is_rebuilt_from_the_run_directory_and_its_data_wherever_that_is_now(
     run: Path, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

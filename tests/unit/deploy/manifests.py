@@ -132,4 +132,4 @@ def _build(variant: Variant) -> list[Resource]:
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         built = subprocess.run([kubectl, "kustomize", folder], check=False, capture_output=True, text=True)
     assert built.returncode == 0, f"{variant}: {built.stderr}"
-    return list(yaml.safe_load_all(built.stdout))
+    return list(yaml.load_all(built.stdout, yaml.CSafeLoader))

@@ -15,10 +15,17 @@ from trainer.data.outliers import draw_outliers
 from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.fit import FitResult, fit
 from trainer.progress import Progress
-from trainer.recipe import Outliers, Recipe, load_recipe
+from trainer.recipe import Augment, Outliers, Recipe, load_recipe
 from trainer.run import Checkpoint, Epoch
 
 EPOCHS = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_outliers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.data.outliers.COUNT", 600)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +41,14 @@ def recipe() -> Recipe:
     *layers, last = fast.layers
     dropout = {"class": "Dropout", "rate": 0.2}
     fitting = replace(fast.fit, precision="float32", outliers=Outliers(per_batch=8, weight=0.1))
-    milder = replace(fast.augment, late_share=0.3, late_strength=0.5)
+    milder = Augment(shift_pixels=4, noise_chance=0.5, late_share=0.3, late_strength=0.1)
     return replace(fast, layers=[*layers, dropout, last], fit=fitting, augment=milder)
+
+
+@pytest.fixture(scope="module")
+def plain(recipe: Recipe) -> Recipe:
+    """The same without augmentation and outliers, which TensorFlow compiles in a third of the time."""
+    return replace(recipe, fit=replace(recipe.fit, outliers=None), augment=Augment())
 
 
 class Quiet(Progress):
@@ -76,11 +89,7 @@ def uninterrupted(recipe: Recipe, split: Split) -> FitResult:
     return run(recipe, split)
 
 
-def test_same_seed_gives_the_same_weights(recipe: Recipe, split: Split, uninterrupted: FitResult) -> None:
-    assert same_weights(run(recipe, split), uninterrupted)
-
-
-@pytest.mark.parametrize("at", [(1, 2), (2, 0), (3, 1)])
+@pytest.mark.parametrize("at", [(1, 2), (3, 1)])
 def test_resumed_training_equals_the_uninterrupted_one(
     recipe: Recipe, split: Split, uninterrupted: FitResult, tmp_path: Path, at: tuple[int, int]
 ) -> None:
@@ -94,13 +103,13 @@ def test_resumed_training_equals_the_uninterrupted_one(
 
 
 @pytest.fixture(scope="module")
-def restoring(recipe: Recipe) -> Recipe:
+def restoring(plain: Recipe) -> Recipe:
     """Nothing improves by that much, so the first epoch stays the best; training ends after three."""
     optimizer = {"class": "Adam", "learning_rate": 1e-3}
     stopping = {"patience": 2, "min_delta": 100.0, "restore_best_weights": True}
     plateau = {"patience": 1, "factor": 0.5, "min_delta": 100.0}
-    fitting = replace(recipe.fit, optimizer=optimizer, early_stopping=stopping, reduce_lr_on_plateau=plateau)
-    return replace(recipe, fit=fitting)
+    fitting = replace(plain.fit, optimizer=optimizer, early_stopping=stopping, reduce_lr_on_plateau=plateau)
+    return replace(plain, fit=fitting)
 
 
 def test_early_stopping_restores_the_best_epoch_resumed_or_not(
@@ -129,35 +138,36 @@ def test_last_epochs_have_the_milder_augmentation(
     assert constant.history[2].loss > uninterrupted.history[2].loss
 
 
-def test_exposure_to_outliers_lowers_the_confidence_in_them(recipe: Recipe, split: Split) -> None:
+@pytest.mark.slow
+def test_exposure_to_outliers_lowers_the_confidence_in_them(plain: Recipe, split: Split) -> None:
     outliers = draw_outliers(split.x_validation)[:300].astype(np.float32)
 
     def confidence(settings: Outliers | None) -> float:
-        fitting = replace(recipe.fit, outliers=settings)
-        network = run(replace(recipe, fit=fitting), split, epochs=6).network
+        fitting = replace(plain.fit, outliers=settings)
+        network = run(replace(plain, fit=fitting), split, epochs=6).network
         return float(network(outliers, training=False).numpy().max(axis=1).mean())
 
     assert confidence(Outliers(per_batch=32, weight=1.0)) < confidence(None) - 0.1
 
 
-def test_validation_loss_is_the_recipes_own(recipe: Recipe, split: Split) -> None:
-    fitting = replace(recipe.fit, loss="mean_squared_error")
-    result = run(replace(recipe, fit=fitting), split, epochs=1)
+def test_validation_loss_is_the_recipes_own(plain: Recipe, split: Split) -> None:
+    fitting = replace(plain.fit, loss="mean_squared_error")
+    result = run(replace(plain, fit=fitting), split, epochs=1)
     images = split.x_validation.astype(np.float32)
     error = (result.network(images, training=False).numpy() - np.eye(10)[split.y_validation]) ** 2
     assert result.history[0].val_loss == pytest.approx(error.mean(), rel=1e-4)
 
 
-def test_regularizer_of_a_layer_is_part_of_the_loss(recipe: Recipe, split: Split) -> None:
-    layers = [*recipe.layers[:-1], recipe.layers[-1] | {"kernel_regularizer": {"class": "L2", "l2": 1.0}}]
-    plain, regularized = run(recipe, split, epochs=1), run(replace(recipe, layers=layers), split, epochs=1)
+def test_regularizer_of_a_layer_is_part_of_the_loss(plain: Recipe, split: Split) -> None:
+    layers = [*plain.layers[:-1], plain.layers[-1] | {"kernel_regularizer": {"class": "L2", "l2": 1.0}}]
+    plain, regularized = run(plain, split, epochs=1), run(replace(plain, layers=layers), split, epochs=1)
     assert regularized.history[0].loss > plain.history[0].loss + 1
 
 
-def test_training_that_diverges_is_an_error(recipe: Recipe, split: Split) -> None:
-    fitting = replace(recipe.fit, optimizer={"class": "SGD", "learning_rate": 1e30})
+def test_training_that_diverges_is_an_error(plain: Recipe, split: Split) -> None:
+    fitting = replace(plain.fit, optimizer={"class": "SGD", "learning_rate": 1e30})
     with pytest.raises(TrainerError, match=r"training diverged: loss .* in epoch 1"):
-        run(replace(recipe, fit=fitting), split)
+        run(replace(plain, fit=fitting), split)
 
 
 def test_schedule_in_epochs_ends_with_the_training(recipe: Recipe) -> None:
@@ -195,10 +205,10 @@ def test_schedule_in_epochs_ends_with_the_training(recipe: Recipe) -> None:
     ],
 )
 def test_mistake_names_table_and_key(
-    recipe: Recipe, split: Split, change: dict[str, Any], message: str
+    plain: Recipe, split: Split, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecipeError) as refused:
-        run(replace(recipe, fit=replace(recipe.fit, **change)), split)
+        run(replace(plain, fit=replace(plain.fit, **change)), split)
     assert str(refused.value).startswith(f"fast: {message}")
 
 

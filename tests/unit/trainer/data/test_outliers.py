@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 
 from trainer.data.dataset import load_data
-from trainer.data.outliers import COUNT, draw_outliers, outlier_loss
+from trainer.data.outliers import draw_outliers, outlier_loss
+
+COUNT = 1200
 
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
     return load_data("sample").x_train[:500]
+
+
+@pytest.fixture(autouse=True)
+def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.data.outliers.COUNT", COUNT)
 
 
 def test_outliers_are_the_same_each_time_and_differ(digits: np.ndarray) -> None:
