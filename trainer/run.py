@@ -93,9 +93,8 @@ class Run:
                 return self.manifest.exists()
             if not overwrite:
                 raise TrainerError(
-                    f"{self.folder}: holds a run with another recipe, seed, "
-                    "number of epochs, precision or data; "
-                    "choose another run directory, or --overwrite it"
+                    f"{self.folder}: holds a run with another recipe, seed, number of epochs, precision or "
+                    "data; choose another run directory, or --overwrite it"
                 )
         for path in (self.manifest, self.checkpoint, self.integer_model, self.history):
             path.unlink(missing_ok=True)
@@ -146,9 +145,8 @@ class Run:
         dataset = load_data(source)
         if dataset.sha256 != expected:
             raise TrainerError(
-                f"--data {source}: sha256 {dataset.sha256[:12]}..., "
-                f"expected {expected[:12]}..., the data that "
-                f"{self.folder} was trained on"
+                f"--data {source}: sha256 {dataset.sha256[:12]}..., expected {expected[:12]}..., "
+                f"the data that {self.folder} was trained on"
             )
         return dataset
 

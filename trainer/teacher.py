@@ -59,9 +59,8 @@ def teacher_graph(recipe: Recipe) -> Path | None:
             return folder / _GRAPH
     known = ", ".join(sorted(str(path.parent.relative_to(shipped)) for path in shipped.glob(f"*/*/{_GRAPH}")))
     raise RecipeError(
-        f"{recipe.source}: fit.teacher.model: {teacher.model}: "
-        f"no {_GRAPH} there, expected a version's folder "
-        f"or a shipped version: {known or 'none is installed'}"
+        f"{recipe.source}: fit.teacher.model: {teacher.model}: no {_GRAPH} there, "
+        f"expected a version's folder or a shipped version: {known or 'none is installed'}"
     )
 
 

@@ -19,8 +19,7 @@ MAX_LABELS_BYTES = 64 * 1024
 MAX_DIGITS = 18
 LAYOUT = (
     f"expected folders MODEL/VERSION with {MANIFEST} and {GRAPH}, "
-    "as `digit-trainer publish` writes them, and "
-    "`digit-trainer import` from any ONNX file"
+    "as `digit-trainer publish` writes them, and `digit-trainer import` from any ONNX file"
 )
 
 Version = Annotated[int, Meta(ge=1, lt=10**MAX_DIGITS)]
@@ -85,8 +84,7 @@ def scan(repository: Path) -> dict[str, ModelFolder]:
         if versions := [folder.name for folder in folders if is_version(folder)]:
             raise RepositoryError(
                 f"model repository {repository} is the folder of one model, "
-                f"with version {', '.join(versions)}; "
-                f"the repository is the folder above it, {root.parent}"
+                f"with version {', '.join(versions)}; the repository is the folder above it, {root.parent}"
             )
         raise RepositoryError(f"model repository {repository} has no models, {LAYOUT}")
     return models

@@ -179,8 +179,7 @@ def _layout(path: Path, session: ort.InferenceSession) -> tuple[int, ...]:
     if isinstance(sizes[0], int):
         raise TrainerError(
             f"{path}: takes exactly {sizes[0]} images at a time, expected any number: "
-            "export it with a dynamic batch "
-            "dimension"
+            "export it with a dynamic batch dimension"
         )
     return sizes[1:]
 
