@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -101,7 +102,7 @@ def _answer(
     digits: list[int] = best.tolist()
     confidences: list[float] = highest.tolist()
     # A graph may return NaN, which argmax() treats as the largest value of its row.
-    broken = np.isnan(highest) if np.isnan(highest.sum()) else None
+    broken = np.isnan(highest) if isnan(sum(confidences)) else None
     queue_seconds = []
     traced: list[TracedPart] = []
     outcomes: list[tuple[QueuedCall, Answer | ModelFailedError]] = []
