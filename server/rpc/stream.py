@@ -120,7 +120,9 @@ class Stream:
             while requests:
                 request = requests[0]
                 if request.answers:
-                    self._send(request.answers.popleft())
+                    content = request.answers.popleft()
+                    following = request if request.answers or len(requests) == 1 else requests[1]
+                    self._send(content, more=bool(following.answers))
                     return
                 if request.error is not None:
                     self._end(self._handler.failure(request.error, self.method))
@@ -155,10 +157,10 @@ class Stream:
             request.fail(error)
         self.read()
 
-    def _send(self, content: bytes) -> None:
+    def _send(self, content: bytes, *, more: bool) -> None:
         self.sending = True
         first, self._first = self._first, False
-        self.rpc.send(content, self._sent, first=first)
+        self.rpc.send(content, self._sent, first=first, more=more)
 
     def _sent(self, _: Event) -> None:
         with self._lock:
