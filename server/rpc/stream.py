@@ -121,8 +121,8 @@ class Stream:
                 request = requests[0]
                 if request.answers:
                     content = request.answers.popleft()
-                    following = request if request.answers or len(requests) == 1 else requests[1]
-                    self._send(content, more=bool(following.answers))
+                    next_ready = request.complete and len(requests) > 1 and requests[1].answers
+                    self._send(content, more=bool(request.answers or next_ready))
                     return
                 if request.error is not None:
                     self._end(self._handler.failure(request.error, self.method))
