@@ -66,6 +66,13 @@ def join(components: Iterable[Component]) -> Component:
     return Component.of([run for component in components for run in component.runs])
 
 
+def gap(one: Component, other: Component) -> int:
+    """Return the distance of two components' boxes in pixels, across or down, whichever is larger."""
+    across = max(one.left, other.left) - min(one.right, other.right)
+    down = max(one.top, other.top) - min(one.bottom, other.bottom)
+    return max(across, down, 0)
+
+
 def find_components(mask: NDArray[np.bool_]) -> list[Component]:
     """Find the 8-connected components of `mask` (height, width), the largest first."""
     runs: list[Run] = []

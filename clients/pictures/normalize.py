@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from clients.errors import InputError
-from clients.pictures.components import Component, join
+from clients.pictures.components import Component, gap, join
 from clients.pictures.foreground import Foreground, find_foreground, spread
 
 _SIDE, _BOX = 28, 20
@@ -84,16 +84,10 @@ def main_component(foreground: Foreground) -> Component:
         component
         for component in foreground.components[1:]
         if _SPECK * main.area < component.area < main.area
-        and _gap(component, main) < reach
+        and gap(component, main) < reach
         and not component.border_share(foreground.amount.shape)
     ]
     return join([main, *parts])
-
-
-def _gap(one: Component, other: Component) -> float:
-    across = max(one.left, other.left) - min(one.right, other.right)
-    down = max(one.top, other.top) - min(one.bottom, other.bottom)
-    return max(across, down, 0)
 
 
 def framed(foreground: Foreground, component: Component, scale: float) -> FoundDigit:
@@ -104,7 +98,7 @@ def framed(foreground: Foreground, component: Component, scale: float) -> FoundD
     digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
     fit = _BOX / max(digit.shape)
     steps = [f"{'dark ink on light' if foreground.dark else 'light ink on dark'} background"]
-    stroke = _stroke_width(mask) * fit
+    stroke = stroke_width(mask) * fit
     if stroke < _THIN:
         grow = round((_WANTED - stroke) / fit / 2)
         digit = spread(np.pad(digit, grow), grow)
@@ -122,7 +116,7 @@ def framed(foreground: Foreground, component: Component, scale: float) -> FoundD
     return FoundDigit(image, (box[0], box[1], box[2], box[3]), tuple(steps))
 
 
-def _stroke_width(mask: NDArray[np.bool_]) -> float:
+def stroke_width(mask: NDArray[np.bool_]) -> float:
     """Estimate the mean stroke width: the area of a long stroke is half its outline times its width."""
     padded = np.pad(mask, 1)
     steps = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])

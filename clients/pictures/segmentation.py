@@ -6,19 +6,20 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.pictures.components import Component, join
+from clients.pictures.components import Component, gap, join
 from clients.pictures.foreground import Foreground
-from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated
+from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated, stroke_width
 
 _FRAME = 0.2  # share of a box's outline on the picture's border above which it is not a digit
 _SHORT = 0.4  # height below which it is a dot, a comma or a fragment, by the median height
 _LINE = 0.2  # vertical distance of a digit's middle from its line, by its height
 _HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
+_NEAR, _TALL = 0.25, 1.4  # distance of a part, and the height of a digit with its parts, by the median height
 _OVERLAP = 0.5  # horizontal overlap of parts of one digit, by the narrower width
-_WIDE = 1.15  # width of touching digits, by their own and the median height
+_WIDE, _VERY_WIDE = 1.15, 1.4  # width of digits that may touch, and of those that do, by their height
 _STRAY = 0.4  # distance of a cut from equal widths, by a digit's width
 _INDIFFERENT, _SLANT = 0.05, 0.1  # costs relative to ink: distance from the middle, and a step to the side
-_USUAL_WIDTH = 0.75  # height of the bridge between touching digits, by their height
+_USUAL_WIDTH = 0.75  # width of one of several touching digits, by their height
 
 
 def find_row(grey: NDArray[np.uint8], name: str) -> list[FoundDigit]:
@@ -59,8 +60,9 @@ def _digits(foreground: Foreground) -> list[Component]:
     ]
     pieces: list[Component] = []
     for component in sorted(components, key=lambda component: -component.height):
-        home = next((n for n, piece in enumerate(pieces) if _belongs(component, piece, usual)), None)
-        if home is not None:
+        homes = [n for n, piece in enumerate(pieces) if _belongs(component, piece, usual)]
+        if homes:
+            home = min(homes, key=lambda n: gap(component, pieces[n]))
             pieces[home] = join([pieces[home], component])
         elif component.height > _SHORT * usual:
             pieces.append(component)
@@ -77,11 +79,12 @@ def _is_hairline(component: Component) -> bool:
 
 
 def _belongs(part: Component, digit: Component, usual: float) -> bool:
-    """Tell whether a component is a part of a digit: close above, below or inside it."""
-    across = min(part.right, digit.right) - max(part.left, digit.left)
-    apart = max(part.top, digit.top) - min(part.bottom, digit.bottom)
+    """Tell whether a component is a part of a digit: a short one beside it, or one above, below or inside."""
     height = max(part.bottom, digit.bottom) - min(part.top, digit.top)
-    return across > _OVERLAP * min(part.width, digit.width) and apart < 0.25 * usual and height < 1.4 * usual
+    if gap(part, digit) > _NEAR * usual or height > _TALL * usual:
+        return False
+    across = min(part.right, digit.right) - max(part.left, digit.left)
+    return part.height < _SHORT * usual or across > _OVERLAP * min(part.width, digit.width)
 
 
 def _lines(pieces: list[Component]) -> list[list[Component]]:
@@ -96,20 +99,36 @@ def _lines(pieces: list[Component]) -> list[list[Component]]:
     return [sorted(line, key=lambda piece: piece.left + piece.right) for line in lines]
 
 
-def _cut_apart(piece: Component, usual: float) -> list[Component]:
+def _cut_apart(piece: Component, usual: float, wide: float = _WIDE) -> list[Component]:
     """Cut touching digits along the seams with the least ink."""
     height = max(piece.height, usual)
-    if piece.width <= _WIDE * height:
+    if piece.width <= wide * height:
         return [piece]
-    count = max(2, round(piece.width / (_USUAL_WIDTH * height)))
-    share = piece.width / count
+    most = max(2, round(piece.width / (_USUAL_WIDTH * height)))
     mask = piece.mask()
-    seams = [np.zeros(piece.height, np.int64)]
+    cuts = [_seams(mask, count) for count in range(2, most + 1)]
+    seams = min(cuts, key=lambda seams: _crossed(mask, seams))
+    if piece.width <= _VERY_WIDE * height and _crossed(mask, seams) > stroke_width(mask):
+        return [piece]  # a wide 0 or 2: a seam crosses two of its strokes
+    ends = [np.zeros(piece.height, np.int64), *seams, np.full(piece.height, piece.width)]
+    parts = [part for left, right in pairwise(ends) if (part := _between(piece, left, right))]
+    whole = [part for part in parts if part.height > _SHORT * usual]
+    return [digit for part in whole for digit in _cut_apart(part, usual, _VERY_WIDE)] or [piece]
+
+
+def _seams(mask: NDArray[np.bool_], count: int) -> list[NDArray[np.int64]]:
+    """Return the seams between `count` touching digits, each a column for each row."""
+    share = mask.shape[1] / count
+    seams = []
     for n in range(1, count):
         start, end = int((n - _STRAY) * share), int((n + _STRAY) * share)
         seams.append(start + _seam(mask[:, start:end]))
-    seams.append(np.full(piece.height, piece.width))
-    return [part for left, right in pairwise(seams) if (part := _between(piece, left, right))]
+    return seams
+
+
+def _crossed(mask: NDArray[np.bool_], seams: list[NDArray[np.int64]]) -> int:
+    """Return the ink on all seams, in pixels."""
+    return int(np.sum([mask[np.arange(len(mask)), seam].sum() for seam in seams]))
 
 
 def _seam(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

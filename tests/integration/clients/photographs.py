@@ -54,6 +54,18 @@ def scan(
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
+def row(digits: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
+    """Generate a row of digits, uint8 (n, 28, 28), black on white, so close that some touch."""
+    pitch = int(rng.integers(18, 30))
+    page = np.zeros((60, 68 + len(digits) * pitch), np.uint8)
+    for place, digit in enumerate(digits):
+        top, left = 16 + int(rng.integers(-3, 4)), 20 + place * pitch
+        field = page[top : top + 28, left : left + 28]
+        np.maximum(field, digit, out=field)
+    enlarged = (6 * page.shape[1], 6 * page.shape[0])
+    return Image.fromarray(255 - page).resize(enlarged, Image.Resampling.BICUBIC)
+
+
 def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> Picture:
     side = int(min(width, height) * rng.uniform(0.35, 0.9))
     glyph = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)

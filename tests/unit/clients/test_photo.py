@@ -139,6 +139,29 @@ def test_bar_above_a_digit_belongs_to_it() -> None:
     assert len(find_digits(Image.fromarray(page))) == 1
 
 
+def test_bar_beside_a_5_belongs_to_it() -> None:
+    page = np.full((300, 600), 220, np.uint8)
+    page[70:85, 160:240] = 20
+    page[75:240, 120:145] = 20
+    page[60:240, 400:430] = 20  # another digit, farther away
+    five, other = find_digits(Image.fromarray(page))
+    assert five.box[2] >= 235
+    assert other.box[0] >= 395
+
+
+def test_two_wide_digits_that_touch_are_two() -> None:
+    page = Image.new("L", (700, 300), 220)
+    for left in (60, 250):
+        ImageDraw.Draw(page).ellipse((left, 60, left + 200, 240), outline=20, width=24)
+    assert len(find_digits(page)) == 2
+
+
+def test_one_wide_digit_is_not_cut() -> None:
+    page = Image.new("L", (500, 400), 220)
+    ImageDraw.Draw(page).ellipse((100, 100, 316, 280), outline=20, width=24)
+    assert len(find_digits(page)) == 1
+
+
 def form(digits: int, *, boxes: int, comb: bool = False) -> Bytes:
     """Draw upright bars as digits into the first of some boxes."""
     pitch = 200 if comb else 230
