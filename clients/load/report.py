@@ -79,7 +79,7 @@ def sweep_row(result: Result) -> tuple[str, ...]:
 
 
 def print_limits(results: Sequence[Result]) -> None:
-    """Return a line if the generator limited the sweep."""
+    """Print a line if the generator limited the sweep."""
     if limited := [result for result in results if result.limit]:
         first = limited[0].workload.in_flight
         sys.stdout.write(
