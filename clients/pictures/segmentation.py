@@ -13,7 +13,8 @@ from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_compon
 _FRAME = 0.2  # share of a box's outline on the picture's border above which it is not a digit
 _SHORT = 0.4  # height below which it is a dot, a comma or a fragment, by the median height
 _LINE = 0.2  # vertical distance of a digit's middle from its line, by its height
-_HAIR, _DIVIDER = 0.12, 1.15  # width of a line by its height; its height by that of digits
+_HAIR, _UPRIGHT = 0.06, 0.2  # area of a line by its height squared; width of an upright one by its height
+_DIVIDER, _CORNER = 1.15, 1.4  # height of upright lines and of corners of a frame by that of digits
 _NEAR, _TALL = 0.25, 1.4  # distance of a part, and the height of a digit with its parts, by the median height
 _OVERLAP = 0.5  # horizontal overlap of parts of one digit, by the narrower width
 _WIDE, _VERY_WIDE = 1.15, 1.4  # width of digits that may touch, and of those that do, by their height
@@ -52,12 +53,7 @@ def _digits(foreground: Foreground) -> list[Component]:
     usual = _usual_height(
         [component for component in components if not _is_hairline(component)] or components
     )
-    # Lines between the boxes of a form; a 1 is as thin, but not taller than its neighbours.
-    components = [
-        component
-        for component in components
-        if not (_is_hairline(component) and component.height > _DIVIDER * usual)
-    ]
+    components = [component for component in components if not _is_of_a_form(component, usual)]
     pieces: list[Component] = []
     for component in sorted(components, key=lambda component: -component.height):
         homes = [n for n, piece in enumerate(pieces) if _belongs(component, piece, usual)]
@@ -75,7 +71,14 @@ def _usual_height(components: list[Component]) -> float:
 
 
 def _is_hairline(component: Component) -> bool:
-    return component.width < _HAIR * component.height
+    return component.area < _HAIR * component.height**2
+
+
+def _is_of_a_form(component: Component, usual: float) -> bool:
+    """Tell whether a component is a line between boxes; a thin 1 is not taller than its neighbours."""
+    upright = component.width < _UPRIGHT * component.height
+    tall = component.height > (_DIVIDER if upright else _CORNER) * usual
+    return tall and _is_hairline(component)
 
 
 def _belongs(part: Component, digit: Component, usual: float) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of five digits, of which some touch, and photographs of one digit, as the client segments them.
+"""Rows of five digits, touching or in printed forms, and photographs of one, as the client reads them.
 
     python -m tests.bench.rows [ROWS]
 
@@ -7,39 +7,46 @@ Needs MNIST in DIGITS_DATA_DIR: the pictures are made from its test images.
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from clients import find_digits
 from clients.pictures.decode import grey
 from clients.pictures.segmentation import find_main
-from tests.integration.clients.photographs import photograph, row
+from tests.integration.clients.photographs import photograph, row, scan
 from trainer.data.dataset import load_data
 from trainer.export.predictor import onnx_predictor
 
 MODELS = Path(__file__).parents[2] / "server" / "models"
+AROUND: tuple[Any, ...] = ("nothing", "boxes", "comb", "lines")
 LONGEST = 800  # pixels; larger photographs take their time to generate
 
 
 def main(rows: int) -> None:
     """Print the shares of rows that are read, and of photographs that are taken for one digit."""
     data = load_data(os.environ["DIGITS_DATA_DIR"])
-    images, rng = data.x_test.reshape(-1, 28, 28), np.random.default_rng(9)
+    images = data.x_test.reshape(-1, 28, 28)
     version = max((MODELS / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
     predict = onnx_predictor(version / "model.onnx")
-    right, counted = 0, 0
-    for _ in range(rows):
-        chosen = rng.integers(0, len(images), 5)
-        found = np.stack([digit.image.ravel() for digit in find_digits(row(images[chosen], rng))])
-        counted += len(found) == len(chosen)
-        right += predict(found).argmax(axis=1).tolist() == data.y_test[chosen].tolist()
-    print(
-        f"rows of five digits: {right / rows:.1%} read without an error, {counted / rows:.1%} cut into five"
-    )
+    pages: dict[str, Callable[..., Image.Image]] = {"some touch": row}
+    pages |= {f"printed around them: {around}": partial(scan, around=around) for around in AROUND}
+    for name, page in pages.items():
+        rng, right = np.random.default_rng(9), 0
+        for _ in range(rows):
+            chosen = rng.integers(0, len(images), 5)
+            found = find_digits(page(images[chosen], rng=rng))
+            answers = predict(np.stack([digit.image.ravel() for digit in found])).argmax(axis=1)
+            right += answers.tolist() == data.y_test[chosen].tolist()
+        print(f"rows of five digits, {name}: {right / rows:.1%}")
+    rng = np.random.default_rng(9)
     photographs = [photograph(images[index], rng, LONGEST) for index in rng.permutation(len(images))[:rows]]
     alone = [find_main(grey(picture, "photograph"), "photograph")[1] == 1 for picture in photographs]
-    print(f"photographs of one digit: {np.mean(alone):.1%} are taken for one")
+    print(f"photographs of one digit that are taken for one: {np.mean(alone):.1%}")
 
 
 if __name__ == "__main__":

@@ -176,8 +176,10 @@ def form(digits: int, *, boxes: int, comb: bool = False) -> Bytes:
 
 
 @pytest.mark.parametrize("comb", [False, True])
-def test_boxes_around_digits_are_left_out(comb: bool) -> None:
-    digits = find_digits(Image.fromarray(form(4, boxes=5, comb=comb)))
+@pytest.mark.parametrize("degrees", [0, 3, -6])
+def test_boxes_around_digits_are_left_out(comb: bool, degrees: float) -> None:
+    page = Image.fromarray(form(4, boxes=5, comb=comb))
+    digits = find_digits(page.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=245))
     assert len(digits) == 4
     assert all(digit.box[3] - digit.box[1] < 160 for digit in digits)
 
