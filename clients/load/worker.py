@@ -1,15 +1,13 @@
 """A process of the load generator."""
 
-import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import chain, cycle
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
 from clients.load.latency import Recorder
 from clients.load.workload import Workload
@@ -64,7 +62,7 @@ class _Driver:
         self.recorder = Recorder()
         self._workload = workload
         self._transports = [_Transport(workload) for _ in range(workload.connections)]
-        self._next = itertools.cycle(self._transports)
+        self._next = cycle(self._transports)
         self._flying = 0
         fitting = _MAX_BYTES_IN_FLIGHT // len(self._transports[0].request)
         self._most_flying = max(64, min(_MAX_IN_FLIGHT, fitting))
@@ -73,13 +71,13 @@ class _Driver:
 
     def open_loop(self) -> None:
         """Send each call when it is due, independently of earlier calls."""
-        due_seconds = self._workload.due_seconds()
+        due_seconds = chain.from_iterable(times.tolist() for times in self._workload.due_seconds())
         self._start = time.perf_counter()
         hopeless = self._start + self._workload.seconds + _HOPELESS_SECONDS
-        for number, due in enumerate(_one_by_one(due_seconds)):
+        for due in due_seconds:
             now = time.perf_counter()
             if now > hopeless:
-                self.recorder.failed("NOT_SENT", len(due_seconds) - number)
+                self.recorder.failed("NOT_SENT", 1 + sum(1 for _ in due_seconds))
                 break
             if self._start + due > now:
                 time.sleep(self._start + due - now)
@@ -163,9 +161,3 @@ class _Transport:
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
-
-
-def _one_by_one(values: NDArray[np.float64]) -> Iterator[float]:
-    """Yield Python floats without converting the whole array at once."""
-    for start in range(0, len(values), 4096):
-        yield from values[start : start + 4096].tolist()

@@ -1,5 +1,6 @@
 """Workloads, and when each call is due."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -11,7 +12,8 @@ from clients.data.values import PIXELS
 from clients.errors import InputError
 
 Arrivals = Literal["constant", "poisson"]
-_MAX_CALLS = 20_000_000
+_MAX_RATE = 1_000_000
+_CALLS_AT_ONCE = 4096  # whose times are computed together: an hour's would take a lot of memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,8 @@ class Workload:
             raise InputError(
                 f"warm-up is {self.warmup_seconds:g} s, expected less than the run's {self.seconds:g} s"
             )
-        if self.rate and max(self.rate, self.end_rate or 0) * self.seconds > _MAX_CALLS:
-            raise InputError(
-                f"{self.rate * self.seconds:,.0f} calls in one run, expected at most {_MAX_CALLS:,}"
-            )
+        if (fastest := max(self.rate or 0, self.end_rate or 0)) > _MAX_RATE:
+            raise InputError(f"rate is {fastest:,.0f} calls/s, expected at most {_MAX_RATE:,}")
         if self.rate is None and self.end_rate is not None:
             raise InputError("an end rate needs a rate to start from")
 
@@ -64,23 +64,27 @@ class Workload:
             for number in range(count)
         ]
 
-    def due_seconds(self) -> NDArray[np.float64]:
-        """Return the seconds after the start at which the calls of this process are due."""
+    def due_seconds(self) -> Iterator[NDArray[np.float64]]:
+        """Yield the seconds after the start at which the calls of this process are due, some at a time."""
         start = self.rate or 0.0
         end = start if self.end_rate is None else self.end_rate
-        total = (start + end) / 2 * self.seconds
-        if self.arrivals == "constant":  # every n-th call of the whole schedule
-            counts = np.arange(self.process, int(total), self.processes, dtype=np.float64)
-        else:  # the sum of Poisson processes is one
-            mine = total / self.processes
-            rng = np.random.default_rng((self.seed, self.process))
-            counts = rng.exponential(self.processes, int(mine + 6 * np.sqrt(mine) + 10)).cumsum()
-            counts = counts[counts < total]
-        if start == end:
-            return counts / start
-        # Inverse of the number of calls due by time t: start t + (end - start) t^2 / (2 seconds).
         slope = (end - start) / self.seconds
-        return np.asarray((np.sqrt(start**2 + 2 * slope * counts) - start) / slope)
+        for counts in self._counts((start + end) / 2 * self.seconds):
+            # Inverse of the number of calls due by time t: start t + slope t^2 / 2.
+            yield (np.sqrt(start**2 + 2 * slope * counts) - start) / slope if slope else counts / start
+
+    def _counts(self, total: float) -> Iterator[NDArray[np.float64]]:
+        """Yield the places of the calls of this process in the whole schedule, up to `total`."""
+        if self.arrivals == "constant":  # every n-th call
+            step = self.processes * _CALLS_AT_ONCE
+            for first in range(self.process, int(total), step):
+                yield np.arange(first, min(first + step, int(total)), self.processes, dtype=np.float64)
+            return
+        rng, last = np.random.default_rng((self.seed, self.process)), 0.0
+        while last < total:  # the sum of Poisson processes is one
+            counts = last + rng.exponential(self.processes, _CALLS_AT_ONCE).cumsum()
+            last = counts[-1]
+            yield counts[counts < total]
 
     def images(self) -> NDArray[np.uint8]:
         """Return the images of a call, uint8 (n, 784): noise, which costs as much as digits."""

@@ -31,6 +31,8 @@ SERVER_CORES, LOAD_CORES = CORES[:HALF], CORES[-HALF:]
 # More than cores, so that the remaining workers can take over the load of a killed one.
 WORKERS = 2 * HALF
 CONNECTIONS = 8
+# With one, a call costs the load generator more than the server, and it could not offer enough.
+IMAGES = 4
 OVERLOAD = 2.0
 # For overload: the default accepts larger bursts, which doubles the latency.
 PENDING_CALLS = int(os.environ.get("SOAK_PENDING_CALLS", "128"))
@@ -39,7 +41,7 @@ MOST_GROWTH = 1.05
 # Limit on the p99 of answered calls under overload, relative to that at LOAD.
 MOST_SLOWER = 3.0
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # refusals by gRPC are CANCELLED
-REQUEST = PredictRequest(images=random_images(1))
+REQUEST = PredictRequest(images=random_images(IMAGES))
 
 
 class Refused(threading.Thread):
@@ -80,9 +82,9 @@ def main() -> int:
 
 
 def measured(server: RunningServer) -> float:
-    """Return the capacity in a closed loop, in calls of one image per second."""
+    """Return the capacity in a closed loop, in calls per second."""
     return closed_loop(
-        server.grpc_port, 1, inflight=16, calls=30_000, connections=CONNECTIONS, cores=LOAD_CORES
+        server.grpc_port, IMAGES, inflight=16, calls=30_000, connections=CONNECTIONS, cores=LOAD_CORES
     ).calls_per_second
 
 
@@ -93,6 +95,7 @@ def steady(server: RunningServer, rate: float) -> bool:
     result = run(
         Workload(
             connection=Connection(address=server.address),
+            images_per_call=IMAGES,
             rate=rate,
             seconds=MINUTES * 60,
             warmup_seconds=1,
@@ -122,14 +125,15 @@ def overload() -> bool:
         stack.enter_context(pinned(*LOAD_CORES))
         capacity = measured(server)
         seconds = max(round(MINUTES * 10), 2)
-        calm = open_loop(server.grpc_port, LOAD * capacity, seconds=seconds // 2, connections=CONNECTIONS)
+        options = {"images_per_call": IMAGES, "connections": CONNECTIONS}
+        calm = open_loop(server.grpc_port, LOAD * capacity, seconds=seconds // 2, **options)
         print(
             f"capacity {capacity:,.0f} calls/s, {HALF} workers, at most {PENDING_CALLS} calls pending; "
             f"at {LOAD:.0%} p99 {calm.p99_ms:.1f} ms, {calm.refused} refused"
         )
         refused = Refused(server)
         refused.start()
-        flood = open_loop(server.grpc_port, OVERLOAD * capacity, seconds=seconds, connections=CONNECTIONS)
+        flood = open_loop(server.grpc_port, OVERLOAD * capacity, seconds=seconds, **options)
         refused.stop()
     slower = flood.p99_ms / calm.p99_ms
     print(

@@ -193,12 +193,6 @@ def test_stop_signal_during_the_start_ends_it_at_once(repository: Path, workers:
     assert not [line for line in process.lines if '"ready"' in line or "Traceback" in line]
 
 
-def test_version_is_the_distributions() -> None:
-    command = [sys.executable, "-m", "server.cli", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
-    assert f'version = "{done.stdout.strip()}"' in (ROOT / "pyproject.toml").read_text()
-
-
 def test_calls_of_a_million_images_are_a_setting_that_starts(repository: Path) -> None:
     room = ("--max-queue-images", 2_000_000, "--max-inflight-bytes", 3 * 10**9)
     with running("--model-repository", repository, "--max-request-images", 1_000_000, *room) as server:

@@ -1,7 +1,6 @@
 """Start and stop of a real server."""
 
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,32 +112,10 @@ def test_taken_grpc_port_is_named(repository: Path) -> None:
     server.wait()
 
 
-def test_taken_metrics_port_is_named(repository: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        code, message = failed_start("--model-repository", repository, "--metrics-port", port)
-    assert code == 1
-    reason = "Address already in use; is another server using it?"
-    assert message == f"metrics port {port} on 127.0.0.1 cannot be bound: {reason}"
-
-
 def test_missing_repository_is_named(tmp_path: Path) -> None:
     code, message = failed_start("--model-repository", tmp_path / "nowhere")
     assert code == 1
     assert message == f"model repository {tmp_path}/nowhere cannot be read: No such file or directory"
-
-
-def test_repository_without_the_default_model_says_what_it_has(tmp_path: Path, publish: Publish) -> None:
-    for model in ("letters", "shapes"):
-        publish(tmp_path, model=model)
-    code, message = failed_start("--model-repository", tmp_path)
-    assert code == 1
-    assert message == (
-        f"model repository {tmp_path} has no model 'digits'; available: letters, shapes; "
-        "the setting default_model names the one for requests that name none"
-    )
 
 
 def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish) -> None:
@@ -150,14 +127,6 @@ def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish
         f"no version of model 'digits' in {tmp_path} can serve: version 1: "
         "model.onnx has 7 bytes, the manifest says "
     )
-
-
-def test_newest_version_that_verifies_is_served(repository: Path, publish: Publish) -> None:
-    (publish(repository, version=2) / "model.onnx").write_bytes(b"damaged")
-    server = RunningServer("--model-repository", repository)
-    assert server.predict(bytes(784)).version == 1
-    server.process.terminate()
-    server.wait()
 
 
 def test_wrong_usage_is_one_line_and_exit_code_2() -> None:

@@ -11,11 +11,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
+from protos.digits.v1 import prediction_pb2
 from tests.conftest import Publish, linear_answers
 from tests.process import WAIT_SECONDS, RunningServer, running
 
@@ -224,39 +222,6 @@ def test_health_says_serving_for_the_server_its_service_and_each_model(
     assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == 1
 
 
-def test_reflection_describes_the_service(server: RunningServer) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService")
-    (response,) = stub.ServerReflectionInfo(iter([request]))
-    file = FileDescriptorProto.FromString(response.file_descriptor_response.file_descriptor_proto[0])
-    assert [method.name for method in file.service[0].method] == [
-        "Predict",
-        "PredictStream",
-        "GetModel",
-        "ListModels",
-    ]
-
-
-def test_metrics_count_exactly_what_was_asked(publish: Publish, tmp_path: Path) -> None:
-    publish(tmp_path)
-    with running("--model-repository", tmp_path) as server:
-        for _ in range(3):
-            server.predict(IMAGES[:5].tobytes())
-        failure(lambda: server.predict(b"x"))
-        ok = {"service": "digits.v1.PredictionService", "method": "Predict", "code": "OK"}
-        version = {"model": "digits", "version": "1"}
-        assert server.metric("digits_requests_total", **ok) == 3
-        assert server.metric("digits_requests_total", **(ok | {"code": "INVALID_ARGUMENT"})) == 1
-        assert server.metric("digits_request_duration_seconds_count", method="Predict") == 4
-        assert server.metric("digits_batch_images_sum", **version) == 15
-        assert server.metric("digits_predictions_total", **version) == 15
-        assert server.metric("digits_confidence_count", **version) == 15
-        assert server.metric("digits_inflight_images") == server.metric("digits_queue_images") == 0
-        assert server.metric("digits_model_info", **version, provider="cpu", accuracy="0.5000") == 1
-        assert server.metric("digits_model_load_total", result="loaded") == 1
-        assert server.metric("process_resident_memory_bytes") > 0
-
-
 def test_names_that_callers_make_up_add_no_series(server: RunningServer) -> None:
     server.predict(IMAGES[:1].tobytes())
     before = len(server.get("/metrics")[1].splitlines())
@@ -289,8 +254,3 @@ def test_orchestrators_can_probe_over_http(server: RunningServer) -> None:
 def test_unknown_method_is_unimplemented(server: RunningServer) -> None:
     call = server.channel.unary_unary("/digits.v1.PredictionService/Nothing")
     assert failure(lambda: call(b""))[0] == "UNIMPLEMENTED"
-
-
-def test_stub_and_descriptor_name_the_same_service() -> None:
-    name = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
-    assert prediction_pb2_grpc.PredictionService.__name__ == name.rpartition(".")[2]

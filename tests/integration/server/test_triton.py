@@ -21,7 +21,7 @@ from tests.process import RunningServer, running
 
 triton = pytest.importorskip("tritonclient.grpc", reason="NOT RUN: tritonclient is in the dev environment")
 
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype  # noqa: E402 - after the skip
+from tritonclient.utils import InferenceServerException  # noqa: E402 - after the skip
 
 IMAGES = np.random.default_rng(7).integers(0, 256, (12, 784), np.uint8)
 PERF_ANALYZER = os.environ.get("PERF_ANALYZER") or shutil.which("perf_analyzer")
@@ -112,20 +112,6 @@ def test_timeout_of_a_request_is_a_deadline(client: Any) -> None:
     with pytest.raises(InferenceServerException) as caught:
         infer(client, IMAGES, timeout=1)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
-
-
-@pytest.mark.parametrize("datatype", ["UINT16", "INT32", "INT64", "FP16", "FP64"])
-def test_numbers_of_other_types_are_taken_where_they_are_pixels(client: Any, datatype: str) -> None:
-    images = IMAGES.astype(triton_to_np_dtype(datatype))
-    answers = linear_answers(2, IMAGES)
-    np.testing.assert_allclose(infer(client, images, datatype=datatype), answers, atol=1e-5)
-
-
-def test_image_that_was_scaled_is_refused_by_its_number(client: Any) -> None:
-    images = IMAGES.copy()
-    images[7] //= 255  # as `x / 255` cast to bytes
-    with pytest.raises(InferenceServerException, match="image 7 of input 'images' seems to be scaled"):
-        infer(client, images)
 
 
 def test_others_name_of_the_newest_version_gets_a_hint(client: Any) -> None:

@@ -122,31 +122,6 @@ def test_answer_of_another_shape_raises(tmp_path: Path, publish: Publish) -> Non
         model.predict(np.frombuffer(TROUBLE, np.uint8).reshape(1, 784))
 
 
-def test_damaged_graph_is_refused_by_its_checksum(tmp_path: Path, publish: Publish) -> None:
-    folder = publish(tmp_path)
-    graph = bytearray((folder / "model.onnx").read_bytes())
-    graph[100] ^= 1
-    (folder / "model.onnx").write_bytes(graph)
-    assert refusal(folder).startswith("model.onnx has sha256 ")
-
-
-def test_truncated_graph_is_refused_by_its_size(tmp_path: Path, publish: Publish) -> None:
-    folder = publish(tmp_path)
-    graph = (folder / "model.onnx").read_bytes()
-    (folder / "model.onnx").write_bytes(graph[:-10])
-    assert refusal(folder) == f"model.onnx has {len(graph) - 10} bytes, the manifest says {len(graph)}"
-
-
-def test_missing_graph_is_refused(tmp_path: Path, publish: Publish) -> None:
-    folder = publish(tmp_path)
-    (folder / "model.onnx").unlink()
-    assert refusal(folder) == "model.onnx cannot be read: No such file or directory"
-
-
-def test_bytes_that_are_no_graph_are_refused(tmp_path: Path, publish: Publish) -> None:
-    assert refusal(publish(tmp_path, graph=b"not a graph")).startswith("model.onnx cannot be loaded: ")
-
-
 def test_graph_with_other_tensors_is_refused(tmp_path: Path, publish: Publish) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],

@@ -165,15 +165,6 @@ def test_defect_is_internal_and_tells_nothing(serving: Serving) -> None:
         assert server.requests("INTERNAL") == 1
 
 
-@pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}", "\x00"])
-def test_long_name_is_repeated_in_part(serving: Serving, letter: str) -> None:
-    with serving() as server:
-        code, details = refused(server.predict(1, model=letter * 20_000))
-    assert code == "NOT_FOUND"
-    assert details is not None
-    assert len(details) < 250
-
-
 def test_cancelled_calls_give_their_room_back(serving: Serving) -> None:
     with serving(max_calls=1, max_inflight_bytes=1) as server:
         call = server.predict(1)
@@ -210,8 +201,3 @@ def test_call_without_a_message_is_the_callers_mistake(serving: Serving) -> None
             "INVALID_ARGUMENT",
             "the call ended without a message, expected one digits.v1.PredictRequest",
         )
-
-
-def test_unknown_method_is_unimplemented(serving: Serving) -> None:
-    with serving() as server:
-        assert refused(server.channel.unary_unary("/a.Service/Method").future(b""))[0] == "UNIMPLEMENTED"

@@ -109,37 +109,6 @@ def reconciled(tmp_path: Path) -> Iterator[Callable[..., Reconciled]]:
 Make = Callable[..., Reconciled]
 
 
-def test_versions_are_swapped_and_the_old_one_closed(
-    tmp_path: Path, publish: Publish, reconciled: Make
-) -> None:
-    publish(tmp_path, version=1)
-    server = reconciled()
-    server.reconciler.start()
-    assert server.registry.find("").model.version == 1
-    publish(tmp_path, version=2)
-    server.serves(2)
-    server.wait(lambda: len(server.releases) == 1)
-
-
-def test_load_that_hangs_holds_up_neither_another_model_nor_the_stop(
-    tmp_path: Path, publish: Publish, reconciled: Make
-) -> None:
-    publish(tmp_path, version=1)
-    publish(tmp_path, model="letters", version=1)
-    server = reconciled()
-    server.reconciler.start()
-    server.hanging["letters/2"] = threading.Event()
-    publish(tmp_path, model="letters", version=2)
-    server.reconciler.wake()
-    server.wait(lambda: "letters/2" in server.loads)
-    publish(tmp_path, version=2)
-    server.serves(2)
-    shutil.rmtree(tmp_path / "digits" / "2")  # a rollback
-    server.serves(1)
-    server.serves(1, model="letters")
-    server.reconciler.close()
-
-
 def test_other_model_whose_load_hangs_delays_the_start_and_no_more(
     tmp_path: Path, publish: Publish, reconciled: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,25 +195,6 @@ def test_refusal_is_counted_once_and_retried_when_woken(
     server.wait(lambda: server.metrics.wrong == 0)
 
 
-def test_repository_that_vanishes_changes_nothing(tmp_path: Path, publish: Publish, reconciled: Make) -> None:
-    repository = tmp_path / "repository"
-    publish(repository)
-    server = reconciled(repository)
-    server.reconciler.start()
-    repository.rename(tmp_path / "gone")
-    server.reconciler.wake()
-    server.wait(lambda: server.metrics.wrong == 1)
-    assert server.registry.find("").model.version == 1
-
-
-def test_only_model_is_the_default_one(tmp_path: Path, publish: Publish, reconciled: Make) -> None:
-    publish(tmp_path, model="letters")
-    server = reconciled()
-    server.reconciler.start()
-    assert server.registry.find("").model.name == "letters"
-    assert server.registry.ready
-
-
 @pytest.mark.parametrize(("models", "default"), [(["letters", "signs"], ""), (["letters"], "digits")])
 def test_default_model_that_is_not_there_ends_the_start(
     tmp_path: Path, publish: Publish, reconciled: Make, models: list[str], default: str
@@ -254,20 +204,6 @@ def test_default_model_that_is_not_there_ends_the_start(
     assert reconciled(default_model=default).failure() == (
         f"model repository {tmp_path} has no model 'digits'; available: {', '.join(models)}; "
         "the setting default_model names the one for requests that name none"
-    )
-
-
-def test_default_model_that_may_not_serve_ends_the_start(
-    tmp_path: Path, publish: Publish, reconciled: Make
-) -> None:
-    (publish(tmp_path) / "manifest.json").unlink()
-    assert (
-        reconciled()
-        .failure()
-        .startswith(
-            f"no version of model 'digits' in {tmp_path} can serve: version 1: "
-            "manifest.json cannot be read: No such"
-        )
     )
 
 
