@@ -191,52 +191,6 @@ def test_folder_pattern_and_stdin_are_read(
     assert [(a["file"], a["digit"]) for a in answers] == [("more/1.png", 1), ("2.png", 2), ("-", 2)]
 
 
-@pytest.mark.parametrize("kind", ["npz", "npy", "tsv", "csv.gz", "images-idx3-ubyte"])
-def test_files_of_many_images_are_known_by_their_names(
-    fake: FakeServer, capsys: Captured, digit_images: Digits, tmp_path: Path, kind: str
-) -> None:
-    path = tmp_path / f"many.{kind}"
-    images = digit_images(1500)
-    match kind:
-        case "npz":
-            np.savez_compressed(path, x_train=images, x_test=images.reshape(-1, 28, 28))
-        case "npy":
-            np.save(path, images)
-        case "tsv":
-            np.savetxt(path, images[:1030], "%d", delimiter="\t", header="\t".join(["p"] * 784), comments="")
-        case "csv.gz":
-            np.savetxt(path, images[:1030], "%d", delimiter=",")
-        case _:
-            path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 5, 220, 0, 0, 0, 28, 0, 0, 0, 28]) + images.tobytes())
-    assert main(["predict", str(path), "--count", "1029", "-s", fake.address, "-o", "tsv"]) == 0
-    rows = capsys.readouterr().out.splitlines()[1:]
-    assert [row.split("\t")[1] for row in rows] == [str(n % 10) for n in range(1029)]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"),
-    [
-        ("a.tsv", b"1 2 3\n1 2 4\n", "3 columns, expected 784"),
-        ("a.tsv", b"1 2\n1 x\n", "row 2, column 2 is 'x', expected a number"),
-        ("a.npy", b"\x93NUMPY\x01\x00", "damaged NumPy file"),
-    ],
-)
-def test_damaged_file_of_many_images_is_one_line(
-    capsys: Captured, tmp_path: Path, name: str, content: bytes, complaint: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    assert main(["predict", str(tmp_path / name)]) == 1  # no server is needed to see it
-    err = capsys.readouterr().err
-    assert complaint in err
-    assert err.count("\n") == 1
-
-
-def test_npz_without_images_names_what_it_holds(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", cats=np.zeros(3), dogs=np.zeros(3))
-    assert main(["predict", str(tmp_path / "a.npz"), "-s", fake.address]) == 1
-    assert "holds cats, dogs; expected" in capsys.readouterr().err
-
-
 @pytest.mark.usefixtures("pictures")
 def test_explain_shows_all_probabilities_and_what_was_done(
     fake: FakeServer, capsys: Captured, pictures: Path

@@ -86,12 +86,6 @@ def test_missing_pem_file_is_named(tmp_path: Path) -> None:
         Client(Connection(tls=Tls(ca=tmp_path / "gone.pem")))
 
 
-def test_token_travels_with_every_call(fake: FakeServer, digit_images: Digits) -> None:
-    with Client(Connection(address=fake.address, token="s3cret")) as client:  # noqa: S106 - no secret
-        client.predict(digit_images(1))
-    assert fake.metadata[0]["authorization"] == "Bearer s3cret"
-
-
 def test_compressed_images_arrive_whole(fake: FakeServer, digit_images: Digits) -> None:
     with Client(Connection(address=fake.address, compression="gzip")) as client:
         assert [p.digit for p in client.predict(digit_images(300))] == [n % 10 for n in range(300)]

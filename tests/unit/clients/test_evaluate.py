@@ -51,27 +51,6 @@ def test_count_asks_about_the_first_images(fake: FakeServer, capsys: Captured, d
     assert json.loads(capsys.readouterr().out)["images"] == 10
 
 
-def test_table_and_one_hot_labels_are_read(
-    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits
-) -> None:
-    np.savetxt(tmp_path / "x.tsv", digit_images(20), "%d", delimiter="\t")
-    np.savetxt(tmp_path / "y.tsv", np.eye(10)[np.arange(20) % 10], "%d", delimiter="\t")
-    command = ["evaluate", str(tmp_path / "x.tsv"), str(tmp_path / "y.tsv"), "-s", fake.address, "-o", "json"]
-    assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"] == 1
-
-
-@pytest.mark.parametrize(
-    ("counts", "complaint"), [((3, 4), "3 images and 4 labels"), ((4, 3), "4 images and 3 labels")]
-)
-def test_images_and_labels_must_be_as_many(
-    fake: FakeServer, capsys: Captured, data: Path, counts: tuple[int, int], complaint: str
-) -> None:
-    np.savez(data, x_test=np.zeros((counts[0], 784), np.uint8), y_test=np.arange(counts[1]))
-    assert main(["evaluate", str(data), "-s", fake.address]) == 1
-    assert complaint in capsys.readouterr().err
-
-
 def test_folder_without_labelled_images_is_named(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
     assert main(["evaluate", str(tmp_path), "-s", fake.address]) == 1
     assert f"{tmp_path}: no data set in this folder" in capsys.readouterr().err
@@ -87,15 +66,3 @@ def test_folder_with_test_files_alone_is_evaluated(
         (tmp_path / name).write_bytes(npy(array) if name.endswith("npy") else idx(array))
     assert main(["evaluate", str(tmp_path), "-s", fake.address, "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["correct"] == 20
-
-
-def test_single_labelled_file_is_evaluated(
-    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits
-) -> None:
-    table = np.column_stack([np.arange(20) % 10, digit_images(20)])
-    np.savetxt(tmp_path / "labelled.csv", table, "%d", delimiter=",")
-    assert main(["evaluate", str(tmp_path / "labelled.csv"), "-s", fake.address, "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["correct"] == 20
-    np.savetxt(tmp_path / "images.csv", digit_images(20), "%d", delimiter=",")
-    assert main(["evaluate", str(tmp_path / "images.csv"), "-s", fake.address]) == 1
-    assert "images without labels" in capsys.readouterr().err
