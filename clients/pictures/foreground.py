@@ -52,13 +52,12 @@ def _likelihood(foreground: Foreground) -> float:
     """Score a polarity.
 
     With the wrong polarity the paper has patches where the digits are, and the ink is the space between
-    strokes: fainter, with softer edges, and smaller inside loops.
+    strokes, or the light beside a shadow: fainter, with softer edges.
     """
     main = foreground.components[0]
     amount = foreground.amount[main.top : main.bottom, main.left : main.right][main.mask()].mean()
-    size = np.sqrt(main.height * main.width)
     calm = np.exp(-_PATCHY * foreground.paper_variation)
-    return float((foreground.contrast * amount) ** 2 * size * calm * _freedom(main, foreground.amount.shape))
+    return float((foreground.contrast * amount) ** 2 * calm)
 
 
 def _separate(smooth: NDArray[np.float32], *, dark: bool) -> Foreground | None:

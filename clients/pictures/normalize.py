@@ -98,7 +98,7 @@ def framed(foreground: Foreground, component: Component, scale: float) -> FoundD
     digit = np.where(spread(mask.astype(np.float32), 2) > 0, amount, 0)
     fit = _BOX / max(digit.shape)
     steps = [f"{'dark ink on light' if foreground.dark else 'light ink on dark'} background"]
-    stroke = stroke_width(mask) * fit
+    stroke = component.stroke_width * fit
     if stroke < _THIN:
         grow = round((_WANTED - stroke) / fit / 2)
         digit = spread(np.pad(digit, grow), grow)
@@ -114,14 +114,6 @@ def framed(foreground: Foreground, component: Component, scale: float) -> FoundD
     )
     image = _centred(np.rint(small * 255).astype(np.uint8))
     return FoundDigit(image, (box[0], box[1], box[2], box[3]), tuple(steps))
-
-
-def stroke_width(mask: NDArray[np.bool_]) -> float:
-    """Estimate the mean stroke width: the area of a long stroke is half its outline times its width."""
-    padded = np.pad(mask, 1)
-    steps = np.count_nonzero(padded[1:] != padded[:-1]) + np.count_nonzero(padded[:, 1:] != padded[:, :-1])
-    # pi/4 corrects for slanted outlines, which are counted as stairs.
-    return float(2 * np.count_nonzero(mask) / (steps * np.pi / 4))
 
 
 def _centred(digit: NDArray[np.uint8]) -> NDArray[np.uint8]:

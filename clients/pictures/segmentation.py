@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clients.pictures.components import Component, gap, join
 from clients.pictures.foreground import Foreground
-from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated, stroke_width
+from clients.pictures.normalize import FoundDigit, as_it_is, framed, main_component, separated
 
 _FRAME = 0.2  # share of a box's outline on the picture's border above which it is not a digit
 _SHORT = 0.4  # height below which it is a dot, a comma or a fragment, by the median height
@@ -111,7 +111,7 @@ def _cut_apart(piece: Component, usual: float, wide: float = _WIDE) -> list[Comp
     mask = piece.mask()
     cuts = [_seams(mask, count) for count in range(2, most + 1)]
     seams = min(cuts, key=lambda seams: _crossed(mask, seams))
-    if piece.width <= _VERY_WIDE * height and _crossed(mask, seams) > stroke_width(mask):
+    if piece.width <= _VERY_WIDE * height and _crossed(mask, seams) > piece.stroke_width:
         return [piece]  # a wide 0 or 2: a seam crosses two of its strokes
     ends = [np.zeros(piece.height, np.int64), *seams, np.full(piece.height, piece.width)]
     parts = [part for left, right in pairwise(ends) if (part := _between(piece, left, right))]

@@ -15,16 +15,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clients import find_digits
+from clients import InputError, find_digits
 from clients.pictures.decode import grey
 from clients.pictures.segmentation import find_main
-from tests.integration.clients.photographs import photograph, row, scan
+from tests.integration.clients.photographs import photograph, photographed_row, row, scan
 from trainer.data.dataset import load_data
-from trainer.export.predictor import onnx_predictor
+from trainer.export.predictor import Predictor, onnx_predictor
 
 MODELS = Path(__file__).parents[2] / "server" / "models"
 AROUND: tuple[Any, ...] = ("nothing", "boxes", "comb", "lines")
 LONGEST = 800  # pixels; larger photographs take their time to generate
+
+
+def read(page: Image.Image, predict: Predictor) -> list[int]:
+    """Return the digits on a page; none if nothing is found."""
+    try:
+        found = np.stack([digit.image.ravel() for digit in find_digits(page)])
+    except InputError:
+        return []
+    digits: list[int] = predict(found).argmax(axis=1).tolist()
+    return digits
 
 
 def main(rows: int) -> None:
@@ -35,13 +45,12 @@ def main(rows: int) -> None:
     predict = onnx_predictor(version / "model.onnx")
     pages: dict[str, Callable[..., Image.Image]] = {"some touch": row}
     pages |= {f"printed around them: {around}": partial(scan, around=around) for around in AROUND}
+    pages["photographed"] = photographed_row
     for name, page in pages.items():
         rng, right = np.random.default_rng(9), 0
         for _ in range(rows):
             chosen = rng.integers(0, len(images), 5)
-            found = find_digits(page(images[chosen], rng=rng))
-            answers = predict(np.stack([digit.image.ravel() for digit in found])).argmax(axis=1)
-            right += answers.tolist() == data.y_test[chosen].tolist()
+            right += read(page(images[chosen], rng=rng), predict) == data.y_test[chosen].tolist()
         print(f"rows of five digits, {name}: {right / rows:.1%}")
     rng = np.random.default_rng(9)
     photographs = [photograph(images[index], rng, LONGEST) for index in rng.permutation(len(images))[:rows]]

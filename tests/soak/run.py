@@ -1,7 +1,7 @@
 """`make soak`: long load while workers are killed, then twice the capacity.
 
 The server has half of the CPUs and the load the other half. SOAK_MINUTES is the duration of the first part
-(the second takes a sixth of it), SOAK_LOAD its share of the capacity, KILL_SECONDS the time between two
+(the second takes a sixth of it), SOAK_LOAD its share of the capacity (or of what the generator can offer, if less), KILL_SECONDS the time between two
 kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second part. Fails if a retrying client misses a
 prediction, memory grows, or answers are late under overload.
 """
@@ -75,9 +75,10 @@ def main() -> int:
         with pinned(*SERVER_CORES):
             server = stack.enter_context(running("--workers", WORKERS))
         stack.enter_context(pinned(*LOAD_CORES))
-        capacity = measured(server)
+        capacity, offered = measured(server), generated(server)
         print(f"capacity {capacity:,.0f} calls/s, {WORKERS} workers on {HALF} of {len(CORES)} CPUs")
-        kept = steady(server, LOAD * capacity)
+        print(f"the load generator offers {offered:,.0f} calls/s on the others")
+        kept = steady(server, LOAD * min(capacity, offered))
     return int(not (overload() and kept))
 
 
@@ -86,6 +87,18 @@ def measured(server: RunningServer) -> float:
     return closed_loop(
         server.grpc_port, IMAGES, inflight=16, calls=30_000, connections=CONNECTIONS, cores=LOAD_CORES
     ).calls_per_second
+
+
+def generated(server: RunningServer) -> float:
+    """Return how many calls per second the load generator of `steady` can make."""
+    workload = Workload(
+        connection=Connection(address=server.address),
+        images_per_call=IMAGES,
+        connections=CONNECTIONS,
+        in_flight=4 * CONNECTIONS,
+        seconds=6,
+    )
+    return run(workload).calls_per_second
 
 
 def steady(server: RunningServer, rate: float) -> bool:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 Picture = NDArray[np.float32]
 PENS = np.array(
@@ -22,13 +22,23 @@ def photograph(digit: NDArray[np.uint8], rng: np.random.Generator, longest: int 
     short, long = sorted(int(side) for side in np.exp(rng.uniform(np.log(200), np.log(longest), 2)))
     long = min(long, 2 * short)
     width, height = (short, long) if rng.random() < 0.5 else (long, short)
-    ink = _written(digit, width, height, rng)[..., None]
-    paper = rng.uniform([205, 200, 185], [255, 252, 245]) + _texture(width, height, rng)[..., None]
-    pen = PENS[rng.integers(len(PENS))] + rng.normal(0, 6, (height, width, 1))
-    lit = (paper * (1 - ink) + pen * ink) * _light(width, height, rng)[..., None]
-    noisy = lit + rng.normal(0, 3, (height, width, 3))
-    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-    return picture.filter(ImageFilter.GaussianBlur(max(width, height) / 1500 * rng.uniform(0, 2)))
+    return _lit(_written(digit, width, height, rng), rng)
+
+
+def photographed_row(digits: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
+    """Generate a photograph of a row of digits, uint8 (n, 28, 28); RGB, 300 to 1,200 pixels wide."""
+    width = int(np.exp(rng.uniform(np.log(300), np.log(1200))))
+    height = int(width * rng.uniform(0.4, 0.8))
+    written = ImageOps.invert(row(digits, rng))
+    scale = min(width * rng.uniform(0.4, 0.98) / written.width, height / written.height)
+    written = written.resize((int(scale * written.width), int(scale * written.height)))
+    page = Image.new("L", (width, height))
+    page.paste(
+        written,
+        (int(rng.integers(width - written.width + 1)), int(rng.integers(height - written.height + 1))),
+    )
+    turned = page.rotate(rng.uniform(-4, 4), Image.Resampling.BICUBIC)
+    return _lit(_penned(np.asarray(turned, np.float32) / 255, rng), rng)
 
 
 def scan(
@@ -66,6 +76,22 @@ def row(digits: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(255 - page).resize(enlarged, Image.Resampling.BICUBIC)
 
 
+def _lit(ink: Picture, rng: np.random.Generator) -> Image.Image:
+    """Photograph ink (height, width), 0-1: pen, paper, light, noise and blur."""
+    height, width = ink.shape
+    paper = rng.uniform([205, 200, 185], [255, 252, 245]) + _texture(width, height, rng)[..., None]
+    pen = PENS[rng.integers(len(PENS))] + rng.normal(0, 6, (height, width, 1))
+    lit = (paper * (1 - ink[..., None]) + pen * ink[..., None]) * _light(width, height, rng)[..., None]
+    noisy = lit + rng.normal(0, 3, (height, width, 3))
+    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    return picture.filter(ImageFilter.GaussianBlur(max(width, height) / 1500 * rng.uniform(0, 2)))
+
+
+def _penned(ink: Picture, rng: np.random.Generator) -> Picture:
+    # Half of the pens have crisp edges, unlike enlarged 28x28 pixels.
+    return np.clip((ink - 0.35) / 0.3, 0, 1) if rng.random() < 0.5 else ink
+
+
 def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> Picture:
     side = int(min(width, height) * rng.uniform(0.35, 0.9))
     glyph = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
@@ -73,9 +99,7 @@ def _written(digit: NDArray[np.uint8], width: int, height: int, rng: np.random.G
     left, top = (int((room - side) * rng.uniform(0.05, 0.95)) for room in (width, height))
     page.paste(glyph, (left, top))
     turned = page.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
-    ink = np.asarray(turned, np.float32) / 255
-    # Half of the pens have crisp edges, unlike enlarged 28x28 pixels.
-    return np.clip((ink - 0.35) / 0.3, 0, 1) if rng.random() < 0.5 else ink
+    return _penned(np.asarray(turned, np.float32) / 255, rng)
 
 
 def _texture(width: int, height: int, rng: np.random.Generator) -> Picture:

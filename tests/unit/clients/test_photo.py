@@ -162,6 +162,17 @@ def test_one_wide_digit_is_not_cut() -> None:
     assert len(find_digits(page)) == 1
 
 
+@pytest.mark.parametrize("dark", [True, False])
+def test_small_digits_beside_the_edge_of_a_shadow_are_found(dark: bool) -> None:
+    y, x = np.mgrid[0:1:400j, 0:1:700j]
+    light = 1 - 0.45 / (1 + np.exp((0.9 - x - y / 2) / 0.01))
+    page = np.full((400, 700), 225.0)
+    for left in range(150, 500, 70):
+        page[280:320, left : left + 6] = page[280:286, left : left + 22] = 40
+    shades = (page * light).astype(np.uint8)
+    assert len(find_digits(Image.fromarray(shades if dark else 255 - shades))) == 5
+
+
 def form(digits: int, *, boxes: int, comb: bool = False) -> Bytes:
     """Draw upright bars as digits into the first of some boxes."""
     pitch = 200 if comb else 230
