@@ -1,9 +1,10 @@
 """`make soak`: long load while workers are killed, then twice the capacity.
 
 The server has half of the CPUs and the load the other half. SOAK_MINUTES is the duration of the first part
-(the second takes a sixth of it), SOAK_LOAD its share of the capacity (or of what the generator can offer, if less), KILL_SECONDS the time between two
-kills, and SOAK_PENDING_CALLS the `max_pending_calls` of the second part. Fails if a retrying client misses a
-prediction, memory grows, or answers are late under overload.
+(the second takes a sixth of it), SOAK_LOAD its share of the capacity, or of what the load generator can offer
+if that is less, KILL_SECONDS the time between two kills, and SOAK_PENDING_CALLS the `max_pending_calls` of
+the second part. Fails if a retrying client misses a prediction, memory grows, or answers are late under
+overload.
 """
 
 import os
