@@ -12,7 +12,7 @@ from clients.pictures.components import Component, find_components
 from clients.pictures.frames import is_frame
 
 # Size at which the paper's shading is estimated; no stroke is as wide as the window.
-_SMALL, _WINDOW = 96, 33
+_SMALL, _WINDOW = 96, 25
 _MIN_CONTRAST = 0.03  # of the paper's brightness
 _MIN_SEPARATION = 4.0  # relative to the paper's variation
 _PATCHY = 40.0  # weight of uneven paper against a polarity
