@@ -1,4 +1,4 @@
-"""Rows of five digits, touching or in printed forms, and photographs of one, as the client reads them.
+"""Rows of five digits, touching, in printed forms or photographed, and photographs of one digit.
 
     python -m tests.bench.rows [ROWS]
 
