@@ -4,40 +4,26 @@ import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.calls import Answers, Calls
-from clients.client import settings, single
-from clients.connection import Connection
+from clients.calls import Answers
+from clients.client import Settings, single
 from clients.images import ImageLike, Images, pixels
 from clients.pipeline import Pipeline
 from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
-class AsyncClient:
+class AsyncClient(Settings):
     """A client of a digit server for asyncio; see Client."""
-
-    def __init__(
-        self,
-        server: str | Connection = "localhost:8500",
-        *,
-        timeout: float | None = None,
-        token: str = "",
-        images_per_call: int = 256,
-        calls_in_flight: int = 4,
-    ) -> None:
-        self._calls = Calls(settings(server, timeout, token))
-        self._size, self._limit = images_per_call, calls_in_flight
 
     async def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
         """Predict the digit in each image, in order; see Client.predict."""
-        question, array = Question(**options), await _pixels(images)
+        array = await _pixels(images)
         if len(array) <= self._size:
-            return await asyncio.wrap_future(self._calls.predict(question, array))
+            return await asyncio.wrap_future(self._calls.predict(Question(**options), array))
         return [answer async for answer in self.stream([array], **options)]
 
     async def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
@@ -51,25 +37,22 @@ class AsyncClient:
         """Predict a sequence of any length, in order and in constant memory; see Client.stream."""
         loop = asyncio.get_running_loop()
         answers: asyncio.Queue[Answers | None] = asyncio.Queue()
-        send = partial(self._calls.predict, Question(**options))
         pipeline = Pipeline(
-            send,
+            partial(self._calls.predict, Question(**options)),
             lambda call: loop.call_soon_threadsafe(answers.put_nowait, call),
             images_per_call=self._size,
             calls_in_flight=self._limit,
         )
-        free, room = self._size * self._limit, asyncio.Event()
+        # Acquired after reading; without one, the last image that has room waits for an answer.
+        room = asyncio.Semaphore(self._size * self._limit - 1)
 
         async def read() -> None:
-            nonlocal free
             try:
                 async for image in images if isinstance(images, AsyncIterable) else _each(images):
                     array = await _pixels(image)
                     pipeline.put(array)
-                    free -= len(array)
-                    while free <= 0:
-                        room.clear()
-                        await room.wait()
+                    for _ in array:
+                        await room.acquire()
                 pipeline.end()
             except Exception as error:  # noqa: BLE001 - raised where the answers are read
                 pipeline.end(error)
@@ -80,8 +63,8 @@ class AsyncClient:
                 predictions = await asyncio.wrap_future(call)
                 for prediction in predictions:
                     yield prediction
-                free += len(predictions)
-                room.set()
+                for _ in predictions:
+                    room.release()
         finally:
             reader.cancel()
             pipeline.cancel()
@@ -127,9 +110,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 

@@ -31,6 +31,8 @@ from protos.digits.v1 import prediction_pb2
 
 T = TypeVar("T")
 Answers = Future[list[Prediction]]
+# One hedge per ten calls, and a burst of ten: a slow server must not get twice the load.
+_HEDGES_AT_ONCE, _HEDGES_PER_CALL = 10.0, 0.1
 
 
 class Calls:
@@ -43,7 +45,7 @@ class Calls:
         self._predict: Any = self._channel.unary_unary(
             self._wire.method, serialize, self._wire.response.FromString
         )
-        self._hedges = _HedgeBudget()
+        self._hedges = _HEDGES_AT_ONCE
 
     def predict_now(self, question: Question, images: NDArray[np.uint8]) -> list[Prediction]:
         """Make one call and wait for it: a third less overhead than waiting for a future."""
@@ -64,8 +66,8 @@ class Calls:
         """Start a call, and a second one if the first is not answered after `hedge_seconds`."""
         if (seconds := self.connection.hedge_seconds) is None:
             return self._start(question, images)
-        self._hedges.called()
-        return _Hedge(lambda: self._start(question, images), seconds, self._hedges.take).answer
+        self._hedges = min(_HEDGES_AT_ONCE, self._hedges + _HEDGES_PER_CALL)
+        return _Hedge(lambda: self._start(question, images), seconds, self._may_hedge).answer
 
     def models(self) -> Future[list[ModelInfo]]:
         """List every version of every model that the server knows."""
@@ -120,6 +122,12 @@ class Calls:
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
 
+    def _may_hedge(self) -> bool:
+        if self._hedges < 1:
+            return False
+        self._hedges -= 1
+        return True
+
     def _start(self, question: Question, images: NDArray[np.uint8]) -> Answers:
         request = self._wire.request(question, images)
         return self._future(
@@ -153,24 +161,6 @@ class Calls:
         call.add_done_callback(finish)
         answer.add_done_callback(lambda _: call.cancel())  # no effect once the call has ended
         return answer
-
-
-class _HedgeBudget:
-    """Allows one hedge per ten calls and a burst of ten: a slow server must not get twice the load."""
-
-    _BURST, _PER_CALL = 10.0, 0.1
-
-    def __init__(self) -> None:
-        self._tokens = self._BURST
-
-    def called(self) -> None:
-        self._tokens = min(self._BURST, self._tokens + self._PER_CALL)
-
-    def take(self) -> bool:
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class _Hedge:

@@ -3,29 +3,26 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain
-from queue import SimpleQueue
-from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.calls import Answers, Calls
+from clients.calls import Calls
 from clients.connection import Connection
 from clients.errors import InputError, ServerError
 from clients.images import ImageLike, Images, pixels
-from clients.pipeline import Pipeline, pump
+from clients.pipeline import pump
 from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
-class Client:
-    """A client of a digit server; thread-safe.
+class Settings:
+    """The arguments of both clients.
 
     `server` is HOST:PORT, or a Connection with more settings; `timeout` (seconds per call) and `token`
     override the connection's. Calls carry up to `images_per_call` images, and up to `calls_in_flight` calls
-    are concurrent. Every method raises ServerError if the server gives no usable answer.
+    are concurrent.
     """
 
     def __init__(
@@ -37,8 +34,18 @@ class Client:
         images_per_call: int = 256,
         calls_in_flight: int = 4,
     ) -> None:
-        self._calls = Calls(settings(server, timeout, token))
+        connection = Connection(address=server) if isinstance(server, str) else server
+        if timeout is not None:
+            connection = replace(connection, timeout_seconds=timeout)
+        self._calls = Calls(replace(connection, token=token) if token else connection)
         self._size, self._limit = images_per_call, calls_in_flight
+
+
+class Client(Settings):
+    """A client of a digit server; thread-safe. Its arguments are those of Settings.
+
+    Every method raises ServerError if the server gives no usable answer.
+    """
 
     def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
         """Predict the digit in each image, in order.
@@ -46,18 +53,10 @@ class Client:
         `images` is a path, the bytes of a picture, a PIL image, an array of one or more images, or a list of
         these; options: `probabilities`, `model`, `version`, `label`. Raises InputError for anything else.
         """
-        question, array = Question(**options), pixels(images)
+        array = pixels(images)
         if len(array) <= self._size:
-            return self._calls.predict_now(question, array)
-        answers: SimpleQueue[Answers | None] = SimpleQueue()
-        send = partial(self._calls.predict, question)
-        pipeline = Pipeline(send, answers.put, images_per_call=self._size, calls_in_flight=self._limit)
-        try:
-            pipeline.put(array)
-            pipeline.end()
-            return list(chain.from_iterable(call.result() for call in iter(answers.get, None)))
-        finally:
-            pipeline.cancel()
+            return self._calls.predict_now(Question(**options), array)
+        return list(self.stream([array], **options))
 
     def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
         """Predict the digit in one image; raises InputError for several."""
@@ -88,9 +87,7 @@ class Client:
     def connect(self, wait_seconds: float = 0.0) -> None:
         """Raise ServerError if no server answers, or wait up to `wait_seconds` until it is ready."""
         try:
-            if not wait_seconds or any(
-                state == "ready" for state in self._calls.watch("", seconds=wait_seconds)
-            ):
+            if not wait_seconds or "ready" in self._calls.watch("", seconds=wait_seconds):
                 wait_seconds = 0.0
             self._calls.health("").result()
         except ServerError as error:
@@ -112,18 +109,8 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def settings(server: str | Connection, timeout: float | None, token: str) -> Connection:
-    """Return a connection from a client's arguments."""
-    connection = Connection(address=server) if isinstance(server, str) else server
-    if timeout is not None:
-        connection = replace(connection, timeout_seconds=timeout)
-    return replace(connection, token=token) if token else connection
 
 
 def single(array: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -82,7 +82,6 @@ def _count(response: inference_pb2.ModelInferResponse) -> int:
 
 OPEN_INFERENCE_WIRE = Wire(
     "/inference.GRPCInferenceService/ModelInfer",
-    "",
     inference_pb2.ModelInferResponse,
     _request,
     _predictions,

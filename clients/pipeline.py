@@ -91,33 +91,6 @@ class Pipeline:
             self._fly()
 
 
-class Window:
-    """Bounds the images that were read from a source and not yet returned to the caller."""
-
-    def __init__(self, images: int) -> None:
-        self._free, self._closed = images, False
-        self._changed = threading.Condition()
-
-    def take(self, images: int) -> bool:
-        """Wait for room; return False once closed. An array larger than the window passes alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free > 0 or self._closed)
-            self._free -= images
-            return not self._closed
-
-    def give(self, images: int) -> None:
-        """Release images."""
-        with self._changed:
-            self._free += images
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Wake and end a waiting reader."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
 def pump(
     source: Iterable[NDArray[np.uint8]],
     send: Callable[[NDArray[np.uint8]], Answers],
@@ -128,19 +101,18 @@ def pump(
     """Yield predictions of `source`, read ahead by a thread as far as the calls have room."""
     answers: SimpleQueue[Answers | None] = SimpleQueue()
     pipeline = Pipeline(send, answers.put, images_per_call=images_per_call, calls_in_flight=calls_in_flight)
-    window = Window(images_per_call * calls_in_flight)
+    most = images_per_call * calls_in_flight
+    room, closed = threading.Semaphore(most), threading.Event()
 
     def read() -> None:
         try:
             images = iter(source)
-            # Acquired first, so that no more than the window is read from the source.
-            while window.take(1):
-                part = next(images, None)
-                if part is None:
-                    break
-                if len(part) != 1:
-                    window.give(1 - len(part))
+            # Acquired first, so that no more images are read than there is room for.
+            while room.acquire() and not closed.is_set() and (part := next(images, None)) is not None:
                 pipeline.put(part)
+                for _ in range(len(part) - 1):
+                    if not closed.is_set():
+                        room.acquire()
             pipeline.end()
         except BaseException as error:  # noqa: BLE001 - raised where the answers are read
             pipeline.end(error)
@@ -150,10 +122,11 @@ def pump(
         while (call := answers.get()) is not None:
             predictions = call.result()
             yield from predictions
-            window.give(len(predictions))
+            room.release(len(predictions))
     finally:
-        window.close()
+        closed.set()
         pipeline.cancel()
+        room.release(most)
 
 
 def _failed(error: BaseException) -> Answers:

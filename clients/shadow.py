@@ -3,9 +3,8 @@
 import math
 import urllib.request
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +13,6 @@ from clients.errors import InputError
 
 METRICS = "http://127.0.0.1:9090/metrics"
 _TIMEOUT_SECONDS = 10.0
-_DEVIATES = 1.96  # for a 95 % interval
 
 
 @dataclass
@@ -40,32 +38,6 @@ class Shadow:
     def agreed(self) -> int:
         """Number of images with the same digit."""
         return sum(count for (digit, other), count in self.confusion.items() if digit == other)
-
-    @property
-    def differences(self) -> list[tuple[str, str, int]]:
-        """(digit, candidate's digit, images), most frequent first."""
-        pairs = self.confusion.most_common()
-        return [(digit, other, count) for (digit, other), count in pairs if digit != other]
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson score interval of the agreement."""
-        images, share = self.images, self.agreed / self.images
-        scale = 1 + _DEVIATES**2 / images
-        middle = share + _DEVIATES**2 / (2 * images)
-        spread = _DEVIATES * math.sqrt(share * (1 - share) / images + _DEVIATES**2 / (4 * images**2))
-        return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-    def record(self) -> dict[str, Any]:
-        """Return the comparison for JSON."""
-        low, high = self.interval
-        return asdict(self) | {
-            "images": self.images,
-            "agreement": self.agreed / self.images,
-            "agreement_low": low,
-            "agreement_high": high,
-            "confusion": [[digit, other, count] for (digit, other), count in sorted(self.confusion.items())],
-        }
 
 
 def read_shadows(url: str) -> list[Shadow]:

@@ -5,9 +5,9 @@ with FakeServer() as fake, Client(fake.address) as client:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
+from functools import partial
 from typing import Self
 
 import grpc
@@ -57,13 +57,10 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(max_workers=8))
         prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        address = f"127.0.0.1:{port}"
-        port = (
-            self._server.add_secure_port(address, credentials)
-            if credentials
-            else self._server.add_insecure_port(address)
-        )
-        self.address = f"127.0.0.1:{port}"
+        add_port = self._server.add_insecure_port
+        if credentials:
+            add_port = partial(self._server.add_secure_port, server_credentials=credentials)
+        self.address = f"127.0.0.1:{add_port(f'127.0.0.1:{port}')}"
 
     def stop(self) -> None:
         """Stop at once; calls in flight are cancelled."""
@@ -83,13 +80,6 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         if self.failures:
             context.abort(*self.failures.popleft())
         return self.answer(request)
-
-    def PredictStream(  # noqa: N802 - the method's name on the wire
-        self, requests: Iterator[prediction_pb2.PredictRequest], context: grpc.ServicerContext
-    ) -> Iterator[prediction_pb2.PredictResponse]:
-        """Answer requests in order; a failure ends the stream."""
-        for request in requests:
-            yield self.Predict(request, context)
 
     def GetModel(  # noqa: N802 - the method's name on the wire
         self, request: prediction_pb2.GetModelRequest, context: grpc.ServicerContext
@@ -111,7 +101,5 @@ class FakeServer(prediction_pb2_grpc.PredictionServiceServicer):
         self._server.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -104,11 +104,9 @@ class Wire:
     `request` takes a Question and images, uint8 (n, 784); `predictions` takes the response, the
     Question, n, the round trip in seconds and the server's address, and raises ServerError
     (DATA_LOSS) for an answer that cannot be true. `count` is the number of digits in a response.
-    `stream_method` answers many requests in order; empty if the protocol has none.
     """
 
     method: str
-    stream_method: str
     response: type[Any]
     request: Callable[[Question, NDArray[np.uint8]], Any]
     predictions: Callable[..., list[Prediction]]
@@ -195,7 +193,6 @@ def _problem(response: prediction_pb2.PredictResponse, question: Question, image
 
 DIGITS_WIRE = Wire(
     _SERVICE + "Predict",
-    _SERVICE + "PredictStream",
     prediction_pb2.PredictResponse,
     _request,
     _predictions,

@@ -1,5 +1,6 @@
-"""Output of commands: tables, progress bars, 28x28 images."""
+"""Output of commands: tables, intervals, progress bars, 28x28 images."""
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 _WORTH_A_BAR = 2000  # minimum number of images for a progress bar
 _HALF = 128
+_Z = 1.959964  # two-sided 95 %
 
 
 def print_rows(
@@ -30,6 +32,14 @@ def print_rows(
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else 500, highlight=False).print(table)
+
+
+def interval(part: int, whole: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a proportion, 0-1."""
+    share = part / whole
+    middle = (share + _Z**2 / (2 * whole)) / (1 + _Z**2 / whole)
+    half = _Z * math.sqrt(share * (1 - share) / whole + _Z**2 / (4 * whole**2)) / (1 + _Z**2 / whole)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def watched(things: Iterable[T], total: int | None, *, printing: bool = False) -> Iterator[T]:

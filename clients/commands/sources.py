@@ -80,7 +80,7 @@ def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes:
     for file in files:
         try:
             if file != STDIN and is_data_file(Path(file)):
-                data = read(Path(file), count=reading.count)
+                data = read(Path(file)).first(reading.count)
                 notes.extend(data.notes)
                 yield from (Item(file, image, index) for index, image in enumerate(data.images))
             else:

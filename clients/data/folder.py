@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.data.arrays import Part, find_key
+from clients.data.arrays import Part, has_both_parts
 from clients.data.content import opened
 from clients.data.reader import ImageData, read, read_pair
 from clients.errors import InputError
@@ -40,7 +40,7 @@ def read_parts(path: Path) -> Parts:
         found = _read_folder(path, ("train", "test"))
         return Parts(found["train"], found["test"])
     with opened(path) as (form, file):
-        both = form == "zip" and all(find_key(file, str(path), "images", part) for part in _PARTS)
+        both = form == "zip" and has_both_parts(file, str(path))
     if both:
         return Parts(_labelled(path, "train"), _labelled(path, "test"))
     return Parts(_labelled(path, None), None)

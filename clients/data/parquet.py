@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.values import PIXELS, SIDE, Rows
+from clients.data.values import PIXELS, SIDE, Content, Rows
 from clients.errors import InputError
 
 _ROWS_AT_ONCE = 1024
@@ -15,40 +15,36 @@ _IMAGE_NAMES = ("image", "images", "img", "pixels")
 _LABEL_NAMES = ("label", "labels", "digit", "class", "target", "y")
 
 
-def read_parquet(path: Path, count: int | None = None) -> tuple[Rows, Rows | None]:
-    """Read the first `count` images, and their labels if there are any; raises InputError."""
+def read_parquet(path: Path) -> Content:
+    """Read images, and their labels if there are any; raises InputError."""
     try:
         # Imported here: pyarrow is optional, and takes 0.2 s.
-        from pyarrow import ArrowException, ArrowInvalid, parquet  # noqa: PLC0415
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415
     except ImportError:
         raise InputError(
             f"{path}: pyarrow is not installed; in the repository: pip install '.[parquet]'"
         ) from None
-    rows: list[dict[str, Any]] = []
     try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            for batch in file.iter_batches(_ROWS_AT_ONCE if count is None else min(count, _ROWS_AT_ONCE)):
-                rows.extend(batch.to_pylist())
-                if count is not None and len(rows) >= count:
-                    break
-    except (ArrowException, ArrowInvalid, OSError) as error:
+        table = parquet.ParquetFile(path).read()
+    except (ArrowException, OSError) as error:
         raise InputError(f"{path}: damaged Parquet file: {str(error).splitlines()[0]}") from None
-    rows = rows[:count]
-    if not rows:
+    names = table.column_names
+    if not len(table):
         raise InputError(f"{path}: a Parquet file without rows")
     label = next((name for name in names if name.lower() in _LABEL_NAMES), None)
     image = next((name for name in names if name.lower() in _IMAGE_NAMES), None)
-    pixel_names = [name for name in names if name != label and not name.startswith("__index")]
-    if image is None and len(pixel_names) != PIXELS:
-        raise InputError(
-            f"{path}: columns {', '.join(names[:5])}, expected image and label, or {PIXELS} pixels"
-        )
-    if image is None:
-        images = np.array([[row[name] for name in pixel_names] for row in rows])
+    if image:
+        cells = table[image].to_pylist()
+        images = np.stack([_image(cell, f"{path}: row {n}") for n, cell in enumerate(cells, 1)])
     else:
-        images = np.stack([_image(row[image], f"{path}: row {n}") for n, row in enumerate(rows, 1)])
-    return Rows(images, str(path)), Rows(np.array([row[label] for row in rows]), str(path)) if label else None
+        pixels = [name for name in names if name != label and not name.startswith("__index")]
+        if len(pixels) != PIXELS:
+            raise InputError(
+                f"{path}: columns {', '.join(names[:5])}, expected image and label, or {PIXELS} pixels"
+            )
+        images = np.column_stack([table[name] for name in pixels])
+    labels = Rows(np.array(table[label]), str(path)) if label else None
+    return Content(Rows(images, str(path)), labels)
 
 
 def _image(cell: Any, name: str) -> NDArray[Any]:

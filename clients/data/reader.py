@@ -2,19 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.arrays import ROLES, Part, find_key, read_idx, read_npy, read_npz
+from clients.data.arrays import Part, read_idx, read_npy, read_npz
 from clients.data.content import opened, sniff
 from clients.data.parquet import read_parquet
-from clients.data.tables import Table, read_table
-from clients.data.values import Rows, digits_from, images_from, is_image_shape, upright
+from clients.data.tables import read_table
+from clients.data.values import Content, Rows, digits_from, images_from, is_image_shape, upright
 from clients.errors import InputError
-
-# Images that decide about the scale of pixels and about transposition.
-_SAMPLE_ROWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,91 +26,76 @@ class ImageData:
     digits: NDArray[np.int64] | None
     notes: tuple[str, ...] = ()
 
+    def first(self, count: int | None) -> Self:
+        """Return the first `count` images; all for None."""
+        digits = None if self.digits is None else self.digits[:count]
+        return type(self)(self.images[:count], digits, self.notes)
+
 
 def is_data_file(path: Path) -> bool:
     """Tell by its content whether a file has many images rather than a picture."""
     return sniff(path) not in {"picture", "other"}
 
 
-def read(path: Path, *, count: int | None = None, part: Part | None = None) -> ImageData:
-    """Read the first `count` images of a file (all by default), and their digits if it has them.
+def read(path: Path, part: Part | None = None) -> ImageData:
+    """Read the images of a file, and their digits if it has them.
 
     `part` chooses from an .npz file with a training and a test part; by default the test part. Raises
     InputError.
     """
-    pixels, labels = _read(path, count and max(count, _SAMPLE_ROWS), part)
-    if pixels is None:
-        raise InputError(f"{path}: labels only, expected images of 784 pixels (28x28) a row")
-    return _data(pixels, digits_from(labels) if labels else None, str(path), count)
+    content = _read(path, part)
+    images, notes = _images(content, path)
+    digits = None if content.labels is None else digits_from(content.labels)
+    if digits is not None and len(digits) != len(images):
+        raise InputError(f"{path}: {len(images):,} images and {len(digits):,} labels")
+    return ImageData(images, digits, notes)
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:
     """Read digits, int64 (n,), from a file of labels or of labelled images; raises InputError."""
-    _, labels = _read(path, None, None)
-    if labels is None:
-        raise InputError(f"{path}: images only, expected labels")
-    return digits_from(labels)
+    return digits_from(_labels(_read(path), path))
 
 
-def read_pair(images: Path, labels: Path, *, count: int | None = None) -> ImageData:
+def read_pair(images: Path, labels: Path) -> ImageData:
     """Read images, and digits from another file; raises InputError if their numbers differ."""
-    label_rows, maybe_header = _read_labels(labels)
-    digits = digits_from(label_rows)
-    wanted = None if count is None or maybe_header else max(count, _SAMPLE_ROWS)
-    pixels, _ = _read(images, wanted, None)
-    if pixels is None:
-        raise InputError(f"{images}: labels only, expected images of 784 pixels (28x28) a row")
-    notes: tuple[str, ...] = ()
-    data = _data(pixels, None, str(images), None)
-    total = len(data.images)
-    if maybe_header and len(digits) == total + 1:
+    content = _read(labels)
+    digits = digits_from(_labels(content, labels))
+    pixels, notes = _images(_read(images), images)
+    if content.starts_with_zero and len(digits) == len(pixels) + 1:
         digits = digits[1:]
-        notes = (f"{labels}: a row more than images; its first, 0, was taken for pandas' header",)
-    if len(digits) != total and (wanted is None or total < wanted or len(digits) < total):
-        raise InputError(f"{labels}: {len(digits):,} rows, expected {total:,} as in {images}")
-    return ImageData(data.images[:count], digits[:total][:count], data.notes + notes)
+        notes += (f"{labels}: a row more than images; its first, 0, was taken for pandas' header",)
+    if len(digits) != len(pixels):
+        raise InputError(f"{labels}: {len(digits):,} rows, expected {len(pixels):,} as in {images}")
+    return ImageData(pixels, digits, notes)
 
 
-def _data(pixels: Rows, digits: NDArray[np.int64] | None, source: str, count: int | None) -> ImageData:
-    images, notes = images_from(pixels)
-    if digits is not None and len(digits) != len(images):
-        raise InputError(f"{source}: {len(images):,} images and {len(digits):,} labels")
-    images, turned = upright(images, source)
-    return ImageData(images[:count], None if digits is None else digits[:count], notes + turned)
+def _images(content: Content, path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    if content.pixels is None:
+        raise InputError(f"{path}: labels only, expected images of 784 pixels (28x28) a row")
+    images, notes = images_from(content.pixels)
+    images, turned = upright(images, str(path))
+    return images, notes + turned
 
 
-def _read(path: Path, count: int | None, part: Part | None) -> tuple[Rows | None, Rows | None]:
-    """Read the rows of pixels and labels, either of which may be missing."""
+def _labels(content: Content, path: Path) -> Rows:
+    if content.labels is None:
+        raise InputError(f"{path}: images only, expected labels")
+    return content.labels
+
+
+def _read(path: Path, part: Part | None = None) -> Content:
     source = str(path)
     with opened(path) as (form, file):
         match form:
             case "table":
-                table = read_table(file, source, count)
-                return table.pixels, table.labels
+                return read_table(file, source)
             case "parquet":
-                return read_parquet(path, count)
+                return read_parquet(path)
             case "zip":
-                images, labels = (find_key(file, source, role, part) for role in ROLES)
-                return (
-                    read_npz(file, source, "images", part, count) if images or not labels else None,
-                    read_npz(file, source, "labels", part, count) if labels else None,
-                )
+                return read_npz(file, source, part)
             case "idx" | "npy":
-                rows = (read_idx if form == "idx" else read_npy)(file, source, count)
-                return (rows, None) if is_image_shape(rows.array.shape) else _as_labels(rows)
-
-
-def _as_labels(rows: Rows) -> tuple[Rows | None, Rows | None]:
-    # Images of another size are refused later, by their shape.
-    return (
-        (None, rows) if rows.array.ndim == 1 or rows.array.shape[1:] in {(1,), (8,), (10,)} else (rows, None)
-    )
-
-
-def _read_labels(path: Path) -> tuple[Rows, bool]:
-    with opened(path) as (form, file):
-        table = read_table(file, str(path)) if form == "table" else Table(None, None)
-    labels = table.labels if form == "table" else _read(path, None, None)[1]
-    if labels is None:
-        raise InputError(f"{path}: images only, expected labels")
-    return labels, table.starts_with_zero
+                rows = (read_idx if form == "idx" else read_npy)(file, source)
+                # Images of another size are refused later, by their shape.
+                shape = rows.array.shape
+                labels = not is_image_shape(shape) and (len(shape) == 1 or shape[1:] in {(1,), (8,), (10,)})
+                return Content(None, rows) if labels else Content(rows, None)

@@ -3,15 +3,14 @@
 import csv
 import io
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.values import PIXELS, Rows
+from clients.data.values import PIXELS, Content, Rows
 from clients.errors import InputError
 
 _SAMPLE_ROWS = 20
@@ -34,17 +33,8 @@ class _Dialect:
         return [cell.strip().strip("'") for cell in cells]
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Pixels, labels or both; `starts_with_zero` says that row 1 may be a header `0`."""
-
-    pixels: Rows | None
-    labels: Rows | None
-    starts_with_zero: bool = False
-
-
-def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
-    """Read the first `count` rows of a table: 784 pixels, labels, or a label beside 784 pixels.
+def read_table(file: IO[bytes], source: str) -> Content:
+    """Read a table: 784 pixels, labels, or a label beside 784 pixels.
 
     Raises InputError for the first row that has other cells than numbers or another length, and if the label
     column cannot be told from the pixels.
@@ -55,7 +45,7 @@ def read_table(file: IO[bytes], source: str, count: int | None = None) -> Table:
     text = io.TextIOWrapper(cast("Any", file), encoding, newline="")
     try:
         dialect = _dialect(text, source)
-        array = _parsed(text, dialect, count)
+        array = _parsed(text, dialect)
         if array is None:
             text.seek(0)
             raise _fault(text, dialect, source)
@@ -114,7 +104,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parsed(text: io.TextIOWrapper, dialect: _Dialect, count: int | None) -> NDArray[Any] | None:
+def _parsed(text: io.TextIOWrapper, dialect: _Dialect) -> NDArray[Any] | None:
     """Parse the numbers of a table; None if a cell is not a number."""
     for dtype in (np.int16, np.float32):  # integers are parsed fastest
         text.seek(0)
@@ -128,7 +118,6 @@ def _parsed(text: io.TextIOWrapper, dialect: _Dialect, count: int | None) -> NDA
                     delimiter=dialect.delimiter,
                     skiprows=dialect.header_lines,
                     ndmin=2,
-                    max_rows=count,
                     encoding=None,
                     quotechar=dialect.quote,
                 )
@@ -139,15 +128,11 @@ def _parsed(text: io.TextIOWrapper, dialect: _Dialect, count: int | None) -> NDA
     return None
 
 
-def _numbered(text: io.TextIOWrapper, dialect: _Dialect) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text, 1):
-        if number > dialect.header_lines and line.strip("\r\n"):
-            yield number, line
-
-
 def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError:
-    """Raise InputError for the first bad row, which the fast parser does not identify."""
-    for number, line in _numbered(text, dialect):
+    """Return the error for the first bad row, which the fast parser does not identify."""
+    for number, line in enumerate(text, 1):
+        if number <= dialect.header_lines or not line.strip("\r\n"):
+            continue
         cells = dialect.cells(line)
         if len(cells) != dialect.columns:
             return InputError(
@@ -161,7 +146,7 @@ def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError
     return InputError(f"{source}: expected a table of numbers")
 
 
-def _split(rows: Rows, dialect: _Dialect) -> Table:
+def _split(rows: Rows, dialect: _Dialect) -> Content:
     """Split columns into pixels and labels; a column that counts rows is ignored."""
     array = rows.array
     names = [cell.lower() for cell in dialect.header or []]
@@ -170,19 +155,14 @@ def _split(rows: Rows, dialect: _Dialect) -> Table:
     is_named = bool(names) and names[0] in _INDEX_NAMES
     if (is_named and width in {2, 11, PIXELS + 1, PIXELS + 2}) or (counted and width in {2, 11, PIXELS + 2}):
         array, names, counted = array[:, 1:], names[1:], False
-    part = Rows(array, rows.source, rows.row_number)
     if array.shape[1] in {1, 10}:
         maybe_header = not names and array.shape[1] == 1 and array[0, 0] == 0
-        return Table(None, part, starts_with_zero=maybe_header)
+        return Content(None, replace(rows, array=array), starts_with_zero=maybe_header)
     if array.shape[1] != PIXELS + 1:
-        return Table(part, None)
+        return Content(replace(rows, array=array), None)
     place = _label_place(array, names, counted=counted, source=rows.source)
-    if place is None:
-        return Table(Rows(array[:, 1:], rows.source, rows.row_number), None)
-    pixels = array[:, 1:] if place == 0 else array[:, :-1]
-    return Table(
-        Rows(pixels, rows.source, rows.row_number), Rows(array[:, place], rows.source, rows.row_number)
-    )
+    pixels = replace(rows, array=array[:, :-1] if place == -1 else array[:, 1:])
+    return Content(pixels, None if place is None else replace(rows, array=array[:, place]))
 
 
 def _label_place(array: NDArray[Any], names: list[str], *, counted: bool, source: str) -> int | None:

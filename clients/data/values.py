@@ -34,6 +34,15 @@ class Rows:
         return f"{self.source}: row {self.row_number(index)}"
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Pixels, labels or both of a file; `starts_with_zero` says that the first label may be a header `0`."""
+
+    pixels: Rows | None
+    labels: Rows | None
+    starts_with_zero: bool = False
+
+
 def is_image_shape(shape: tuple[int, ...]) -> bool:
     """Tell whether an array of this shape is one or more 28x28 images."""
     return shape[1:] in _IMAGE_SHAPES or shape in {(SIDE, SIDE), (PIXELS,)}

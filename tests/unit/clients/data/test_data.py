@@ -76,11 +76,6 @@ def test_bad_file_is_refused_by_name_and_rule(name: str, write: Write) -> None:
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", UNLABELLED)
-def test_count_takes_the_first_images(name: str, write: Write) -> None:
-    np.testing.assert_array_equal(read(write(name, UNLABELLED[name]), count=3).images, X[:3])
-
-
 @pytest.mark.parametrize("array", [X / 255, (X > 100).astype(np.uint8), (X > 100).astype(np.int64)])
 def test_scaled_pixels_are_told(array: np.ndarray, write: Write) -> None:
     data = read(write("x.npy", npy(array)))
