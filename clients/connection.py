@@ -52,7 +52,7 @@ class Tls:
 
 # Servers send CANCELLED for calls that they had not read when they stopped, or that exceeded a limit of gRPC.
 # Calls cancelled by the caller are not retried.
-RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
+_RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,6 @@ class Connection:
     token: str = ""
     compression: Literal["none", "deflate", "gzip"] = "none"
     protocol: Literal["digits", "open-inference"] = "digits"
-    load_balancing: Literal["round_robin", "pick_first"] = "round_robin"
 
     def __post_init__(self) -> None:
         if not _ADDRESS.fullmatch(self.address):
@@ -127,7 +126,7 @@ class Connection:
     def _service_config(self) -> dict[str, Any]:
         config: dict[str, Any] = {
             # Balances over all pods of a headless Kubernetes Service.
-            "loadBalancingConfig": [{self.load_balancing: {}}],
+            "loadBalancingConfig": [{"round_robin": {}}],
             # Retry budget: a failure costs one token, a success returns a tenth, and below half of them calls
             # are not retried. A broken connection fails all of its calls at once, which must be fewer than
             # half.
@@ -139,7 +138,7 @@ class Connection:
                 "initialBackoff": "0.1s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": list(RETRYABLE),
+                "retryableStatusCodes": list(_RETRYABLE),
             }
             # Health checks are not retried: commands use them to find out at once that nothing listens.
             health = {"name": [{"service": "grpc.health.v1.Health"}]}

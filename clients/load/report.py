@@ -11,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 from clients.commands.output import print_rows
 from clients.errors import InputError
 from clients.load.latency import Tally
-from clients.load.run import PERCENTILES, Result, Second
+from clients.load.run import PERCENTILES, Result
 from clients.load.search import Trial
 
 SWEEP = ("in flight", "calls/s", "images/s", "p50 ms", "p99 ms", "queue p50", "compute p50", "failed")
@@ -43,11 +43,11 @@ def print_result(result: Result) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def live(second: Second, tally: Tally) -> None:
-    """Show the last second on one line of a terminal."""
+def live(tally: Tally) -> None:
+    """Show the sum so far on one line of a terminal."""
     failed = f"  {tally.failed.total():,} failed" if tally.failed else ""
-    times = f"p50 {second.p50_ms:.2f} ms  p99 {second.p99_ms:.2f} ms"
-    sys.stderr.write(f"\r\x1b[K{second.second:>4} s  {second.calls:,} calls/s  {times}{failed}")
+    times = f"p50 {tally.latency_ms(50):.2f} ms  p99 {tally.latency_ms(99):.2f} ms"
+    sys.stderr.write(f"\r\x1b[K{tally.ok:,} calls  {times}{failed}")
     sys.stderr.flush()
 
 

@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from typing import Any, cast
@@ -19,24 +19,12 @@ _BUSY = 0.95  # share of a CPU: Python runs one thread at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Second:
-    """One second of a run; milliseconds."""
-
-    second: int
-    calls: int
-    failed: int
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """A run: `seconds` from the end of the warm-up to the last answer, `busy` the CPU share of a process."""
 
     workload: Workload
     tally: Tally
     seconds: float
-    timeline: tuple[Second, ...] = ()
     busy: float = 0.0
 
     @property
@@ -79,12 +67,11 @@ class Result:
             "sent_late_ms_p99": tally.late_ms(99),
             "limited_by_generator": self.limit,
             "histogram": tally.latency.encode().decode("ascii"),
-            "timeline": [asdict(second) for second in self.timeline],
         }
 
 
-def run(workload: Workload, watch: Callable[[Second, Tally], None] | None = None) -> Result:
-    """Run a workload to its end; `watch` receives every second.
+def run(workload: Workload, watch: Callable[[Tally], None] | None = None) -> Result:
+    """Run a workload to its end; `watch` receives the sum so far about every second.
 
     Raises ServerError if the server does not answer a first call.
     """
@@ -113,33 +100,21 @@ def run(workload: Workload, watch: Callable[[Second, Tally], None] | None = None
             process.join()
 
 
-def _gather(workload: Workload, pipes: list[Pipe], watch: Callable[[Second, Tally], None] | None) -> Result:
+def _gather(workload: Workload, pipes: list[Pipe], watch: Callable[[Tally], None] | None) -> Result:
     total, busy, ended_seconds = Tally(), 0.0, workload.seconds
-    timeline: list[Second] = []
-    pending: list[Snapshot] = []
     open_pipes = list(pipes)
     while open_pipes:
         for ready in wait(open_pipes):
             pipe = cast("Pipe", ready)
             message = _receive(pipe)
             if isinstance(message, Snapshot):
-                pending.append(message)
+                total.add(message)
+                if watch:
+                    watch(total)
             else:  # the last one
                 ended_seconds, busy = max(ended_seconds, message[0]), max(busy, message[1])
                 open_pipes.remove(pipe)
-        if pending and len(pending) >= len(open_pipes):
-            tally = Tally()
-            for snapshot in pending:
-                tally.add(snapshot)
-                total.add(snapshot)
-            pending.clear()
-            second = Second(
-                len(timeline) + 1, tally.ok, tally.failed.total(), tally.latency_ms(50), tally.latency_ms(99)
-            )
-            timeline.append(second)
-            if watch:
-                watch(second, total)
-    return Result(workload, total, ended_seconds - workload.warmup_seconds, tuple(timeline), busy)
+    return Result(workload, total, ended_seconds - workload.warmup_seconds, busy)
 
 
 def _receive(pipe: Pipe) -> Any:

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from clients.errors import InputError
-from clients.pictures.components import Component, find_components
-from clients.pictures.frames import is_frame
+from clients.pictures.components import Component, find_components, is_frame
 
 # Size at which the paper's shading is estimated; no stroke is as wide as the window.
 _SMALL, _WINDOW = 96, 25

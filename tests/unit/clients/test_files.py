@@ -70,7 +70,10 @@ def test_both_programs_refuse_a_bad_file_in_the_same_words(
     content, words = BAD[name]
     path.write_bytes(content)
     assert main(["evaluate", str(path), "-s", fake.address]) == 1
-    assert words in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith(f"digit-client: {path}")
+    assert words in err
+    assert err.count("\n") == 1
     with pytest.raises(TrainerError) as refused:
         read_images(path)
     assert words in str(refused.value)

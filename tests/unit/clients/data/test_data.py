@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from clients import InputError
-from clients.data import is_data_file, read, read_labels, read_pair, read_parts
+from clients.data import read, read_labels, read_pair, read_parts
 from tests.unit.clients.data.files import (
-    BAD,
     DIGITS,
     IMAGES,
     LABELLED_FILES,
     LABELS,
-    UNLABELLED,
     X,
     Y,
     hugging_face,
@@ -38,15 +36,6 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-@pytest.mark.parametrize("name", UNLABELLED)
-def test_every_image_of_a_file_is_read(name: str, write: Write) -> None:
-    path = write(name, UNLABELLED[name])
-    data = read(path)
-    np.testing.assert_array_equal(data.images, X)
-    assert data.digits is None
-    assert is_data_file(path)
-
-
 @pytest.mark.parametrize("name", LABELLED_FILES)
 def test_labelled_files_give_images_and_digits(name: str, write: Write) -> None:
     path = write(name, LABELLED_FILES[name])
@@ -63,17 +52,6 @@ def test_labels_are_paired_with_images(name: str, write: Write) -> None:
     data = read_pair(images, write(name, LABELS[name]))
     assert data.digits is not None
     np.testing.assert_array_equal(data.digits, DIGITS)
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_file_is_refused_by_name_and_rule(name: str, write: Write) -> None:
-    content, words = BAD[name]
-    path = write(name, content)
-    with pytest.raises(InputError) as refused:
-        read(path)
-    assert str(refused.value).startswith(str(path))
-    assert words in str(refused.value)
-    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("array", [X / 255, (X > 100).astype(np.uint8), (X > 100).astype(np.int64)])
