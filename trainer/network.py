@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from trainer.backend import accepted_arguments, keras, keras_object, tf
+from trainer.data.dataset import DIGITS, PIXELS
 from trainer.errors import RecipeError, first_line
 from trainer.recipe import Config, Recipe
 
-PIXELS = 784
-DIGITS = 10
 EPSILON = 1e-3
 """Added to the variance before its root is taken, as Keras does."""
 

@@ -1,8 +1,7 @@
 """Progress: bars on a terminal, lines elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -11,13 +10,6 @@ from rich.progress import Progress as Bars
 from trainer.run import Epoch
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-
-
-class Stage(Protocol):
-    """Called with the name of each stage at its start."""
-
-    def __call__(self, name: str) -> None:
-        """Note the start of a stage."""
 
 
 class Progress:
@@ -44,8 +36,8 @@ class Progress:
         )
 
     @contextmanager
-    def stages(self, names: tuple[str, ...]) -> Iterator[Stage]:
-        """Show a bar with a step for each named stage."""
+    def stages(self, names: tuple[str, ...]) -> Iterator[Callable[[str], None]]:
+        """Show a bar with a step for each stage; yield what is called with its name at its start."""
         with self._bars() as bars:
             task = bars.add_task(names[0], total=len(names))
             begun = 0

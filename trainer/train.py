@@ -1,6 +1,7 @@
 """The trainer's steps: load, build, fit, fold, export, verify parity, evaluate, publish."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from trainer.export.onnx import export_onnx
 from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
 from trainer.fit import FitResult, fit
 from trainer.network import fold, parameter_count, served_network
-from trainer.progress import Progress, Stage
+from trainer.progress import Progress
 from trainer.recipe import Recipe
 from trainer.report.page import STAGES, write_report
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
@@ -112,7 +113,9 @@ def load_split(recipe: Recipe, dataset: Dataset) -> Split:
     return split
 
 
-def finish(job: Job, result: FitResult, dataset: Dataset, split: Split, stage: Stage) -> Parity:
+def finish(
+    job: Job, result: FitResult, dataset: Dataset, split: Split, stage: Callable[[str], None]
+) -> Parity:
     """Export, verify and evaluate a fitted network, and write report and manifest."""
     run, recipe = job.run, job.recipe
     stage("fold")
@@ -159,7 +162,7 @@ def _report(  # noqa: PLR0913, PLR0917  # model, predictions, facts, destination
     dataset: Dataset,
     probabilities: NDArray[np.float32],
     stable: Path | None,
-    stage: Stage = lambda _: None,
+    stage: Callable[[str], None] = lambda _: None,
 ) -> float:
     """Write report and manifest of a graph that gave `probabilities` [n, 10]; return its test accuracy."""
     golden = golden_positions(dataset.y_test)

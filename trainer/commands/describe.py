@@ -1,5 +1,6 @@
 """`digit-trainer recipes`, `explain` and `data`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,18 +116,9 @@ def formula(layer: Any) -> str:
 
 def multiply_adds(layer: Any, before: tuple[int, ...], after: tuple[int, ...]) -> int:
     """Return the multiply-adds per image; 0 for layers without kernels."""
-    kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
-    positions = 1
     grid = before if "Transpose" in type(layer).__name__ else after
-    for size in grid[:-1]:
-        positions *= size
-    count = 0
-    for shape in kernels:
-        product = positions
-        for size in shape:
-            product *= size
-        count += product
-    return count
+    positions = math.prod(grid[:-1])
+    return sum(positions * math.prod(weight.shape) for weight in layer.weights if "kernel" in weight.name)
 
 
 def data(source: str, /, *, picture: Path | None = None) -> int:

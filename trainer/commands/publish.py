@@ -14,6 +14,7 @@ from trainer.repository.publish import (
     Label,
     check_destination,
     published_version,
+    require_agreement,
     stable_version,
 )
 from trainer.repository.publish import publish as add
@@ -166,8 +167,6 @@ def promote(  # noqa: PLR0913  # each is a flag
         if version is None:
             raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
     if shadow_agreement is not None:
-        from trainer.repository.agreement import require_agreement  # noqa: PLC0415  # not needed for other promotions
-
         least = min_shadow_images or MIN_SHADOW_IMAGES
         agreed = require_agreement(folder, version, shadow_agreement, least, metrics or METRICS)
         print(f"shadow  {agreed}")

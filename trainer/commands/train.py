@@ -144,9 +144,6 @@ def stop_on_sigterm() -> Iterator[threading.Event]:
         wanted.set()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield wanted
-        return
     before = signal.signal(signal.SIGTERM, request)
     try:
         yield wanted

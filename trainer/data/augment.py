@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.backend import tf
+from trainer.data.dataset import SIDE
 from trainer.recipe import Augment
 
-SIDE = 28
 _CENTRE = (SIDE - 1) / 2
 _KNOTS = 6
 _GRID_Y, _GRID_X = (
@@ -119,8 +119,6 @@ def _stroke(pixels: Any, draw: Any) -> Any:
 
 def _cover(pixels: Any, how: Augment, seed: Any) -> Any:
     """Blur a share of the images, draw a line across another, lay a texture behind a third."""
-    if not (how.blur_chance or how.line_chance or how.texture_chance):
-        return pixels
     n = tf.shape(pixels)[0]
     draws = tf.unstack(tf.random.stateless_uniform((12, n, 1), seed + 5))
     if how.blur_chance:
@@ -153,8 +151,6 @@ def _box_blur(pixels: Any) -> Any:
 
 def _noise(pixels: Any, how: Augment, seed: Any) -> Any:
     """Add Gaussian noise to a share of the images and stray black and white pixels to another."""
-    if not (how.noise_chance or how.impulse_chance):
-        return pixels
     n = tf.shape(pixels)[0]
     draws = tf.unstack(tf.random.stateless_uniform((4, n), seed + 2))
     if how.noise_chance:

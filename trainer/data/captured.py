@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.dataset import DIGITS, PIXELS, SIDE, Split
+from trainer.data.dataset import DIGITS, PIXELS, SIDE, Split, digest
 from trainer.errors import TrainerError
 from trainer.export.predictor import Predictor
 
@@ -32,10 +32,7 @@ class Captured:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of all images and their digits."""
-        digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_held, self.y_held):
-            digest.update(array.astype(np.uint8).tobytes())
-        return digest.hexdigest()
+        return digest(self.x_train, self.y_train, self.x_held, self.y_held)
 
     def join(self, split: Split) -> Split:
         """Return a split with the captured images appended to the training images."""

@@ -50,12 +50,12 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of pixels and digits, equal for the same data in any file format."""
-        return _digest(self.x_train, self.y_train, self.x_test, self.y_test)
+        return digest(self.x_train, self.y_train, self.x_test, self.y_test)
 
     @cached_property
     def test_sha256(self) -> str:
         """SHA-256 of the test images and their digits."""
-        return _digest(self.x_test, self.y_test)
+        return digest(self.x_test, self.y_test)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -206,8 +206,6 @@ def _reading() -> Iterator[None]:
         raise TrainerError(f"{error.filename}: {error.strerror}") from error
 
 
-def _digest(*arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).astype(np.uint8).tobytes())
-    return digest.hexdigest()
+def digest(*arrays: NDArray[Any]) -> str:
+    """Return the SHA-256 of pixels and digits."""
+    return hashlib.sha256(b"".join(array.astype(np.uint8).tobytes() for array in arrays)).hexdigest()

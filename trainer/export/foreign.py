@@ -11,6 +11,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
+from scipy import special
 
 from trainer.data.dataset import DIGITS, PIXELS, SIDE
 from trainer.errors import TrainerError, first_line
@@ -139,7 +140,7 @@ def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) ->
     for preparation in _preparations(session):
         outputs = _run(path, session, layout, preparation, images[chosen])
         softmax = not _are_probabilities(outputs)
-        probabilities = _softmax(outputs) if softmax else outputs
+        probabilities = special.softmax(outputs, axis=1) if softmax else outputs
         accuracy = float((outputs.argmax(axis=1) == digits[chosen]).mean())
         likelihood = np.log(np.maximum(probabilities[np.arange(len(chosen)), digits[chosen]], _LEAST)).mean()
         tried.append((round(accuracy, 3), float(likelihood), preparation, softmax))
@@ -220,12 +221,6 @@ def _run(
 
 def _are_probabilities(outputs: NDArray[np.float32]) -> bool:
     return bool((outputs >= 0).all() and (np.abs(outputs.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _load(path: Path) -> ModelProto:

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from trainer.backend import keras
 from trainer.data.dataset import DIGITS, PIXELS, SIDE
 from trainer.errors import TrainerError
-from trainer.export.onnx import INPUT_NAME, OPSET, OUTPUT_NAME, finish
+from trainer.export.onnx import INPUT_NAME, ONLY_IN_TRAINING, OPSET, OUTPUT_NAME, finish
 
 # ONNX Runtime's own domain, which has channels-last kernels.
 _ORT_DOMAIN = "com.microsoft"
@@ -27,7 +27,6 @@ _PERCENTILE = 99.995
 _BATCH_IMAGES = 200
 _TINY = 1e-12
 _PAIR = [2, 2]
-_ONLY_IN_TRAINING = (keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.GaussianNoise)
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +78,7 @@ def quantize(network: Any, path: Path, images: NDArray[np.uint8], metadata: dict
 
 def _blocks(network: Any) -> tuple[list[_Block], Any]:
     """Return the convolutions and the Dense layer of a network."""
-    layers = [layer for layer in network.layers if not isinstance(layer, _ONLY_IN_TRAINING)]
+    layers = [layer for layer in network.layers if not isinstance(layer, ONLY_IN_TRAINING)]
     scale = 1.0
     if isinstance(layers[0], keras.layers.Rescaling) and not np.any(layers[0].offset):
         scale = float(layers.pop(0).scale)

@@ -154,18 +154,8 @@ def test_mistake_is_one_line_before_tensorflow_is_imported(
 
 
 def test_sigterm_keeps_the_last_epoch_and_exits_143(tmp_path: Path) -> None:
-    words = [
-        "train",
-        "--data",
-        "sample",
-        "--recipe",
-        "fast",
-        "--run-dir",
-        str(tmp_path / "run"),
-        "--epochs",
-        "50",
-    ]
-    command = [sys.executable, "-m", "trainer.cli", *words]
+    words = ["train", "--data", "sample", "--recipe", "fast", "--epochs", "50"]
+    command = [sys.executable, "-m", "trainer.cli", *words, "--run-dir", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert any(line.lstrip().startswith("2/50") for line in process.stdout)

@@ -44,11 +44,9 @@ def manifest(run: Run, sample: Dataset) -> dict[str, Any]:
         "parameters": 7840,
         "exported_epoch": 1,
         "data": {
-            "name": sample.name,
-            "sha256": sample.sha256,
+            **sample.identity,
             "train_images": 3600,
             "validation_images": 400,
-            "test_images": 1000,
         },
     }
     accuracy = float((probabilities.argmax(axis=1) == sample.y_test).mean())
