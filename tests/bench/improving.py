@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clients import Client
-from server.settings import SHIPPED_REPOSITORY
 from tests.bench import processes as bench
 from tests.bench.observing import cpu_seconds
 from tests.process import RunningServer
+from tests.shipped import SHIPPED_DIGITS
 
 IMAGES_PER_SECOND = 5000
 IMAGES_PER_CALL = 16
@@ -35,10 +35,9 @@ console = Console()
 
 def repository(folder: Path, labels: str) -> Path:
     """Make a repository of one shipped model in two versions with these labels."""
-    source = max((SHIPPED_REPOSITORY / "digits").glob("[1-9]*"))
     for version in (1, 2):
         path = folder / "digits" / str(version)
-        shutil.copytree(source, path)
+        shutil.copytree(SHIPPED_DIGITS, path)
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
     (folder / "digits" / "labels.json").write_text(labels)

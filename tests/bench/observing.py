@@ -54,7 +54,7 @@ def main(*, rounds: int = 30, calls: int = 4000) -> int:
 
 
 def cpu_seconds(server: RunningServer) -> float:
-    """Return the CPU time of a server's threads, in nanoseconds."""
+    """Return the CPU time of a server's threads, in seconds."""
     tasks = Path(f"/proc/{server.process.pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,11 @@ from clients.errors import InputError
 from clients.pictures.decode import grey
 from clients.pictures.segmentation import find_main
 from tests.integration.clients.photographs import photograph
+from tests.shipped import SHIPPED_DIGITS
 from trainer.data.dataset import load_data
 from trainer.export.predictor import onnx_predictor
 
 Picture = NDArray[np.uint8]
-MODELS = Path(__file__).parents[2] / "server" / "models"
 SIDE, BOX, WORKING = 28, 20, 512
 # Tuned on other photographs than the measured ones.
 WINDOW, SPECK = 101, 0.0005
@@ -123,8 +122,7 @@ def main(photographs: int) -> None:
         grey(photograph(data.x_test[index].reshape(SIDE, SIDE), rng), "photograph") for index in chosen
     ]
     pictures = [picture if rng.random() < 0.5 else 255 - picture for picture in pictures]  # light on dark
-    version = max((MODELS / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
-    predict = onnx_predictor(version / "model.onnx")
+    predict = onnx_predictor(SHIPPED_DIGITS / "model.onnx")
     for way in WAYS:
         images, started = [], time.perf_counter()
         for picture in pictures:

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from clients import InputError, find_digits
 from clients.pictures.decode import grey
 from clients.pictures.segmentation import find_main
 from tests.integration.clients.photographs import photograph, photographed_row, row, scan
+from tests.shipped import SHIPPED_DIGITS
 from trainer.data.dataset import load_data
 from trainer.export.predictor import Predictor, onnx_predictor
 
-MODELS = Path(__file__).parents[2] / "server" / "models"
 AROUND: tuple[Any, ...] = ("nothing", "boxes", "comb", "lines")
 LONGEST = 800  # pixels; larger photographs take their time to generate
 
@@ -41,8 +40,7 @@ def main(rows: int) -> None:
     """Print the shares of rows that are read, and of photographs that are taken for one digit."""
     data = load_data(os.environ["DIGITS_DATA_DIR"])
     images = data.x_test.reshape(-1, 28, 28)
-    version = max((MODELS / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
-    predict = onnx_predictor(version / "model.onnx")
+    predict = onnx_predictor(SHIPPED_DIGITS / "model.onnx")
     pages: dict[str, Callable[..., Image.Image]] = {"some touch": row}
     pages |= {f"printed around them: {around}": partial(scan, around=around) for around in AROUND}
     pages["photographed"] = photographed_row

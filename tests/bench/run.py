@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from server.observability.table import CODES
-from server.settings import SHIPPED_REPOSITORY
 from tests.bench import processes as bench
 from tests.process import RunningServer
+from tests.shipped import SHIPPED_DIGITS
 
 RESULTS = Path("build/bench")
 BATCHES = (1, 8, 16, 32, 64, 128)
@@ -39,11 +39,10 @@ def main(
     *, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3, soak_images: int = 500_000
 ) -> int:
     """Measure `rounds` times, print a table, write JSON and a plot."""
-    version = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
     measured = []
     for number in range(1, rounds + 1):
         console.print(f"round {number} of {rounds}", style="dim")
-        measured.append(one_round(version))
+        measured.append(one_round())
     figures = {name: statistics.median(each[name] for each in measured) for name in measured[0]}
     console.print("memory and two workers", style="dim")
     figures |= memory(soak_images) | two_workers()
@@ -57,9 +56,9 @@ def main(
     return 0
 
 
-def one_round(version: Path) -> Figures:
+def one_round() -> Figures:
     """Measure everything once."""
-    figures, best = raw(version / "model.onnx", "")
+    figures, best = raw(SHIPPED_DIGITS / "model.onnx", "")
     with bench.echo() as port:
         figures["echo, 1 image, 64 in flight, calls/s"] = echo = bench.closed_loop(
             port, 1, inflight=64, calls=15_000
@@ -79,7 +78,7 @@ def one_round(version: Path) -> Figures:
         figures["start to ready, s"] = running.start_seconds
         figures |= ours(running, best, echo, streamed)
         check(running)
-    figures |= integers(version, echo)
+    figures |= integers(echo)
     with bench.server(*FLOAT, kind=bench.BlindServer) as bare:
         figures["without metrics, 1 image, 64 in flight, calls/s"] = bench.closed_loop(
             bare.grpc_port, 1, inflight=64, calls=10_000
@@ -98,9 +97,9 @@ def raw(model: Path, suffix: str) -> tuple[Figures, float]:
     return figures, best
 
 
-def integers(version: Path, echo: float) -> Figures:
+def integers(echo: float) -> Figures:
     """Measure the 8-bit graph."""
-    figures, best = raw(version / "model.int8.onnx", INTEGERS)
+    figures, best = raw(SHIPPED_DIGITS / "model.int8.onnx", INTEGERS)
     with bench.server() as running:
         for images, inflight, calls in ((1, 64, 15_000), (64, 8, 1200), (256, 8, 300)):
             load = bench.closed_loop(running.grpc_port, images, inflight=inflight, calls=calls)

@@ -23,9 +23,10 @@ from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 from server.settings import SHIPPED_REPOSITORY
 from tests.bench.processes import random_images
 from tests.process import RunningServer, running
+from tests.shipped import SHIPPED_DIGITS
 
 SWAPS = 50
-SHIPPED_VERSION = max(int(folder.name) for folder in (SHIPPED_REPOSITORY / "digits").iterdir())
+SHIPPED_VERSION = int(SHIPPED_DIGITS.name)
 IN_FLIGHT = 8
 QUIET_SECONDS = 6.0
 MAX_P99_RATIO, MAX_MEMORY_RATIO = 3, 1.1
@@ -35,7 +36,7 @@ RESULTS = Path("build/bench/swaps.json")
 def publish(repository: Path, version: int) -> None:
     """Publish the shipped model as the next version."""
     folder = repository / "digits" / f".{version}"
-    shutil.copytree(SHIPPED_REPOSITORY / "digits" / str(SHIPPED_VERSION), folder)
+    shutil.copytree(SHIPPED_DIGITS, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
     folder.rename(repository / "digits" / str(version))

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from server.model.manifest import Golden, VersionFiles
-from server.settings import SHIPPED_REPOSITORY
 from tests.bench import processes as bench
 from tests.bench.peers import wires
 from tests.bench.run import check
+from tests.shipped import SHIPPED_DIGITS
 
 PEERS = Path("tests/bench/peers")
 ENVIRONMENTS = Path("build/peers")
@@ -89,8 +89,7 @@ CONTENDERS = (
 @app.default
 def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
     """Measure `rounds` times, print a table, write JSON."""
-    version = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
-    golden = VersionFiles.read(version, version.parent.parent).manifest.golden
+    golden = VersionFiles.read(SHIPPED_DIGITS, SHIPPED_DIGITS.parent.parent).manifest.golden
     there = [each for each in CONTENDERS if each.peer != TRITON or (ENVIRONMENTS / TRITON).exists()]
     if len(there) < len(CONTENDERS):
         console.print(
@@ -101,7 +100,7 @@ def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> i
     for number in range(1, rounds + 1):
         for contender, title in titles.items():
             console.print(f"round {number} of {rounds}: {title}", style="dim")
-            with contender.serving(version / "model.onnx") as port:
+            with contender.serving(SHIPPED_DIGITS / "model.onnx") as port:
                 verify(contender.wire, port, golden)
                 measured[title].append(measure(contender.wire, port))
     medians = {

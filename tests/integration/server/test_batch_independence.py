@@ -10,6 +10,7 @@ from server.model.manifest import VersionFiles
 from server.model.model import Model
 from server.model.session import Runtime
 from server.settings import SHIPPED_REPOSITORY
+from tests.shipped import SHIPPED_DIGITS
 
 # Differences by reordered float32 additions.
 FLOAT_NOISE = 1e-5
@@ -19,8 +20,7 @@ FLOAT_NOISE = 1e-5
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_digit_does_not_depend_on_the_batch(mnist_dir: Path, seed: int, int8: bool) -> None:
-    folder = max((SHIPPED_REPOSITORY / "digits").glob("[0-9]*"), key=lambda path: int(path.name))
-    files = VersionFiles.read(folder, SHIPPED_REPOSITORY)
+    files = VersionFiles.read(SHIPPED_DIGITS, SHIPPED_REPOSITORY)
     model = Model.load(files, runtime=Runtime(int8=int8), max_batch_images=256)
     images = read(mnist_dir / "t10k-images-idx3-ubyte.gz").images
     alone = np.concatenate(
