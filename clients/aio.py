@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.calls import Answers
-from clients.client import Settings, single
+from clients.client import BaseClient, single
 from clients.images import ImageLike, Images, pixels
 from clients.pipeline import Pipeline
 from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
-class AsyncClient(Settings):
+class AsyncClient(BaseClient):
     """A client of a digit server for asyncio; see Client."""
 
     async def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:

@@ -17,8 +17,8 @@ from clients.pipeline import pump
 from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
-class Settings:
-    """The arguments of both clients.
+class BaseClient:
+    """The arguments of Client and AsyncClient.
 
     `server` is HOST:PORT, or a Connection with more settings; `timeout` (seconds per call) and `token`
     override the connection's. Calls carry up to `images_per_call` images, and up to `calls_in_flight` calls
@@ -41,8 +41,8 @@ class Settings:
         self._size, self._limit = images_per_call, calls_in_flight
 
 
-class Client(Settings):
-    """A client of a digit server; thread-safe. Its arguments are those of Settings.
+class Client(BaseClient):
+    """A client of a digit server; thread-safe. Its arguments are those of BaseClient.
 
     Every method raises ServerError if the server gives no usable answer.
     """

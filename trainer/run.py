@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from trainer.errors import TrainerError, UsageError, writing
 from trainer.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from trainer.data.dataset import Dataset
 
 
@@ -186,8 +186,10 @@ class Checkpoint:
 
     path: Path
 
-    def save(self, history: Sequence[Epoch], arrays: Sequence[NDArray[Any]]) -> None:
+    def save(self, history: Sequence[Epoch], arrays: Sequence["NDArray[Any]"]) -> None:
         """Replace the state atomically."""
+        import numpy as np  # noqa: PLC0415  # not needed by commands that only read a run
+
         content = io.BytesIO()
         rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
         np.savez(
@@ -195,8 +197,10 @@ class Checkpoint:
         )
         write_durably(self.path, content.getvalue())
 
-    def load(self) -> tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None:
+    def load(self) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
         """Return the saved state; None if there is none. Raises TrainerError."""
+        import numpy as np  # noqa: PLC0415  # see above
+
         if not self.path.exists():
             return None
         try:

@@ -25,7 +25,8 @@ def read_parquet(path: Path) -> Content:
             f"{path}: pyarrow is not installed; in the repository: pip install '.[parquet]'"
         ) from None
     try:
-        table = parquet.ParquetFile(path).read()
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
     except (ArrowException, OSError) as error:
         raise InputError(f"{path}: damaged Parquet file: {str(error).splitlines()[0]}") from None
     names = table.column_names

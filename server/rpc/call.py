@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ CLOCK_SECONDS = 0.001
 _ending = threading.Lock()
 
 
-class Request:
+class Request(ABC):
     """One request message: that of a unary call, or one of a stream."""
 
     __slots__ = ("deadline", "queued", "trace")
@@ -31,13 +32,13 @@ class Request:
         self.trace = trace
         self.queued: QueuedCall | None = None  # set by the service; cancelled when the caller goes away
 
+    @abstractmethod
     def reply(self, answer: Message, timing: Answer | None = None) -> None:
         """Send the answer; `timing` has its queue and compute durations."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: Exception) -> None:
         """Send the status of a ServingError; other exceptions are logged and become INTERNAL."""
-        raise NotImplementedError
 
     def answering(self, respond: Callable[[Answer], Message]) -> Reply:
         """Return a reply for the batcher, which sends `respond(answer)` or the error."""
