@@ -119,6 +119,8 @@ def _stroke(pixels: Any, draw: Any) -> Any:
 
 def _cover(pixels: Any, how: Augment, seed: Any) -> Any:
     """Blur a share of the images, draw a line across another, lay a texture behind a third."""
+    if not (how.blur_chance or how.line_chance or how.texture_chance):
+        return pixels
     n = tf.shape(pixels)[0]
     draws = tf.unstack(tf.random.stateless_uniform((12, n, 1), seed + 5))
     if how.blur_chance:
@@ -151,6 +153,8 @@ def _box_blur(pixels: Any) -> Any:
 
 def _noise(pixels: Any, how: Augment, seed: Any) -> Any:
     """Add Gaussian noise to a share of the images and stray black and white pixels to another."""
+    if not (how.noise_chance or how.impulse_chance):
+        return pixels
     n = tf.shape(pixels)[0]
     draws = tf.unstack(tf.random.stateless_uniform((4, n), seed + 2))
     if how.noise_chance:
