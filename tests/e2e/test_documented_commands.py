@@ -22,7 +22,8 @@ from PIL import Image
 from tests.e2e.shell import ROOT, Shell
 from trainer.data.dataset import load_sample
 
-pytestmark = pytest.mark.slow
+# The training of README takes minutes, beside other tests and on CPUs without AVX-512 up to ten.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PAGES = ["README.md", "SECURITY.md"]
 SERVERS = ("digit-server", "digit-client web")
