@@ -3,11 +3,11 @@
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from clients.data.values import Content, Rows, is_image_shape
@@ -15,6 +15,7 @@ from clients.errors import InputError
 
 Part = Literal["train", "test"]
 _Role = Literal["images", "labels"]
+Archive = Mapping[str, NDArray[Any]]  # the arrays of an .npz file, each read when it is looked up
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 4
@@ -36,27 +37,20 @@ def read_idx(file: IO[bytes], source: str) -> Rows:
     shape = struct.unpack(f">{magic[3]}I", header)
     if prod(shape) == 0:
         raise InputError(f"{source}: IDX file of shape {shape} is empty")
-    array = _read_rows(file, shape, dtype, source)
+    row_bytes = dtype.itemsize * prod(shape[1:])
+    data = file.read(shape[0] * row_bytes)
+    if len(data) < shape[0] * row_bytes:
+        whole = len(data) // row_bytes
+        raise InputError(f"{source}: ends after {whole:,} whole rows, its header says {shape[0]:,}")
     if file.read(1):
         raise InputError(f"{source}: goes on after the {shape[0]:,} rows in its header")
+    array = np.frombuffer(data, dtype).reshape(shape)
     return Rows(array.astype(dtype.newbyteorder("="), copy=False), source)
 
 
 def read_npy(file: IO[bytes], source: str) -> Rows:
     """Read a .npy file; raises InputError: damaged, or Python objects."""
-    try:
-        shape, fortran, dtype = _npy_header(file)
-    except ValueError as error:
-        raise InputError(f"{source}: damaged NumPy file: {error}") from None
-    if dtype.hasobject:
-        raise InputError(f"{source}: Python objects, which could run code; save it with dtype uint8")
-    if prod(shape) == 0:
-        raise InputError(f"{source}: an array of shape {shape} is empty")
-    if not shape:
-        raise InputError(f"{source}: a single number, expected images")
-    if fortran:
-        return Rows(_read_rows(file, shape[::-1], dtype, source).T, source)
-    return Rows(_read_rows(file, shape, dtype, source), source)
+    return _rows(lambda: np.load(file, allow_pickle=False), source)
 
 
 def read_npz(file: IO[bytes], source: str, part: Part | None) -> Content:
@@ -65,82 +59,83 @@ def read_npz(file: IO[bytes], source: str, part: Part | None) -> Content:
     `part` None takes arrays without a part, or else those of the test part. Raises InputError if
     no array or several could be meant.
     """
-    with _archive(file, source) as archive:
-        shapes = _shapes(archive, source)
-        images, labels = (_find(shapes, role, part, source) for role in _WORDS)
-        if not images and not labels:
-            wanted = f"x_{part}" if part else "x, images or x_test"
-            raise InputError(f"{source}: holds {', '.join(shapes)}; expected {wanted}")
-        return Content(_member(archive, images, source), _member(archive, labels, source))
+    archive = _archive(file, source)
+    images, labels = (_find(archive, role, part, source) for role in _WORDS)
+    if not images and not labels:
+        wanted = f"x_{part}" if part else "x, images or x_test"
+        raise InputError(f"{source}: holds {', '.join(archive)}; expected {wanted}")
+    return Content(
+        _member(archive, images, source) if images else None,
+        _member(archive, labels, source) if labels else None,
+    )
 
 
 def has_both_parts(file: IO[bytes], source: str) -> bool:
     """Tell whether an .npz file has training and test images."""
-    with _archive(file, source) as archive:
-        shapes = _shapes(archive, source)
-        return all(_find(shapes, "images", part, source) for part in get_args(Part))
+    archive = _archive(file, source)
+    return all(_find(archive, "images", part, source) for part in get_args(Part))
 
 
-def _member(archive: zipfile.ZipFile, key: str | None, source: str) -> Rows | None:
-    if key is None:
-        return None
+def _rows(load: Callable[[], NDArray[Any]], source: str) -> Rows:
     try:
-        with archive.open(f"{key}.npy") as member:
-            return read_npy(member, f"{source}[{key}]")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{source}[{key}]: damaged npz: {error}") from None
+        array = load()
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        if "Object arrays" in str(error):
+            raise InputError(
+                f"{source}: Python objects, which could run code; save it with dtype uint8"
+            ) from None
+        raise InputError(f"{source}: damaged NumPy file: {error}") from None
+    if not array.shape:
+        raise InputError(f"{source}: a single number, expected images")
+    if not array.size:
+        raise InputError(f"{source}: an array of shape {array.shape} is empty")
+    return Rows(array, source)
 
 
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    return npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
+def _member(archive: Archive, key: str, source: str) -> Rows:
+    return _rows(lambda: archive[key], f"{source}[{key}]")
 
 
-def _archive(file: IO[bytes], source: str) -> zipfile.ZipFile:
+def _archive(file: IO[bytes], source: str) -> Archive:
     try:
-        return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+        archive: Archive = np.load(file, allow_pickle=False)
+    except (ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{source}: damaged npz: {error}") from None
-
-
-def _shapes(archive: zipfile.ZipFile, source: str) -> dict[str, tuple[int, ...]]:
-    names = archive.namelist()
+    names = archive.zip.namelist()  # type: ignore[attr-defined]  # an NpzFile has it
     if "[Content_Types].xml" in names:
         raise InputError(f"{source}: an Excel workbook; save the sheet as CSV")
     if not names or not all(name.endswith(".npy") for name in names):
         held = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")  # noqa: PLR2004 - enough to recognize it
         raise InputError(f"{source}: a zip archive of {held or 'nothing'}; unpack it and give a file in it")
-    shapes = {}
-    for name in names:
-        try:
-            with archive.open(name) as member:
-                shapes[name.removesuffix(".npy")] = _npy_header(member)[0]
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(f"{source}[{name}]: damaged npz: {error}") from None
-    if {"train_images", "val_images"} <= shapes.keys():
+    if {"train_images", "val_images"} <= archive.keys():
         raise InputError(
             f"{source}: a MedMNIST archive (train_images, val_images ...), whose classes are not digits; "
             "to use it all the same, save the arrays as x_train, y_train, x_test, y_test with numpy.savez"
         )
-    return shapes
+    return archive
 
 
-def _find(shapes: dict[str, tuple[int, ...]], role: _Role, part: Part | None, source: str) -> str | None:
+def _find(archive: Archive, role: _Role, part: Part | None, source: str) -> str | None:
     """Find the array with the images or labels of a part by its name, and between several by its shape."""
+
+    def fits(key: str) -> bool:
+        return (role == "images") == is_image_shape(_member(archive, key, source).array.shape)
+
     for wanted in (part,) if part else (None, "test"):
-        found = [key for key in shapes if _is_named(key, role, wanted)]
-        fitting = [key for key in found if (role == "images") == is_image_shape(shapes[key])] or found
-        if len(fitting) > 1:
+        found = [key for key in archive if _is_named(key, role, wanted)]
+        if len(found) > 1:
+            found = [key for key in found if fits(key)] or found
+        if len(found) > 1:
             raise InputError(
-                f"{source}: {role} may be {' or '.join(fitting)}; save only one of them with numpy.savez"
+                f"{source}: {role} may be {' or '.join(found)}; save only one of them with numpy.savez"
             )
-        if fitting:
-            return fitting[0]
+        if found:
+            return found[0]
     # Without known names: one array, or an array of images and another one.
-    known = any(_is_named(key, other, of) for key in shapes for other in _WORDS for of in ("train", None))
-    if part or len(shapes) > 2 or (known and len(shapes) > 1):  # noqa: PLR2004 - images and labels
+    known = any(_is_named(key, other, of) for key in archive for other in _WORDS for of in ("train", None))
+    if part or len(archive) > 2 or (known and len(archive) > 1):  # noqa: PLR2004 - images and labels
         return None
-    unnamed = [key for key in shapes if (role == "images") == is_image_shape(shapes[key])]
+    unnamed = [key for key in archive if fits(key)]
     return unnamed[0] if len(unnamed) == 1 else None
 
 
@@ -151,12 +146,3 @@ def _is_named(key: str, role: _Role, part: Part | None) -> bool:
     if plain == part:
         return role == "images"
     return any(plain in {word + part, part + word} for word in _WORDS[role])
-
-
-def _read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], source: str) -> NDArray[Any]:
-    row_bytes = dtype.itemsize * prod(shape[1:])
-    data = file.read(shape[0] * row_bytes)
-    if len(data) < shape[0] * row_bytes:
-        whole = len(data) // row_bytes
-        raise InputError(f"{source}: ends after {whole:,} whole rows, its header says {shape[0]:,}")
-    return np.frombuffer(data, dtype).reshape(shape)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import warnings
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,6 +17,9 @@ from clients.errors import InputError
 _SAMPLE_ROWS = 20
 _LABEL_NAMES = {"label", "labels", "class", "digit", "digits", "target", "y"}
 _INDEX_NAMES = {"", "index", "id", "unnamed: 0", "row"}
+# The errors of numpy.loadtxt, which counts cells' rows from 0, and others from 1.
+_BAD_CELL = re.compile(r"could not convert string '(.*)' to \w+ at row (\d+), column (\d+)", re.DOTALL)
+_BAD_ROW = re.compile(r"the number of columns changed from (\d+) to (\d+) at row (\d+)")
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,7 @@ def read_table(file: IO[bytes], source: str) -> Content:
     text = io.TextIOWrapper(cast("Any", file), encoding, newline="")
     try:
         dialect = _dialect(text, source)
-        array = _parsed(text, dialect)
-        if array is None:
-            text.seek(0)
-            raise _fault(text, dialect, source)
+        array = _parsed(text, dialect, source)
         if len(array) == 0:
             raise InputError(f"{source}: a header and no rows, expected a table of numbers")
     except UnicodeDecodeError as error:
@@ -104,8 +105,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parsed(text: io.TextIOWrapper, dialect: _Dialect) -> NDArray[Any] | None:
-    """Parse the numbers of a table; None if a cell is not a number."""
+def _parsed(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> NDArray[Any]:
+    """Parse the numbers of a table; raises InputError for the first row with something else."""
     for dtype in (np.int16, np.float32):  # integers are parsed fastest
         text.seek(0)
         try:
@@ -123,27 +124,16 @@ def _parsed(text: io.TextIOWrapper, dialect: _Dialect) -> NDArray[Any] | None:
                 )
         except UnicodeDecodeError:
             raise
-        except ValueError:
-            continue
-    return None
-
-
-def _fault(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> InputError:
-    """Return the error for the first bad row, which the fast parser does not identify."""
-    for number, line in enumerate(text, 1):
-        if number <= dialect.header_lines or not line.strip("\r\n"):
-            continue
-        cells = dialect.cells(line)
-        if len(cells) != dialect.columns:
-            return InputError(
-                f"{source}: row {number} has {len(cells)} columns, "
-                f"expected {dialect.columns} as in the first row"
-            )
-        for column, cell in enumerate(cells, 1):
-            if not _is_number(cell):
-                place = f"row {number}, column {column}" if len(cells) > 1 else f"row {number}"
-                return InputError(f"{source}: {place} is {cell[:20]!r}, expected a number")
-    return InputError(f"{source}: expected a table of numbers")
+        except ValueError as error:
+            problem = str(error)
+    if found := _BAD_CELL.match(problem):
+        cell, row, column = found[1], int(found[2]) + 1 + dialect.header_lines, found[3]
+        place = f"row {row}, column {column}" if dialect.columns > 1 else f"row {row}"
+        raise InputError(f"{source}: {place} is '{cell[:20]}', expected a number")
+    if found := _BAD_ROW.match(problem):
+        columns, other, row = found[1], found[2], int(found[3]) + dialect.header_lines
+        raise InputError(f"{source}: row {row} has {other} columns, expected {columns} as in the first row")
+    raise InputError(f"{source}: {problem}, expected a table of numbers")
 
 
 def _split(rows: Rows, dialect: _Dialect) -> Content:
