@@ -13,10 +13,7 @@ from cyclopts import App, Parameter, validators
 
 from clients.commands.options import ServerOptions
 from clients.errors import InputError
-from clients.load.workload import Arrivals, Workload
-
-_POSITIVE = Parameter(validator=validators.Number(gt=0))
-_COUNT = Parameter(validator=validators.Number(gte=1))
+from clients.load.workload import Workload, WorkloadOptions
 
 app = App(
     name="load",
@@ -30,31 +27,13 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """The workload, and the files of the result."""
+    """The runs, and the files of the result."""
 
-    rate: Annotated[float | None, _POSITIVE] = None
-    """Open loop: this many calls a second, whatever the server does. Without it, a closed loop."""
-    end_rate: Annotated[float | None, _POSITIVE] = None
-    """Change the rate to this in a straight line."""
-    arrivals: Arrivals = "poisson"
-    """Spacing of the calls of an open loop."""
     in_flight: str = "64"
     """Closed loop: calls in flight at any time; 1:64 runs 1, 2, 4 ... 64, one after the other."""
-    images_per_call: Annotated[int, _COUNT] = 1
-    """Images in each call."""
-    seconds: Annotated[float, _POSITIVE] = 10.0
-    """Length of a run."""
-    warmup_seconds: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 1.0
-    """Do not count calls that were due in the first seconds."""
-    connections: Annotated[int, _COUNT] = 1
-    """Connections that share the calls."""
-    processes: Annotated[int, _COUNT] = 1
-    """Processes that make the load."""
-    model: str = ""
-    """Ask this model instead of the server's default."""
     find_capacity: bool = False
     """Search for the highest rate that keeps p99 within --p99-ms without a failure."""
-    p99_ms: Annotated[float, _POSITIVE] = 50.0
+    p99_ms: Annotated[float, Parameter(validator=validators.Number(gt=0))] = 50.0
     """Objective of --find-capacity."""
     json: Path | None = None
     """Write the result here, for `digit-client load compare` and for programs."""
@@ -74,35 +53,26 @@ class LoadOptions:
             )
         return bounds
 
-    def workload(self, server: ServerOptions) -> Workload:
-        """Return the workload of these options."""
-        return Workload(
-            # No retries: they would hide failures and add delays to latencies.
-            connection=server.connection(attempts=1),
-            images_per_call=self.images_per_call,
-            rate=self.rate,
-            end_rate=self.end_rate,
-            arrivals=self.arrivals,
-            in_flight=self.sweep()[1],
-            seconds=self.seconds,
-            warmup_seconds=self.warmup_seconds,
-            connections=self.connections,
-            processes=self.processes,
-            model=self.model,
-        )
 
-
-_LOAD, _SERVER = LoadOptions(), ServerOptions()
+_WORKLOAD, _LOAD, _SERVER = WorkloadOptions(), LoadOptions(), ServerOptions()
 
 
 @app.default
-def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> int:
+def load(
+    *,
+    run_options: WorkloadOptions = _WORKLOAD,
+    options: LoadOptions = _LOAD,
+    server: ServerOptions = _SERVER,
+) -> int:
     """Generate load; exit code 1 if calls failed.
 
     In an open loop, latency counts from when a call was due rather than sent, so that a stalled server is
     charged for all delayed calls (no coordinated omission).
     """
-    workload = options.workload(server)
+    first, last = options.sweep()
+    # No retries: they would hide failures and add delays to latencies.
+    connection = server.connection(attempts=1)
+    workload = Workload(connection=connection, in_flight=last, **vars(run_options))
     plot = _plot() if options.plot else None  # checked before the run: Matplotlib may be missing
     server.client().close()
     from clients.load import report
@@ -110,9 +80,8 @@ def load(*, options: LoadOptions = _LOAD, server: ServerOptions = _SERVER) -> in
 
     if options.find_capacity:
         return _capacity(workload, options, plot)
-    first, last = options.sweep()
     if first < last and workload.rate is None:
-        return _sweep(workload, options, plot)
+        return _sweep(workload, first, options, plot)
     watching = sys.stderr.isatty()
     result = run(workload, report.live if watching else None)
     if watching:
@@ -172,14 +141,14 @@ def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None)
     return 0
 
 
-def _sweep(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
+def _sweep(workload: Workload, first: int, options: LoadOptions, plot: ModuleType | None) -> int:
     from clients.load import report
     from clients.load.run import run
     from clients.load.search import sweep
 
     report.print_line(report.SWEEP, report.SWEEP)
     results = []
-    for result in sweep(workload, *options.sweep(), run):
+    for result in sweep(workload, first, run):
         report.print_line(report.sweep_row(result), report.SWEEP)
         results.append(result)
     report.print_limits(results)

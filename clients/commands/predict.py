@@ -4,41 +4,19 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
-from cyclopts import CycloptsError, Parameter, validators
+from cyclopts import CycloptsError, Parameter
 
-from clients.commands.options import OUTPUT, ModelOptions, Output, ServerOptions
+from clients.commands.options import ModelOptions, ServerOptions
 from clients.commands.output import beside, draw, watched
-from clients.commands.sources import STDIN, Item, Reading, answered, expand, read_all
+from clients.commands.sources import STDIN, Item, PredictOptions, answered, expand, read_all
 from clients.images import doubt
 from clients.wire import Prediction
 
 _BAR = 24  # width of the bar of probability 1, in characters
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """Files to read and how to print the answers."""
-
-    count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
-    """Stop after this many images."""
-    several: bool = False
-    """Read every digit in each picture, as a number."""
-    raw: bool = False
-    """Do not look for the digit: scale each whole picture to 28x28, white on black."""
-    page: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
-    """Read this page of TIFF and GIF files, 1 is the first."""
-    output: Annotated[Output, OUTPUT] = "table"
-    """Format of the answers; json is one object a line."""
-    show: bool = False
-    """Draw the 28x28 image beside each answer."""
-    explain: bool = False
-    """Also show all ten probabilities and how the image was prepared."""
 
 
 _PREDICT, _MODEL, _SERVER = PredictOptions(), ModelOptions(), ServerOptions()
@@ -59,11 +37,10 @@ def predict(
     if not files:
         raise CycloptsError(msg="no files given, expected pictures or files of images")
     names = expand(files)
-    reading = Reading(raw=options.raw, several=options.several, count=options.count, page=options.page)
     problems: list[str] = []
     notes: list[str] = []
     printer = _Printer(sys.stdout, options, max(map(len, names)))
-    items = read_all(names, reading, problems, notes)
+    items = read_all(names, options, problems, notes)
     try:
         first = list(islice(items, 1))  # checked before connecting to the server
         if first:

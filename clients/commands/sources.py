@@ -1,4 +1,4 @@
-"""The images of `predict` and `evaluate`."""
+"""The images of `predict`."""
 
 import glob
 import sys
@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from cyclopts import Parameter, validators
 from numpy.typing import NDArray
 from PIL import Image
 
 from clients.client import Client
+from clients.commands.options import OUTPUT, Output
 from clients.data import is_data_file, read
 from clients.errors import InputError
 from clients.images import pixels
@@ -42,17 +45,25 @@ class Item:
         return self.file if self.index is None else f"{self.file}[{self.index}]"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """Options: pictures scaled only (`raw`), or with `several` digits each; `count` images of a file.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Files to read and how to print the answers."""
 
-    `page` is the picture of a TIFF or GIF file; None is the first, with a note if there are more.
-    """
-
-    raw: bool = False
+    count: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """Stop after this many images."""
     several: bool = False
-    count: int | None = None
-    page: int | None = None
+    """Read every digit in each picture, as a number."""
+    raw: bool = False
+    """Do not look for the digit: scale each whole picture to 28x28, white on black."""
+    page: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """Read this page of TIFF and GIF files, 1 is the first."""
+    output: Annotated[Output, OUTPUT] = "table"
+    """Format of the answers; json is one object a line."""
+    show: bool = False
+    """Draw the 28x28 image beside each answer."""
+    explain: bool = False
+    """Also show all ten probabilities and how the image was prepared."""
 
 
 def expand(files: Sequence[str]) -> list[str]:
@@ -75,16 +86,18 @@ def expand(files: Sequence[str]) -> list[str]:
     return expanded
 
 
-def read_all(files: Sequence[str], reading: Reading, problems: list[str], notes: list[str]) -> Iterator[Item]:
+def read_all(
+    files: Sequence[str], options: PredictOptions, problems: list[str], notes: list[str]
+) -> Iterator[Item]:
     """Read pictures and files of many images; errors are added to `problems`, warnings to `notes`."""
     for file in files:
         try:
             if file != STDIN and is_data_file(Path(file)):
-                data = read(Path(file)).first(reading.count)
+                data = read(Path(file)).first(options.count)
                 notes.extend(data.notes)
                 yield from (Item(file, image, index) for index, image in enumerate(data.images))
             else:
-                yield from _read_picture(file, reading, notes)
+                yield from _read_picture(file, options, notes)
         except InputError as error:
             problems.append(str(error))
 
@@ -102,15 +115,15 @@ def answered(client: Client, items: Iterable[Item], options: Options) -> Iterato
         yield asked.popleft(), prediction
 
 
-def _read_picture(file: str, reading: Reading, notes: list[str]) -> Iterator[Item]:
+def _read_picture(file: str, options: PredictOptions, notes: list[str]) -> Iterator[Item]:
     data = sys.stdin.buffer.read(MAX_FILE_BYTES) if file == STDIN else load_file(Path(file))
-    grey = read_bytes(data, file, page=reading.page or 1)
-    if reading.page is None and (pages := count_pages(data)) > 1:
+    grey = read_bytes(data, file, page=options.page or 1)
+    if options.page is None and (pages := count_pages(data)) > 1:
         notes.append(f"{file}: {pages} pages, the first is predicted; --page chooses another")
-    if reading.raw:
+    if options.raw:
         image = pixels(Image.fromarray(grey), raw=True)[0]
         yield Item(file, image, steps=("scaled to 28x28 as a whole",))
-    elif reading.several:
+    elif options.several:
         for index, digit in enumerate(find_row(grey, file)):
             yield Item(file, digit.image.reshape(-1), index, digit.box, digit.steps)
     else:

@@ -60,13 +60,13 @@ def find_capacity(
     return Capacity(best, missed.result.limit if missed else "the search ends at 100,000 calls/s")
 
 
-def sweep(workload: Workload, first: int, last: int, run: Callable[[Workload], Result]) -> Iterator[Result]:
-    """Run a closed loop with `first`, twice as many, ... up to `last` calls in flight."""
+def sweep(workload: Workload, first: int, run: Callable[[Workload], Result]) -> Iterator[Result]:
+    """Run a closed loop with `first`, twice as many, ... up to the workload's calls in flight."""
     in_flight = first
-    while in_flight < last:
+    while in_flight < workload.in_flight:
         yield run(replace(workload, in_flight=in_flight))
         in_flight *= 2
-    yield run(replace(workload, in_flight=last))
+    yield run(workload)
 
 
 def _verdict(result: Result, p99_ms: float) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from cyclopts import Parameter, validators
 from numpy.typing import NDArray
 
 from clients.connection import Connection
@@ -16,27 +17,45 @@ _MAX_RATE = 1_000_000
 _CALLS_AT_ONCE = 4096  # whose times are computed together: an hour's would take a lot of memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A workload of `seconds`; calls due in the first `warmup_seconds` are not counted.
+_POSITIVE = Parameter(validator=validators.Number(gt=0))
+_COUNT = Parameter(validator=validators.Number(gte=1))
 
-    Open loop with a `rate` (calls per second): calls are due at constant intervals or as a Poisson process,
-    independently of answers, and latency counts from when a call was due; the rate changes linearly to
-    `end_rate`. Closed loop otherwise: `in_flight` calls are in flight at any time. `process` is the index of
-    one of the `processes`.
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WorkloadOptions:
+    """The options of `digit-client load` that describe a run."""
+
+    rate: Annotated[float | None, _POSITIVE] = None
+    """Open loop: this many calls a second, whatever the server does. Without it, a closed loop."""
+    end_rate: Annotated[float | None, _POSITIVE] = None
+    """Change the rate to this in a straight line."""
+    arrivals: Arrivals = "poisson"
+    """Spacing of the calls of an open loop."""
+    images_per_call: Annotated[int, _COUNT] = 1
+    """Images in each call."""
+    seconds: Annotated[float, _POSITIVE] = 10.0
+    """Length of a run."""
+    warmup_seconds: Annotated[float, Parameter(validator=validators.Number(gte=0))] = 1.0
+    """Do not count calls that were due in the first seconds."""
+    connections: Annotated[int, _COUNT] = 1
+    """Connections that share the calls."""
+    processes: Annotated[int, _COUNT] = 1
+    """Processes that make the load."""
+    model: str = ""
+    """Ask this model instead of the server's default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(WorkloadOptions):
+    """A workload on a server, or the part of it that one `process` makes.
+
+    In an open loop (with a `rate`) calls are due independently of answers, and latency counts from when a
+    call was due; in a closed one, `in_flight` calls are in flight at any time.
     """
 
     connection: Connection
-    images_per_call: int = 1
-    rate: float | None = None
-    end_rate: float | None = None
-    arrivals: Arrivals = "poisson"
     in_flight: int = 64
-    seconds: float = 10.0
-    warmup_seconds: float = 1.0
-    connections: int = 1
-    processes: int = 1
-    model: str = ""
     seed: int = 0
     process: int = 0
 
