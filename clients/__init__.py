@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clients.aio import AsyncClient
-    from clients.client import Client
+    from clients.client import AsyncClient, Client
     from clients.connection import Connection, Tls
     from clients.errors import DigitsError, InputError, ServerError
     from clients.images import explain, find_digits, pixels
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncClient": "aio",
+    "AsyncClient": "client",
     "Client": "client",
     "Connection": "connection",
     "DigitsError": "errors",

@@ -1,19 +1,21 @@
-"""The blocking client."""
+"""The blocking client and the asyncio client."""
 
-from collections.abc import Iterable, Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.calls import Calls
+from clients.calls import Answers, Calls
 from clients.connection import Connection
 from clients.errors import InputError, ServerError
 from clients.images import ImageLike, Images, pixels
-from clients.pipeline import pump
+from clients.pipeline import Pipeline, pump
 from clients.wire import Health, ModelInfo, Options, Prediction, Question
 
 
@@ -60,7 +62,7 @@ class Client(BaseClient):
 
     def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
         """Predict the digit in one image; raises InputError for several."""
-        (answer,) = self._calls.predict_now(Question(**options), single(pixels(image)))
+        (answer,) = self._calls.predict_now(Question(**options), _single(pixels(image)))
         return answer
 
     def stream(self, images: Iterable[ImageLike], **options: Unpack[Options]) -> Iterator[Prediction]:
@@ -113,8 +115,118 @@ class Client(BaseClient):
         self.close()
 
 
-def single(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+class AsyncClient(BaseClient):
+    """A client of a digit server for asyncio; see Client."""
+
+    async def predict(self, images: Images, **options: Unpack[Options]) -> list[Prediction]:
+        """Predict the digit in each image, in order; see Client.predict."""
+        array = await _pixels(images)
+        if len(array) <= self._size:
+            return await asyncio.wrap_future(self._calls.predict(Question(**options), array))
+        return [answer async for answer in self.stream([array], **options)]
+
+    async def predict_one(self, image: ImageLike, **options: Unpack[Options]) -> Prediction:
+        """Predict the digit in one image; raises InputError for several."""
+        array = _single(await _pixels(image))
+        return (await asyncio.wrap_future(self._calls.predict(Question(**options), array)))[0]
+
+    async def stream(
+        self, images: Iterable[ImageLike] | AsyncIterable[ImageLike], **options: Unpack[Options]
+    ) -> AsyncIterator[Prediction]:
+        """Predict a sequence of any length, in order and in constant memory; see Client.stream."""
+        loop = asyncio.get_running_loop()
+        answers: asyncio.Queue[Answers | None] = asyncio.Queue()
+        pipeline = Pipeline(
+            partial(self._calls.predict, Question(**options)),
+            lambda call: loop.call_soon_threadsafe(answers.put_nowait, call),
+            images_per_call=self._size,
+            calls_in_flight=self._limit,
+        )
+        # Acquired after reading; without one, the last image that has room waits for an answer.
+        room = asyncio.Semaphore(self._size * self._limit - 1)
+
+        async def read() -> None:
+            try:
+                async for image in images if isinstance(images, AsyncIterable) else _each(images):
+                    array = await _pixels(image)
+                    pipeline.put(array)
+                    for _ in array:
+                        await room.acquire()
+                pipeline.end()
+            except Exception as error:  # noqa: BLE001 - raised where the answers are read
+                pipeline.end(error)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (call := await answers.get()) is not None:
+                predictions = await asyncio.wrap_future(call)
+                for prediction in predictions:
+                    yield prediction
+                for _ in predictions:
+                    room.release()
+        finally:
+            reader.cancel()
+            pipeline.cancel()
+
+    async def models(self) -> list[ModelInfo]:
+        """List every version of every model that the server knows."""
+        return await asyncio.wrap_future(self._calls.models())
+
+    async def model(self, name: str = "") -> ModelInfo:
+        """Describe the version of a model that serves; by default the server's default model."""
+        return await asyncio.wrap_future(self._calls.model(name))
+
+    async def ready(self, service: str = "") -> bool:
+        """Tell whether the server, or one of its services or models, is ready."""
+        return await asyncio.wrap_future(self._calls.health(service)) == "ready"
+
+    async def watch(self, service: str = "") -> AsyncIterator[Health]:
+        """Yield the health of the server, or of a service or model, now and at every change, without end."""
+        loop = asyncio.get_running_loop()
+        states: asyncio.Queue[Health | Exception] = asyncio.Queue()
+        calls: list[Any] = []
+
+        def follow() -> None:
+            try:
+                for state in self._calls.watch(service, calls.append):
+                    loop.call_soon_threadsafe(states.put_nowait, state)
+            except Exception as error:  # noqa: BLE001 - raised where the states are read
+                loop.call_soon_threadsafe(states.put_nowait, error)
+
+        threading.Thread(target=follow, daemon=True).start()
+        try:
+            while not isinstance(state := await states.get(), Exception):
+                yield state
+            raise state
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await asyncio.to_thread(self._calls.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _single(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Check that an array (n, 784) holds one image."""
     if len(array) != 1:
         raise InputError(f"{len(array)} images, expected one; predict takes many")
     return array
+
+
+async def _each(images: Iterable[Any]) -> AsyncIterator[Any]:
+    for image in images:
+        yield image
+
+
+async def _pixels(images: Images) -> NDArray[np.uint8]:
+    if isinstance(images, np.ndarray):
+        return pixels(images)
+    # Decoding a photograph takes milliseconds, too long for the event loop.
+    return await asyncio.to_thread(pixels, images)

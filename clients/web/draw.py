@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clients.aio import AsyncClient
+from clients.client import AsyncClient
 from clients.commands.options import ServerOptions
 from clients.connection import Connection
 from clients.data.values import PIXELS

@@ -1,7 +1,8 @@
-import socket
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -9,16 +10,56 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients import Client, Connection, InputError, ServerError
+from clients import AsyncClient, Client, Connection, InputError, ServerError
 from clients.testing import FakeServer
 from protos.digits.v1 import prediction_pb2
 
 Digits = Callable[[int], NDArray[np.uint8]]
 
 
+class Awaited:
+    """An AsyncClient whose methods wait, so that a test is one of both clients."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._client = AsyncClient(*arguments, **options)
+        self._loop = asyncio.new_event_loop()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *arguments, **options: self._wait(getattr(self._client, name)(*arguments, **options))
+
+    def _wait(self, result: Any) -> Any:
+        return self._each(result) if hasattr(result, "__anext__") else self._loop.run_until_complete(result)
+
+    def _each(self, results: Any) -> Iterator[Any]:
+        try:
+            while True:
+                yield self._loop.run_until_complete(anext(results))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(results.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self._loop.close()
+
+
+Kind = Callable[..., Any]
+
+
+@pytest.fixture(params=[Client, Awaited])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The blocking client, and the asyncio client."""
+    made: Kind = request.param
+    return made
+
+
 @pytest.fixture
-def client(fake: FakeServer) -> Iterator[Client]:
-    with Client(fake.address, images_per_call=4, calls_in_flight=2) as client:
+def client(fake: FakeServer, kind: Kind) -> Iterator[Client]:
+    with kind(fake.address, images_per_call=4, calls_in_flight=2) as client:
         yield client
 
 
@@ -39,11 +80,12 @@ def test_large_input_is_cut_into_calls_and_answered_in_order(
     assert sorted(len(request.images) // 784 for request in fake.requests) == [3, 4, 4, 4, 4, 4]
 
 
-def test_a_list_may_mix_kinds_of_images(client: Client, digit_images: Digits) -> None:
+def test_a_list_may_mix_kinds_of_images(client: Client, digit_images: Digits, tmp_path: Path) -> None:
     images = digit_images(6)
-    picture = Image.fromarray(images[5].reshape(28, 28))
-    answers = client.predict([picture, images[:2], images[4].reshape(28, 28), images[3].astype(float)])
-    assert [p.digit for p in answers] == [5, 0, 1, 4, 3]
+    picture, path = Image.fromarray(images[5].reshape(28, 28)), tmp_path / "five.png"
+    picture.save(path)
+    answers = client.predict([picture, images[:2], images[4].reshape(28, 28), images[3].astype(float), path])
+    assert [p.digit for p in answers] == [5, 0, 1, 4, 3, 5]
 
 
 def test_probabilities_come_when_asked_for(client: Client, digit_images: Digits) -> None:
@@ -75,6 +117,7 @@ def test_stream_reads_ahead_no_more_than_the_calls_in_flight(client: Client, dig
     assert taken <= 30 + 2 * 4
 
 
+@pytest.mark.parametrize("kind", [Client], indirect=True)  # test_aio.py has the asyncio client's
 def test_stream_answers_what_has_come_while_its_source_is_slow(client: Client, digit_images: Digits) -> None:
     answered = threading.Event()
 
@@ -107,16 +150,10 @@ def test_one_image_is_one_prediction(client: Client, digit_images: Digits) -> No
         client.predict_one(digit_images(2))
 
 
-@pytest.mark.parametrize("thing", [None, 5, 2.5, object(), [None]])
+@pytest.mark.parametrize("thing", [None, 5, 2.5, object(), [], [None]])
 def test_what_is_no_image_is_an_input_error(client: Client, thing: Any) -> None:
     with pytest.raises(InputError):
         client.predict(thing)
-
-
-def test_timeout_and_token_are_arguments_too(fake: FakeServer, digit_images: Digits) -> None:
-    with Client(fake.address, timeout=5, token="s3cret") as client:  # noqa: S106 - no secret
-        client.predict(digit_images(1))
-    assert fake.metadata[0]["authorization"] == "Bearer s3cret"
 
 
 def test_failed_call_of_many_ends_the_prediction(
@@ -125,6 +162,12 @@ def test_failed_call_of_many_ends_the_prediction(
     fake.failures.append((grpc.StatusCode.NOT_FOUND, "model 'x' is not known"))
     with pytest.raises(ServerError, match="model 'x'"):
         client.predict(digit_images(400))
+
+
+def test_timeout_and_token_are_arguments_too(fake: FakeServer, digit_images: Digits) -> None:
+    with Client(fake.address, timeout=5, token="s3cret") as client:  # noqa: S106 - no secret
+        client.predict(digit_images(1))
+    assert fake.metadata[0]["authorization"] == "Bearer s3cret"
 
 
 def test_busy_server_is_asked_again(client: Client, fake: FakeServer, digit_images: Digits) -> None:
@@ -141,63 +184,6 @@ def test_refused_request_is_not_repeated(client: Client, fake: FakeServer, digit
         client.predict(digit_images(1), model="x")
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
     assert len(fake.requests) == 1
-
-
-def test_slow_server_runs_into_the_deadline(fake: FakeServer, digit_images: Digits) -> None:
-    release = threading.Event()
-
-    def never(_: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        release.wait()
-        return prediction_pb2.PredictResponse()
-
-    fake.answer = never
-    with (
-        Client(Connection(address=fake.address, timeout_seconds=0.1)) as client,
-        pytest.raises(ServerError, match=r"did not answer within 0\.1 s") as caught,
-    ):
-        client.predict(digit_images(1))
-    release.set()
-    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-def test_unreachable_server_is_named_with_the_cause(digit_images: Digits) -> None:
-    with (
-        Client(Connection(address="127.0.0.1:1", attempts=1)) as client,
-        pytest.raises(ServerError, match=r"no server answers at 127\.0\.0\.1:1 \(connection refused\)"),
-    ):
-        client.predict(digit_images(1))
-
-
-def test_unknown_host_is_named_with_the_cause(digit_images: Digits) -> None:
-    with (
-        Client(Connection(address="nowhere.invalid:8500", attempts=1)) as client,
-        pytest.raises(ServerError, match=r"no server answers at nowhere\.invalid:8500 \(.*not.*\)"),
-    ):
-        client.predict(digit_images(1))
-
-
-def test_listener_that_never_speaks_runs_into_the_connect_deadline(digit_images: Digits) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        address = f"127.0.0.1:{mute.getsockname()[1]}"
-        connection = Connection(address=address, timeout_seconds=60, connect_timeout_seconds=0.2, attempts=1)
-        with (
-            Client(connection) as client,
-            pytest.raises(ServerError, match=f"no server answers at {address}"),
-        ):
-            client.predict(digit_images(1))
-
-
-@pytest.mark.parametrize("address", ["", "nonsense", "http://localhost:8500", ":::", "localhost:", "a b:1"])
-def test_address_must_be_host_and_port(address: str) -> None:
-    with pytest.raises(InputError, match="expected HOST:PORT"):
-        Client(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["a.b-c:1", "[::1]:8500", "127.0.0.1:1", "dns:///a:1", "unix:/run/d.sock"]
-)
-def test_addresses_that_grpc_knows_are_accepted(address: str) -> None:
-    Client(address).close()
 
 
 @pytest.mark.parametrize(
@@ -222,38 +208,10 @@ def test_lying_server_is_not_believed(
     assert caught.value.code is grpc.StatusCode.DATA_LOSS
 
 
-def test_no_images_are_refused_before_the_wire(client: Client, fake: FakeServer) -> None:
-    with pytest.raises(InputError, match="no images given"):
-        client.predict([])
-    assert not fake.requests
-
-
-def test_models_are_listed(client: Client, fake: FakeServer) -> None:
-    fake.models = [
-        prediction_pb2.Model(
-            name="digits", version=3, state=prediction_pb2.Model.STATE_SERVING, accuracy=0.99
-        )
-    ]
-    (model,) = client.models()
-    assert (model.name, model.version, model.state, model.accuracy) == ("digits", 3, "serving", 0.99)
-
-
 def test_ready_is_what_the_health_service_says(client: Client, fake: FakeServer) -> None:
     assert client.ready()
     fake.set_ready("digits", ready=False)
     assert not client.ready("digits")
-
-
-def test_connect_fails_at_once_without_a_server_and_waits_if_told_to() -> None:
-    with FakeServer() as first, Client(first.address) as client:
-        client.connect()
-        first.set_ready("", ready=False)
-        with pytest.raises(ServerError, match=r"not ready within 0\.2 s"):
-            client.connect(0.2)
-        threading.Timer(0.1, lambda: first.set_ready("", ready=True)).start()
-        client.connect(30)
-    with Client("127.0.0.1:1") as client, pytest.raises(ServerError, match="--wait 30 waits"):
-        client.connect()
 
 
 def test_watch_tells_when_the_server_goes_and_comes_back() -> None:

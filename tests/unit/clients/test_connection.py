@@ -1,5 +1,7 @@
 """Security and transport settings, seen from the server."""
 
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from clients import Client, Connection, InputError, ServerError, Tls
 from clients.testing import FakeServer
+from protos.digits.v1 import prediction_pb2
 
 Digits = Callable[[int], NDArray[np.uint8]]
 
@@ -89,3 +92,56 @@ def test_missing_pem_file_is_named(tmp_path: Path) -> None:
 def test_compressed_images_arrive_whole(fake: FakeServer, digit_images: Digits) -> None:
     with Client(Connection(address=fake.address, compression="gzip")) as client:
         assert [p.digit for p in client.predict(digit_images(300))] == [n % 10 for n in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("address", "cause"),
+    [("127.0.0.1:1", r"\(connection refused\)"), ("nowhere.invalid:8500", r"\(.*not.*\)")],
+)
+def test_unreachable_server_is_named_with_the_cause(address: str, cause: str, digit_images: Digits) -> None:
+    with (
+        Client(Connection(address=address, attempts=1)) as client,
+        pytest.raises(ServerError, match=f"no server answers at {address} {cause}"),
+    ):
+        client.predict(digit_images(1))
+
+
+def test_slow_server_runs_into_the_deadline(fake: FakeServer, digit_images: Digits) -> None:
+    release = threading.Event()
+
+    def never(_: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
+        release.wait()
+        return prediction_pb2.PredictResponse()
+
+    fake.answer = never
+    with (
+        Client(Connection(address=fake.address, timeout_seconds=0.1)) as client,
+        pytest.raises(ServerError, match=r"did not answer within 0\.1 s") as caught,
+    ):
+        client.predict(digit_images(1))
+    release.set()
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_listener_that_never_speaks_runs_into_the_connect_deadline(digit_images: Digits) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        connection = Connection(address=address, timeout_seconds=60, connect_timeout_seconds=0.2, attempts=1)
+        with (
+            Client(connection) as client,
+            pytest.raises(ServerError, match=f"no server answers at {address}"),
+        ):
+            client.predict(digit_images(1))
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "http://localhost:8500", ":::", "localhost:", "a b:1"])
+def test_address_must_be_host_and_port(address: str) -> None:
+    with pytest.raises(InputError, match="expected HOST:PORT"):
+        Client(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["a.b-c:1", "[::1]:8500", "127.0.0.1:1", "dns:///a:1", "unix:/run/d.sock"]
+)
+def test_addresses_that_grpc_knows_are_accepted(address: str) -> None:
+    Client(address).close()
