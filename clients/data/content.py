@@ -19,19 +19,18 @@ _FORMATS: tuple[tuple[bytes, Format], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PAR1", "parquet"),
 )
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"<svg", b"%PDF")
-# First bytes of other formats, and what to do with them.
-_OTHERS = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file it stands for; fetch it with `git lfs pull`",
-    ),
-    (b"<!doctype html", "a web page, not data; download the file itself"),
-    (b"<html", "a web page, not data; download the file itself"),
-    (b"<?xml", "an XML document, often a server's error; download the file itself"),
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+# First bytes of other formats, in lower case, and what to do with such a file.
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+    (b"<!doctype html", "a web page; download the file itself"),
+    (b"<html", "a web page; download the file itself"),
+    (b"<svg", "an SVG drawing; export it as PNG"),
+    (b"%pdf", "a PDF document; export its page as PNG"),
+    (b"<?xml", "an XML document, an SVG drawing (export it as PNG) or a server's error"),
     (
         b"matlab 5.0 mat-file",
-        "a MATLAB file; read it with scipy.io.loadmat and save its arrays with numpy.savez",
+        "a MATLAB file; read it with scipy.io.loadmat, save its arrays with numpy.savez",
     ),
     (b"\x89hdf", "an HDF5 file (MATLAB 7.3, Keras); read it with h5py and save its arrays with numpy.savez"),
     (b"\x80", "a Python pickle, which could run code; save its arrays with numpy.savez"),
@@ -42,8 +41,8 @@ _OTHERS = (
     (b"arrow1", "an Arrow file; save it as Parquet"),
     (b"sqlite", "an SQLite database; save the table as CSV"),
     (b"@relation", "an ARFF file; download the data set as CSV or Parquet"),
-    (b"{", f"JSON, expected {EXPECTED}"),
-    (b"[", f"JSON, expected {EXPECTED}"),
+    (b"{", "JSON; save its numbers as a table"),
+    (b"[", "JSON; save its numbers as a table"),
 )
 _TAR_MAGIC = slice(257, 262)
 
@@ -89,7 +88,7 @@ def _format(head: bytes) -> Format | Literal["picture"] | None:
     if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
         return "picture"
     is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-    if not head or _other(head) or (b"\0" in head and not is_utf16):
+    if not head or foreign(head) or (b"\0" in head and not is_utf16):
         return None
     return "table"
 
@@ -99,11 +98,12 @@ def _description(head: bytes) -> str:
         return f"empty file, expected {EXPECTED}"
     if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
         return f"a picture, expected {EXPECTED}"
-    return _other(head) or f"begins with bytes {head[:4].hex(' ')}, expected {EXPECTED}"
+    return foreign(head) or f"begins with bytes {head[:4].hex(' ')}, expected {EXPECTED}"
 
 
-def _other(head: bytes) -> str | None:
+def foreign(head: bytes) -> str | None:
+    """Describe a file of a format that nothing here reads, by its first bytes; None for other files."""
     if head[_TAR_MAGIC] == b"ustar":
         return "a tar archive; unpack it and give a file or folder in it"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((words for magic, words in _OTHERS if start.startswith(magic)), None)
+    return next((words for magic, words in _FOREIGN if start.startswith(magic)), None)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from clients.data.content import foreign
 from clients.errors import InputError
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -19,14 +20,6 @@ MAX_PIXELS = 64_000_000
 _MIN_JPEG_BYTES = 1000
 _TRUNCATED_LOCK = threading.Lock()
 _MIN_SHARE = 0.5  # of a truncated JPEG's lines
-_REFUSED = (
-    (b"%PDF", "a PDF document; export its page as PNG"),
-    (b"<svg", "an SVG drawing; export it as PNG"),
-    (b"<?xml", "an XML document; if it is an SVG drawing, export it as PNG"),
-    (b"<!doctype html", "a web page; download the picture itself"),
-    (b"<html", "a web page; download the picture itself"),
-    (b"version https://git-lfs", "a Git LFS pointer; fetch the picture with `git lfs pull`"),
-)
 _HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 _SIXTEEN_BITS = {"I", "I;16", "I;16B", "I;16L"}
 
@@ -147,10 +140,8 @@ def _looks_like(data: bytes) -> str:
         return "it is empty"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "a HEIC photograph; save it as JPEG, or set the phone's camera to 'Most compatible'"
-    start = data[:64].lstrip().removeprefix(b"\xef\xbb\xbf").lower()
-    for magic, words in _REFUSED:
-        if start.startswith(magic.lower()):
-            return words
+    if words := foreign(data[:512]):
+        return words
     head = data[:64]
     try:
         text = head.decode("utf-8")

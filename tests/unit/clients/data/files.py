@@ -173,7 +173,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "cut.gz": (gzip.compress(idx(IMAGES))[:-300], "damaged gzip"),
     "empty.csv": (b"", "empty file"),
     "header-only.csv": (_names().encode(), "a header and no rows"),
-    "page.gz": (b"<!DOCTYPE html><html>404</html>", "a web page, not data"),
+    "page.gz": (b"<!DOCTYPE html><html>404</html>", "a web page; download the file itself"),
     "pointer.npz": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
     "emnist-digits.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file; read it with scipy"),
     "labels-only.idx": (idx(Y), "labels only, expected images"),
