@@ -115,12 +115,14 @@ def compare(
 def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
     from clients.load import report
     from clients.load.run import run
-    from clients.load.search import find_capacity
+    from clients.load.search import Trial, find_capacity
 
     report.print_line(report.TRIALS, report.TRIALS)
-    found = find_capacity(
-        workload, options.p99_ms, run, lambda trial: report.print_line(report.trial_row(trial), report.TRIALS)
-    )
+
+    def show(trial: Trial) -> None:
+        report.print_line(report.row(trial.rate, trial.result, trial.verdict), report.TRIALS)
+
+    found = find_capacity(workload, options.p99_ms, run, show)
     if found.best is None and not found.limit:
         sys.stdout.write(f"\nNo rate keeps p99 within {options.p99_ms:g} ms.\n")
         return 1
@@ -149,7 +151,7 @@ def _sweep(workload: Workload, first: int, options: LoadOptions, plot: ModuleTyp
     report.print_line(report.SWEEP, report.SWEEP)
     results = []
     for result in sweep(workload, first, run):
-        report.print_line(report.sweep_row(result), report.SWEEP)
+        report.print_line(report.row(result.workload.in_flight, result), report.SWEEP)
         results.append(result)
     report.print_limits(results)
     if options.json:

@@ -12,10 +12,10 @@ from clients.commands.output import print_rows
 from clients.errors import InputError
 from clients.load.latency import Tally
 from clients.load.run import PERCENTILES, Result
-from clients.load.search import Trial
 
-SWEEP = ("in flight", "calls/s", "images/s", "p50 ms", "p99 ms", "queue p50", "compute p50", "failed")
-TRIALS = ("calls/s", "p50 ms", "p99 ms", "verdict")
+_COLUMNS = ("calls/s", "images/s", "p50 ms", "p99 ms", "queue p50", "compute p50", "failed")
+SWEEP = ("in flight", *_COLUMNS)
+TRIALS = ("rate", *_COLUMNS, "verdict")
 _MORE = "use more --processes, or take these numbers for a lower bound"
 
 
@@ -58,23 +58,18 @@ def print_line(cells: Sequence[str], names: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
-def trial_row(trial: Trial) -> tuple[str, ...]:
-    """Return a row of TRIALS."""
-    tally = trial.result.tally
-    return f"{trial.rate:,.0f}", f"{tally.latency_ms(50):.2f}", f"{tally.latency_ms(99):.2f}", trial.verdict
-
-
-def sweep_row(result: Result) -> tuple[str, ...]:
-    """Return a row of SWEEP."""
+def row(load: float, result: Result, *verdict: str) -> tuple[str, ...]:
+    """Return a row of SWEEP, or with a verdict of TRIALS; `load` is what it was run with."""
     tally = result.tally
     queue, compute = tally.server_ms(50) or (None, None)
     times = [tally.latency_ms(50), tally.latency_ms(99), queue, compute]
     return (
-        str(result.workload.in_flight),
+        f"{load:,.0f}",
         f"{result.calls_per_second:,.0f}",
         f"{result.images_per_second:,.0f}",
         *("-" if time is None else f"{time:.2f}" for time in times),
         f"{tally.failed.total():,}",
+        *verdict,
     )
 
 
