@@ -7,13 +7,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter, validators
 
 from clients.commands.options import ServerOptions
 from clients.errors import InputError
 from clients.load.workload import Workload, WorkloadOptions
+
+if TYPE_CHECKING:
+    from clients.load.run import Result
 
 app = App(
     name="load",
@@ -87,10 +90,7 @@ def load(
     if watching:
         sys.stderr.write("\r\x1b[K")
     report.print_result(result)
-    if options.json:
-        report.save(options.json, result.record())
-    if options.plot and plot:
-        plot.plot_percentiles(options.plot, workload.in_words(), [("latency", result.tally.latency)])
+    _keep(result, options, plot)
     return 1 if result.tally.failed else 0
 
 
@@ -115,29 +115,26 @@ def compare(
 def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
     from clients.load import report
     from clients.load.run import run
-    from clients.load.search import Trial, find_capacity
+    from clients.load.search import MOST_RATE, find_capacity, verdict
 
     report.print_line(report.TRIALS, report.TRIALS)
-
-    def show(trial: Trial) -> None:
-        report.print_line(report.row(trial.rate, trial.result, trial.verdict), report.TRIALS)
-
-    found = find_capacity(workload, options.p99_ms, run, show)
-    if found.best is None and not found.limit:
+    best, limit = None, f"the search ends at {MOST_RATE:,.0f} calls/s"
+    for result in find_capacity(workload, options.p99_ms, run):
+        words = verdict(result, options.p99_ms)
+        report.print_line(report.row(result.workload.rate or 0, result, words), report.TRIALS)
+        if words == "ok":
+            best = result
+        else:
+            limit = result.limit
+    if best:
+        _keep(best, options, plot)
+    if limit:
+        sys.stdout.write(f"\nThe generator is the limit: {limit}; use more --processes.\n")
+        return 1
+    if best is None:
         sys.stdout.write(f"\nNo rate keeps p99 within {options.p99_ms:g} ms.\n")
         return 1
-    if found.best:
-        result = found.best.result
-        if options.json:
-            report.save(options.json, result.record())
-        if options.plot and plot:
-            plot.plot_percentiles(
-                options.plot, result.workload.in_words(), [("latency", result.tally.latency)]
-            )
-    if found.limit:
-        sys.stdout.write(f"\nThe generator is the limit: {found.limit}; use more --processes.\n")
-        return 1
-    rate = found.best.rate if found.best else 0.0
+    rate = best.workload.rate or 0
     rates = f"{rate:,.0f} calls/s ({rate * workload.images_per_call:,.0f} images/s)"
     sys.stdout.write(f"\ncapacity    {rates} with p99 within {options.p99_ms:g} ms\n")
     return 0
@@ -166,3 +163,13 @@ def _plot() -> ModuleType:
     from clients.load import plot
 
     return plot
+
+
+def _keep(result: "Result", options: LoadOptions, plot: ModuleType | None) -> None:
+    """Write the files that were asked for."""
+    from clients.load import report
+
+    if options.json:
+        report.save(options.json, result.record())
+    if options.plot and plot:
+        plot.plot_percentiles(options.plot, result.workload.in_words(), [("latency", result.tally.latency)])

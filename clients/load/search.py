@@ -1,63 +1,42 @@
 """Runs at several loads: capacity search, and sweep over calls in flight."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from clients.load.run import Result
 from clients.load.workload import Workload
 
 _FIRST_RATE = 50.0
 _CLOSE_ENOUGH = 1.05
-_MOST_RATE = 100_000.0
+MOST_RATE = 100_000.0  # calls per second
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A run at one rate; `verdict` is ok or the reason of failure."""
+def find_capacity(workload: Workload, p99_ms: float, run: Callable[[Workload], Result]) -> Iterator[Result]:
+    """Search for the highest rate with a p99 within `p99_ms` and without failures, and yield each run.
 
-    rate: float
-    result: Result
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """The result of a search: the best trial, and how the generator limited the search, if it did."""
-
-    best: Trial | None
-    limit: str
-
-
-def find_capacity(
-    workload: Workload, p99_ms: float, run: Callable[[Workload], Result], watch: Callable[[Trial], None]
-) -> Capacity:
-    """Search for the highest rate, in calls per second, with a p99 within `p99_ms` and without failures.
-
-    `run` runs a workload, `watch` receives every trial. Doubles the rate until the objective is missed, then
-    halves the difference until it is below 5 %.
+    Doubles the rate until the objective is missed, then halves the difference until it is below 5 %. The last
+    run whose verdict is ok has the capacity; the last one that missed the objective tells what limits it.
     """
-    best: Trial | None = None
-    missed: Trial | None = None
+    best: float | None = None
+    missed: float | None = None
     rate = workload.rate or _FIRST_RATE
-    while rate <= _MOST_RATE:
+    while rate <= MOST_RATE:
         result = run(replace(workload, rate=rate, end_rate=None))
-        trial = Trial(rate, result, _verdict(result, p99_ms))
-        watch(trial)
-        if trial.verdict == "ok":
-            best = trial
+        yield result
+        if verdict(result, p99_ms) == "ok":
+            best = rate
         else:
-            missed = trial
+            missed = rate
         if missed is None:
             rate *= 2
         elif best is None:
             if rate < 1:
-                break
+                return
             rate /= 4
-        elif missed.rate / best.rate < _CLOSE_ENOUGH:
-            break
+        elif missed / best < _CLOSE_ENOUGH:
+            return
         else:
-            rate = (best.rate * missed.rate) ** 0.5
-    return Capacity(best, missed.result.limit if missed else "the search ends at 100,000 calls/s")
+            rate = (best * missed) ** 0.5
 
 
 def sweep(workload: Workload, first: int, run: Callable[[Workload], Result]) -> Iterator[Result]:
@@ -69,7 +48,8 @@ def sweep(workload: Workload, first: int, run: Callable[[Workload], Result]) -> 
     yield run(workload)
 
 
-def _verdict(result: Result, p99_ms: float) -> str:
+def verdict(result: Result, p99_ms: float) -> str:
+    """Return ok, or why a run misses the objective."""
     p99 = result.tally.latency_ms(99)
     if result.limit:
         return result.limit

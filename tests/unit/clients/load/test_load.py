@@ -13,7 +13,7 @@ from clients.connection import Connection
 from clients.load.latency import Recorder, Tally
 from clients.load.plot import plot_percentiles
 from clients.load.run import Result, run
-from clients.load.search import Trial, find_capacity
+from clients.load.search import find_capacity, verdict
 from clients.load.workload import Workload
 from clients.testing import FakeServer, first_pixel
 from protos.digits.v1 import prediction_pb2
@@ -116,34 +116,39 @@ def test_capacity_is_the_rate_above_which_the_promise_breaks(
     def run(workload: Workload) -> Result:
         return pretended(workload, **(breaks if (workload.rate or 0) > capacity else {}))
 
-    trials: list[Trial] = []
-    found = find_capacity(Workload(connection=Connection()), 50, run, trials.append)
-    assert found.limit == ""
-    best = found.best
-    assert best is not None
-    assert capacity / 1.06 < best.rate <= capacity
+    trials = list(find_capacity(Workload(connection=Connection()), 50, run))
+    best = max(trial.workload.rate or 0 for trial in trials if verdict(trial, 50) == "ok")
+    assert capacity / 1.06 < best <= capacity
     assert len(trials) < 20
 
 
 def test_server_that_keeps_no_promise_has_no_capacity() -> None:
-    trials: list[Trial] = []
-
     def run(workload: Workload) -> Result:
         return pretended(workload, p99_ms=60)
 
-    assert find_capacity(Workload(connection=Connection()), 50, run, trials.append).best is None
-    assert trials[0].verdict == "p99 60.0 ms"
+    trials = find_capacity(Workload(connection=Connection()), 50, run)
+    assert {verdict(trial, 50) for trial in trials} == {"p99 60.0 ms"}
 
 
 def test_generator_that_is_late_is_not_taken_for_the_server() -> None:
-    trials: list[Trial] = []
-
     def run(workload: Workload) -> Result:
         return pretended(workload, p99_ms=45, late_ms=40 if (workload.rate or 0) > 500 else 0.1)
 
-    found = find_capacity(Workload(connection=Connection()), 50, run, trials.append)
-    assert found.limit == "the generator was 40 ms late"
-    assert any("the generator was 40 ms late" in trial.verdict for trial in trials)
+    trials = find_capacity(Workload(connection=Connection()), 50, run)
+    assert {verdict(trial, 50) for trial in trials} == {"ok", "the generator was 40 ms late"}
+
+
+def test_search_prints_its_runs_and_what_limits_it(
+    fake: FakeServer, tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "best.json"
+    load = ["load", "-s", fake.address, "--find-capacity", "--rate", "0.9", "--json", str(path)]
+    assert main([*load, "--p99-ms", "0.001", "--seconds", "2", "--warmup-seconds", "0"]) == 1
+    heading, row, *_, last = capsys.readouterr().out.splitlines()
+    assert heading.split()[0] == "rate"
+    assert row.split()[-3] == "p99"
+    assert last == "No rate keeps p99 within 0.001 ms."
+    assert not path.exists()
 
 
 def test_command_reports_writes_and_compares(fake: FakeServer, tmp_path: Path, capsys: Captured) -> None:
