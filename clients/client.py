@@ -142,16 +142,18 @@ class AsyncClient(BaseClient):
             images_per_call=self._size,
             calls_in_flight=self._limit,
         )
-        # Acquired after reading; without one, the last image that has room waits for an answer.
-        room = asyncio.Semaphore(self._size * self._limit - 1)
+        room, answered = self._size * self._limit, asyncio.Event()
 
         async def read() -> None:
+            nonlocal room
             try:
                 async for image in images if isinstance(images, AsyncIterable) else _each(images):
                     array = await _pixels(image)
                     pipeline.put(array)
-                    for _ in array:
-                        await room.acquire()
+                    room -= len(array)
+                    while room <= 0:
+                        answered.clear()
+                        await answered.wait()
                 pipeline.end()
             except Exception as error:  # noqa: BLE001 - raised where the answers are read
                 pipeline.end(error)
@@ -162,8 +164,8 @@ class AsyncClient(BaseClient):
                 predictions = await asyncio.wrap_future(call)
                 for prediction in predictions:
                     yield prediction
-                for _ in predictions:
-                    room.release()
+                room += len(predictions)
+                answered.set()
         finally:
             reader.cancel()
             pipeline.cancel()

@@ -101,18 +101,21 @@ def pump(
     """Yield predictions of `source`, read ahead by a thread as far as the calls have room."""
     answers: SimpleQueue[Answers | None] = SimpleQueue()
     pipeline = Pipeline(send, answers.put, images_per_call=images_per_call, calls_in_flight=calls_in_flight)
-    most = images_per_call * calls_in_flight
-    room, closed = threading.Semaphore(most), threading.Event()
+    room, closed = images_per_call * calls_in_flight, False
+    changed = threading.Condition()
 
     def read() -> None:
+        nonlocal room
         try:
             images = iter(source)
-            # Acquired first, so that no more images are read than there is room for.
-            while room.acquire() and not closed.is_set() and (part := next(images, None)) is not None:
+            while True:
+                with changed:
+                    changed.wait_for(lambda: room > 0 or closed)
+                if closed or (part := next(images, None)) is None:
+                    break
                 pipeline.put(part)
-                for _ in range(len(part) - 1):
-                    if not closed.is_set():
-                        room.acquire()
+                with changed:
+                    room -= len(part)
             pipeline.end()
         except BaseException as error:  # noqa: BLE001 - raised where the answers are read
             pipeline.end(error)
@@ -122,11 +125,14 @@ def pump(
         while (call := answers.get()) is not None:
             predictions = call.result()
             yield from predictions
-            room.release(len(predictions))
+            with changed:
+                room += len(predictions)
+                changed.notify()
     finally:
-        closed.set()
         pipeline.cancel()
-        room.release(most)
+        with changed:
+            closed = True
+            changed.notify()
 
 
 def _failed(error: BaseException) -> Answers:
