@@ -6,8 +6,6 @@ an open loop at half the capacity. CPU time is that of all threads of the server
 images.
 """
 
-import json
-import shutil
 import statistics
 import sys
 import tempfile
@@ -17,29 +15,25 @@ from pathlib import Path
 
 import numpy as np
 from cyclopts import App
-from rich.console import Console
-from rich.table import Table
 
 from clients import Client
 from tests.bench import processes as bench
+from tests.bench import results
 from tests.bench.observing import cpu_seconds
+from tests.bench.swaps import publish
 from tests.process import RunningServer
-from tests.shipped import SHIPPED_DIGITS
 
 IMAGES_PER_SECOND = 5000
 IMAGES_PER_CALL = 16
 
 app = App(help=__doc__)
-console = Console()
 
 
 def repository(folder: Path, labels: str) -> Path:
     """Make a repository of one shipped model in two versions with these labels."""
+    (folder / "digits").mkdir(parents=True)
     for version in (1, 2):
-        path = folder / "digits" / str(version)
-        shutil.copytree(SHIPPED_DIGITS, path)
-        manifest = json.loads((path / "manifest.json").read_text())
-        (path / "manifest.json").write_text(json.dumps(manifest | {"version": version}))
+        publish(folder, version)
     (folder / "digits" / "labels.json").write_text(labels)
     return folder
 
@@ -81,24 +75,17 @@ def main(*, rounds: int = 9, seconds: float = 4.0) -> int:
         captured = servers["capture"].metric("digits_captured_images_total")
     if not compared or not captured:
         raise RuntimeError(f"{compared:.0f} images were compared, {captured:.0f} were captured")
-    table = Table(title=f"{rounds} rounds; half load is {half:,.0f} calls/s")
-    headings = (
-        "",
-        "p99 ms at half load",
-        "ratio",
-        f"CPU us an image at {IMAGES_PER_SECOND:,}/s",
-        "ratio",
-    )
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = []
     for name in servers:
         cells = []
         for figures in (latencies, costs):
             median = statistics.median(figures[name])
             cells += [f"{median:.2f}", f"{median / statistics.median(figures['neither']):.3f}"]
-        table.add_row(name, *cells)
-    console.print(table)
-    console.print(f"{compared:,.0f} images compared, {captured:,.0f} captured")
+        rows.append((name, *cells))
+    cost_heading = f"CPU us an image at {IMAGES_PER_SECOND:,}/s"
+    headings = ("", "p99 ms at half load", "ratio", cost_heading, "ratio")
+    results.show(f"{rounds} rounds; half load is {half:,.0f} calls/s", headings, rows)
+    print(f"{compared:,.0f} images compared, {captured:,.0f} captured")
     return 0
 
 

@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 
 from cyclopts import App
-from rich.console import Console
-from rich.table import Table
 
 from tests.bench import processes as bench
+from tests.bench import results
+from tests.bench.blind import BlindServer
 from tests.process import RunningServer
 
 app = App(help=__doc__)
-console = Console()
 
 
 @app.default
@@ -26,7 +25,7 @@ def main(*, rounds: int = 30, calls: int = 4000) -> int:
     """Measure `rounds` times `calls` single images, 64 in flight, on each; print minimum, median and cost."""
     rates: dict[str, list[float]] = {"observed": [], "not observed": []}
     costs: dict[str, list[float]] = {"observed": [], "not observed": []}
-    with bench.server() as observed, bench.server(kind=bench.BlindServer) as bare:
+    with bench.server() as observed, bench.server(kind=BlindServer) as bare:
         servers = {"observed": observed, "not observed": bare}
         for server in servers.values():
             bench.closed_loop(server.grpc_port, 1, inflight=64, calls=calls)
@@ -39,15 +38,14 @@ def main(*, rounds: int = 30, calls: int = 4000) -> int:
         counted = observed.metric("digits_requests_total", code="OK")
     if counted != calls * (rounds + 1):
         raise RuntimeError(f"{counted:.0f} calls were counted, expected {calls * (rounds + 1)}")
-    table = Table(title=f"64 single images in flight, {rounds} rounds")
-    for heading in ("", "least CPU us a call", "median CPU us a call", "most calls/s"):
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = []
     for name in servers:
         least, median = min(costs[name]), statistics.median(costs[name])
-        table.add_row(name, f"{least:.1f}", f"{median:.1f}", f"{max(rates[name]):,.0f}")
-    console.print(table)
+        rows.append((name, f"{least:.1f}", f"{median:.1f}", f"{max(rates[name]):,.0f}"))
+    headings = ("", "least CPU us a call", "median CPU us a call", "most calls/s")
+    results.show(f"64 single images in flight, {rounds} rounds", headings, rows)
     for name, figure in (("medians", statistics.median), ("the least of each", min)):
-        console.print(
+        print(
             f"observing costs {figure(costs['observed']) / figure(costs['not observed']) - 1:+.1%} by {name}"
         )
     return 0

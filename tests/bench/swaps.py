@@ -21,6 +21,7 @@ import psutil
 
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 from server.settings import SHIPPED_REPOSITORY
+from tests.bench import results
 from tests.bench.processes import random_images
 from tests.process import RunningServer, running
 from tests.shipped import SHIPPED_DIGITS
@@ -30,7 +31,6 @@ SHIPPED_VERSION = int(SHIPPED_DIGITS.name)
 IN_FLIGHT = 8
 QUIET_SECONDS = 6.0
 MAX_P99_RATIO, MAX_MEMORY_RATIO = 3, 1.1
-RESULTS = Path("build/bench/swaps.json")
 
 
 def publish(repository: Path, version: int) -> None:
@@ -92,7 +92,7 @@ def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list
 
 
 def main() -> int:
-    """Measure, print, write RESULTS; exit 1 if a limit is exceeded."""
+    """Measure, print, write JSON; exit 1 if a limit is exceeded."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         shutil.copytree(SHIPPED_REPOSITORY, repository, dirs_exist_ok=True)
@@ -109,7 +109,7 @@ def main() -> int:
         {name: round(float(np.percentile(each, rank)) * 1e3, 2) for name, each in periods.items()}
         for rank in (50, 99)
     )
-    results = {
+    figures = {
         "swaps": SWAPS,
         "calls_during_swaps": len(during),
         "calls_failed": failed,
@@ -119,12 +119,10 @@ def main() -> int:
         "resident_mb": [sizes[0] / 1e6, sizes[-1] / 1e6],
         "memory_ratio": sizes[-1] / sizes[4],  # the first few fill the allocator's pools
     }
-    text = json.dumps(results, indent=2)
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text + "\n")
+    print(json.dumps(figures, indent=2))
+    results.write("swaps.json", figures)
     kept = (
-        not failed and results["p99_ratio"] <= MAX_P99_RATIO and results["memory_ratio"] <= MAX_MEMORY_RATIO
+        not failed and figures["p99_ratio"] <= MAX_P99_RATIO and figures["memory_ratio"] <= MAX_MEMORY_RATIO
     )
     return 0 if kept else 1
 
