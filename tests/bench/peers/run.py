@@ -7,7 +7,6 @@ fails.
 
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from tests.bench import results
 from tests.bench.peers import wires
 from tests.bench.results import Count
 from tests.bench.run import check
+from tests.process import free_port
 from tests.shipped import SHIPPED_DIGITS
 
 PEERS = Path("tests/bench/peers")
@@ -125,8 +125,7 @@ def titled(contender: Contender) -> str:
 @contextmanager
 def peer(name: str, model: Path) -> Iterator[int]:
     """Run a peer in its own environment; yield its port before it may be ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     python = ENVIRONMENTS / name / "bin/python"
     command = [str(python), "-m", f"tests.bench.peers.{name}.serve", str(model.resolve()), str(port)]
     with (ENVIRONMENTS / f"{name}.log").open("w") as log, bench.pinned(bench.SERVER_CORE):
