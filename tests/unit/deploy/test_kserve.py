@@ -50,10 +50,8 @@ def test_it_is_the_server_that_prod_runs() -> None:
 
 
 def test_the_service_names_the_runtime_and_the_volume_that_there_are() -> None:
-    runtime, model = (
-        KSERVE.only("ClusterServingRuntime"),
-        KSERVE.only("InferenceService")["spec"]["predictor"]["model"],
-    )
+    runtime = KSERVE.only("ClusterServingRuntime")
+    model = KSERVE.only("InferenceService")["spec"]["predictor"]["model"]
     assert model["runtime"] == runtime["metadata"]["name"]
     assert model["modelFormat"] in runtime["spec"]["supportedModelFormats"]
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
