@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +38,13 @@ def until(condition: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> 
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {inspect.getsource(condition).strip()}"
         time.sleep(0.005)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, for programs that cannot choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number: int = listener.getsockname()[1]
+        return number
 
 
 class ServerProcess:

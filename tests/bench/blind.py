@@ -10,6 +10,13 @@ from server.observability.batch_metrics import BatchMetrics
 from server.observability.history import History
 from server.observability.metrics import Metrics
 from server.rpc.access_log import AccessLog
+from tests.process import RunningServer
+
+
+class BlindServer(RunningServer):
+    """Run this server."""
+
+    module = "tests.bench.blind"
 
 
 def nothing(*_: Any, **__: Any) -> None:

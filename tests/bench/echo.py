@@ -3,7 +3,6 @@
 `python -m tests.bench.echo` prints its port; it runs until it is terminated.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -19,28 +18,16 @@ async def predict(_: pb.PredictRequest, __: Any) -> pb.PredictResponse:
     return ANSWER
 
 
-async def predict_stream(
-    requests: AsyncIterator[pb.PredictRequest], _: Any
-) -> AsyncIterator[pb.PredictResponse]:
-    """Answer each message of a stream."""
-    async for _request in requests:
-        yield ANSWER
-
-
 async def main() -> None:
     """Serve on a free port."""
-    messages = {
-        "request_deserializer": pb.PredictRequest.FromString,
-        "response_serializer": pb.PredictResponse.SerializeToString,
-    }
-    handlers = {
-        "Predict": grpc.unary_unary_rpc_method_handler(predict, **messages),
-        "PredictStream": grpc.stream_stream_rpc_method_handler(predict_stream, **messages),
-    }
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("digits.v1.PredictionService", handlers),)
+    handler = grpc.unary_unary_rpc_method_handler(
+        predict,
+        request_deserializer=pb.PredictRequest.FromString,
+        response_serializer=pb.PredictResponse.SerializeToString,
     )
+    server = grpc.aio.server()
+    service = grpc.method_handlers_generic_handler("digits.v1.PredictionService", {"Predict": handler})
+    server.add_generic_rpc_handlers((service,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)

@@ -1,4 +1,4 @@
-"""Preparation of photographs by the client and by OpenCV: accuracy, time per picture, import time.
+"""Preparation of photographs by the client and by OpenCV: accuracy, time per picture.
 
     pip install opencv-python-headless
     python -m tests.bench.photographs [PHOTOGRAPHS]
@@ -7,7 +7,6 @@ Needs MNIST in DIGITS_DATA_DIR: the photographs are made from its test images.
 """
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -39,20 +38,19 @@ def ours(picture: Picture) -> Picture:
     return find_main(picture, "photograph")[0].image
 
 
-def global_threshold(picture: Picture) -> Picture:
-    """Blur, Otsu's threshold, the largest component, MNIST's box and centre of mass."""
-    return _mnist(*_components(_small(picture)))
-
-
 def divided_background(picture: Picture) -> Picture:
-    """Divide by the paper (a wide median) before Otsu's threshold."""
+    """Divide by the paper (a wide median) before Otsu's threshold; the largest component."""
     small = _small(picture)
     paper = cv2.medianBlur(small, WINDOW)
-    return _mnist(*_components(cv2.divide(small, paper, scale=200)))
+    smooth = cv2.GaussianBlur(cv2.divide(small, paper, scale=200), (5, 5), 0)
+    _, mask = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    if mask.mean() > 255 / 2:  # light ink
+        mask = 255 - mask
+    return _mnist(*_largest(np.asarray(mask, np.uint8)))
 
 
 def adaptive_threshold(picture: Picture) -> Picture:
-    """Compare each pixel with the mean around it; the larger polarity's main component."""
+    """Compare each pixel with the mean around it; the largest component."""
     small = cv2.GaussianBlur(_small(picture), (5, 5), 0)
     method = cv2.ADAPTIVE_THRESH_GAUSSIAN_C
     mask = cv2.adaptiveThreshold(small, 255, method, cv2.THRESH_BINARY_INV, WINDOW, 12)
@@ -63,14 +61,6 @@ def _small(picture: Picture) -> Picture:
     scale = min(1.0, WORKING / max(picture.shape))
     size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _components(small: Picture) -> tuple[Picture, NDArray[np.int32]]:
-    smooth = cv2.GaussianBlur(small, (5, 5), 0)
-    _, mask = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if mask.mean() > 255 / 2:  # light ink
-        mask = 255 - mask
-    return _largest(np.asarray(mask, np.uint8))
 
 
 def _largest(mask: Picture) -> tuple[Picture, NDArray[np.int32]]:
@@ -100,17 +90,7 @@ def _mnist(mask: Picture, box: NDArray[np.int32]) -> Picture:
     return np.asarray(cv2.warpAffine(glyph, moved, (SIDE, SIDE)), np.uint8)
 
 
-WAYS: tuple[Callable[[Picture], Picture], ...] = (
-    *(ours, global_threshold, divided_background, adaptive_threshold),
-)
-
-
-def import_seconds(module: str) -> float:
-    """Return the import time of a module after NumPy and Pillow, the best of five."""
-    timed = f"t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-    code = f"import time, numpy, PIL.Image; {timed}"
-    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True) for _ in range(5)]
-    return min(float(run.stdout) for run in runs)
+WAYS: tuple[Callable[[Picture], Picture], ...] = (ours, divided_background, adaptive_threshold)
 
 
 def main(photographs: int) -> None:
@@ -134,8 +114,6 @@ def main(photographs: int) -> None:
         digits = predict(np.stack(images).reshape(-1, SIDE * SIDE)).argmax(axis=1)
         right = float(np.mean(digits == data.y_test[chosen]))
         print(f"{way.__name__.replace('_', ' '):20} {right:.2%}  {each * 1e3:.0f} ms a picture")
-    for module in ("clients.pictures.segmentation", "cv2"):
-        print(f"import {module}: {import_seconds(module) * 1e3:.0f} ms")
 
 
 if __name__ == "__main__":

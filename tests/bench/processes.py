@@ -23,12 +23,6 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 GRPC = ("--header", "content-type: application/grpc", "--header", "te: trailers")
 
 
-class BlindServer(RunningServer):
-    """The server without metrics, access log and history."""
-
-    module = "tests.bench.blind"
-
-
 @contextmanager
 def pinned(*cores: int) -> Iterator[None]:
     """Pin processes started in this block to cores."""
@@ -56,8 +50,8 @@ def server(
 
 
 @contextmanager
-def echo(module: str = "tests.bench.echo") -> Iterator[int]:
-    """Run a bare echo server on the server's core, by default on grpc.aio; yield its port."""
+def echo(module: str) -> Iterator[int]:
+    """Run a bare echo server on the server's core; yield its port."""
     with pinned(SERVER_CORE):
         process = subprocess.Popen([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -138,24 +132,29 @@ def open_loop(  # noqa: PLR0913 - the server, what to send, how often, how long 
     timeout_ms: int = 10_000,
 ) -> Load:
     """Send calls of Predict at `rate` per second as a Poisson process."""
-    command = [
-        *(sys.executable, "-m", "tests.bench.open_loop", port, rate, "--seconds", seconds),
-        *("--images-per-call", images_per_call, "--connections", connections, "--timeout-ms", timeout_ms),
-    ]
-    with pinned(LOAD_CORE):
-        output = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout
-    return Load(**json.loads(output))
+    return Load(
+        **json.loads(
+            _printed(
+                *(LOAD_CORE, "open_loop", port, rate, "--seconds", seconds),
+                *("--images-per-call", images_per_call, "--connections", connections),
+                *("--timeout-ms", timeout_ms),
+            )
+        )
+    )
 
 
 def stream(port: int, messages: int) -> float:
     """Return the messages per second of one bidirectional stream."""
-    command = [sys.executable, "-m", "tests.bench.stream_load", str(port), str(messages)]
-    with pinned(LOAD_CORE):
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(_printed(LOAD_CORE, "stream_load", port, messages))
 
 
 def raw_images_per_second(model: Path, batch_images: int, seconds: float = 1.5) -> float:
     """Measure ONNX Runtime alone, one thread, on the server's core."""
-    command = [sys.executable, "-m", "tests.bench.raw", str(model), str(batch_images), str(seconds)]
-    with pinned(SERVER_CORE):
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(_printed(SERVER_CORE, "raw", model, batch_images, seconds))
+
+
+def _printed(core: int, module: str, *arguments: object) -> str:
+    """Run a program of this folder on a core; return what it prints."""
+    command = [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)]
+    with pinned(core):
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -7,7 +7,6 @@ with the loading and verification of versions.
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import sys
@@ -21,6 +20,7 @@ import psutil
 
 from protos.digits.v1 import prediction_pb2, prediction_pb2_grpc
 from server.settings import SHIPPED_REPOSITORY
+from tests.bench import results
 from tests.bench.processes import random_images
 from tests.process import RunningServer, running
 from tests.shipped import SHIPPED_DIGITS
@@ -30,7 +30,6 @@ SHIPPED_VERSION = int(SHIPPED_DIGITS.name)
 IN_FLIGHT = 8
 QUIET_SECONDS = 6.0
 MAX_P99_RATIO, MAX_MEMORY_RATIO = 3, 1.1
-RESULTS = Path("build/bench/swaps.json")
 
 
 def publish(repository: Path, version: int) -> None:
@@ -42,76 +41,66 @@ def publish(repository: Path, version: int) -> None:
     folder.rename(repository / "digits" / str(version))
 
 
-async def measure(server: RunningServer, stop: asyncio.Event) -> list[float]:
-    """Call until `stop`; return the latencies in seconds. An error ends the benchmark."""
-    seconds = []
+async def measure(server: RunningServer, repository: Path) -> tuple[dict[str, list[float]], list[int]]:
+    """Call without a pause; return the seconds of the calls of each period, and the bytes after each swap.
+
+    An error ends the benchmark.
+    """
     request = prediction_pb2.PredictRequest(images=random_images(1))
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    latencies: dict[str, list[float]] = {"warm-up": [], "before": [], "during": [], "after": []}
+    period = "warm-up"
+
+    async with grpc.aio.insecure_channel(server.address) as channel, asyncio.TaskGroup() as group:
         stub = prediction_pb2_grpc.PredictionServiceStub(channel)
 
-        async def caller() -> None:
-            while not stop.is_set():
+        async def call() -> None:
+            while now := period:
                 started = time.monotonic()
                 await stub.Predict(request)
-                seconds.append(time.monotonic() - started)
+                latencies[now].append(time.monotonic() - started)
 
-        await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
-    return seconds
+        for _ in range(IN_FLIGHT):
+            group.create_task(call())
+        await asyncio.sleep(QUIET_SECONDS)
+        period = "before"
+        await asyncio.sleep(QUIET_SECONDS)
+        period = "during"
+        sizes = await asyncio.to_thread(swap_all, server, repository)
+        period = "after"
+        await asyncio.sleep(QUIET_SECONDS)
+        period = ""  # callers stop
+    del latencies["warm-up"]
+    return latencies, sizes
 
 
-def quiet(server: RunningServer) -> list[float]:
-    """Measure without a swap."""
-
-    async def period() -> list[float]:
-        stop = asyncio.Event()
-        asyncio.get_running_loop().call_later(QUIET_SECONDS, stop.set)
-        return await measure(server, stop)
-
-    return asyncio.run(period())
-
-
-def swapping(server: RunningServer, repository: Path) -> tuple[list[float], list[int]]:
-    """Measure during the swaps; also return the resident bytes after each."""
+def swap_all(server: RunningServer, repository: Path) -> list[int]:
+    """Publish and load new versions; return the server's resident bytes after each."""
     process, sizes = psutil.Process(server.process.pid), []
-
-    def swap_all() -> None:
-        for version in range(SHIPPED_VERSION + 1, SHIPPED_VERSION + 1 + SWAPS):
-            publish(repository, version)
-            os.kill(server.process.pid, signal.SIGHUP)
-            server.event("version released")
-            sizes.append(process.memory_info().rss)
-
-    async def period() -> list[float]:
-        stop = asyncio.Event()
-        calls = asyncio.create_task(measure(server, stop))
-        await asyncio.to_thread(swap_all)
-        stop.set()
-        return await calls
-
-    return asyncio.run(period()), sizes
+    for version in range(SHIPPED_VERSION + 1, SHIPPED_VERSION + 1 + SWAPS):
+        publish(repository, version)
+        process.send_signal(signal.SIGHUP)
+        server.event("version released")
+        sizes.append(process.memory_info().rss)
+    return sizes
 
 
 def main() -> int:
-    """Measure, print, write RESULTS; exit 1 if a limit is exceeded."""
+    """Measure, print, write JSON; exit 1 if a limit is exceeded."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         shutil.copytree(SHIPPED_REPOSITORY, repository, dirs_exist_ok=True)
         with running("--model-repository", repository, "--repository-poll-seconds", 0) as server:
-            quiet(server)  # warm-up of the client
-            before = quiet(server)
-            during, sizes = swapping(server, repository)
-            after = quiet(server)
+            periods, sizes = asyncio.run(measure(server, repository))
             failed = server.metric("digits_requests_total") - server.metric(
                 "digits_requests_total", code="OK"
             )
-    periods = {"before": before, "during": during, "after": after}
     p50, p99 = (
         {name: round(float(np.percentile(each, rank)) * 1e3, 2) for name, each in periods.items()}
         for rank in (50, 99)
     )
-    results = {
+    figures = {
         "swaps": SWAPS,
-        "calls_during_swaps": len(during),
+        "calls_during_swaps": len(periods["during"]),
         "calls_failed": failed,
         "p50_ms": p50,
         "p99_ms": p99,
@@ -119,12 +108,10 @@ def main() -> int:
         "resident_mb": [sizes[0] / 1e6, sizes[-1] / 1e6],
         "memory_ratio": sizes[-1] / sizes[4],  # the first few fill the allocator's pools
     }
-    text = json.dumps(results, indent=2)
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text + "\n")
+    print(json.dumps(figures, indent=2))
+    results.write("swaps.json", figures)
     kept = (
-        not failed and results["p99_ratio"] <= MAX_P99_RATIO and results["memory_ratio"] <= MAX_MEMORY_RATIO
+        not failed and figures["p99_ratio"] <= MAX_P99_RATIO and figures["memory_ratio"] <= MAX_MEMORY_RATIO
     )
     return 0 if kept else 1
 

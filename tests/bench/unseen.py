@@ -23,6 +23,7 @@ from trainer.data.augment import augment
 from trainer.data.dataset import load_data, split_validation
 from trainer.export.predictor import onnx_predictor
 from trainer.recipe import Augment
+from trainer.report.scores import score
 
 MODELS = Path(__file__).parents[2] / "server" / "models"
 IMAGES, SIDE, WHITE = 1500, 28, 255
@@ -101,25 +102,12 @@ def motion(images: Pixels, rng: np.random.Generator) -> Pixels:
 
 def coarse(images: Pixels, _rng: np.random.Generator) -> Pixels:
     """Scanned at 10x10 and enlarged."""
-    return np.stack(
-        [
-            np.asarray(
-                Image.fromarray(np.uint8(each)).resize((10, 10), Image.Resampling.BOX).resize((SIDE, SIDE)),
-                float,
-            )
-            for each in images
-        ]
-    )
+    small = [Image.fromarray(np.uint8(each)).resize((10, 10), Image.Resampling.BOX) for each in images]
+    return np.stack([np.asarray(each.resize((SIDE, SIDE)), float) for each in small])
 
 
 DAMAGE: tuple[Callable[[Pixels, np.random.Generator], Pixels], ...] = (
-    shot,
-    fog,
-    spatter,
-    dotted,
-    glass,
-    motion,
-    coarse,
+    *(shot, fog, spatter, dotted, glass, motion, coarse),
 )
 
 
@@ -173,14 +161,6 @@ def noise(rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.stack([np.zeros((SIDE, SIDE)), *clouded]).astype(np.uint8).reshape(-1, SIDE * SIDE)
 
 
-def calibration_error(probabilities: NDArray[np.float32], digits: NDArray[np.int64], bins: int = 15) -> float:
-    """Mean distance of accuracy and confidence over equal bins (Guo et al., 2017)."""
-    confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == digits
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(places, hits - confidence, bins)
-    return float(np.abs(gaps).sum() / len(digits))
-
-
 def shares(confidence: NDArray[np.float32]) -> str:
     """Return the share of the images below each of DOUBTS, as text."""
     return ", ".join(f"below {bound:.0%}: {(confidence < bound).mean():.2%}" for bound in DOUBTS)
@@ -189,41 +169,36 @@ def shares(confidence: NDArray[np.float32]) -> str:
 def main(graphs: list[str]) -> None:
     """Print the figures of each graph."""
     split = split_validation(load_data(os.environ["DIGITS_DATA_DIR"]), VALIDATION_FRACTION)
-    some = np.random.default_rng(5).permutation(len(split.y_validation))[:IMAGES]
-    images, digits = split.x_validation[some].reshape(-1, SIDE, SIDE).astype(float), split.y_validation[some]
+    x, y = split.x_validation, split.y_validation
+    some = np.random.default_rng(5).permutation(len(y))[:IMAGES]
+    images = x[some].reshape(-1, SIDE, SIDE).astype(float)
     damaged = {
         damage.__name__: np.clip(np.rint(damage(images, np.random.default_rng(7))), 0, WHITE).astype(np.uint8)
         for damage in DAMAGE
     }
-    copies = [
-        np.rint(augment(split.x_validation, VARIED, (8 * copy, 5))).astype(np.uint8) for copy in range(COPIES)
-    ]
+    copies = [np.rint(augment(x, VARIED, (8 * copy, 5))).astype(np.uint8) for copy in range(COPIES)]
     scans = load_digits()
-    elsewhere = np.stack(
-        [as_mnist(Image.fromarray(np.uint8(15.9 * each)).resize((40, 40))) for each in scans.images]
-    )
+    elsewhere = [as_mnist(Image.fromarray(np.uint8(15.9 * each)).resize((40, 40))) for each in scans.images]
+    known = {
+        "validation": (x, y),
+        "varied": (np.concatenate(copies), np.tile(y, COPIES)),
+        **{name: (each, y[some]) for name, each in damaged.items()},
+        "damaged": (np.concatenate(list(damaged.values())), np.tile(y[some], len(DAMAGE))),
+        "elsewhere": (np.stack(elsewhere), scans.target),
+    }
     strange = {make.__name__: make(np.random.default_rng(5)) for make in (letters, scribbles, noise)}
     for graph in map(Path, graphs or sorted(map(str, MODELS.glob("*/*/model.onnx")))):
+        print(graph)
         predict = onnx_predictor(graph)
-        clean = predict(split.x_validation)
-        figures = {"validation": (clean.argmax(axis=1) == split.y_validation).mean()}
-        figures["varied"] = np.mean([predict(each).argmax(axis=1) == split.y_validation for each in copies])
-        answers = {name: predict(each.reshape(-1, SIDE * SIDE)) for name, each in damaged.items()}
-        hits = {name: each.argmax(axis=1) == digits for name, each in answers.items()}
-        figures |= {name: hit.mean() for name, hit in hits.items()} | {
-            "damaged": np.mean(list(hits.values()))
-        }
-        figures["elsewhere"] = (predict(elsewhere).argmax(axis=1) == scans.target).mean()
-        print(graph, *(f"{name} {100 * value:.2f} %" for name, value in figures.items()), sep="  ")
-        on_damaged = calibration_error(np.concatenate(list(answers.values())), np.tile(digits, len(DAMAGE)))
-        errors = f"validation {calibration_error(clean, split.y_validation):.2%}, damaged {on_damaged:.2%}"
-        print(f"  calibration error: {errors}")
-        print(f"  digits with a confidence {shares(clean.max(axis=1))}")
+        for name, (pictures, digits) in known.items():
+            scores = score(digits, predict(pictures.reshape(-1, SIDE * SIDE)))
+            print(f"  {name}: accuracy {scores.accuracy:.2%}, calibration error {scores.ece:.2%}")
+        confidence = predict(x).max(axis=1)
+        print(f"  digits with a confidence {shares(confidence)}")
         for name, unknown in strange.items():
             doubted = predict(unknown).max(axis=1)
-            confidence = np.concatenate([clean.max(axis=1), doubted])
-            is_digit = np.repeat([1, 0], [len(clean), len(unknown)])
-            auroc = roc_auc_score(is_digit, confidence)
+            is_digit = np.repeat([1, 0], [len(x), len(unknown)])
+            auroc = roc_auc_score(is_digit, np.concatenate([confidence, doubted]))
             print(f"  {name}: AUROC of confidence {auroc:.3f}, {shares(doubted)}")
 
 

@@ -1,16 +1,33 @@
-"""A shell with a copy of the repository, an environment of its own, and background programs."""
+"""Commands of tests: here, or in a shell with a folder and an environment of its own."""
 
 import os
 import queue
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
+
+from tests.process import RunningServer
 
 ROOT = Path(__file__).parents[2]
 # A training beside other tests took more than 400 on CPUs without AVX-512.
 COMMAND_SECONDS = 900
 READY_SECONDS = 60
+
+
+def run(program: str, *arguments: object, code: int = 0) -> str:
+    """Run one of the project's commands, which must end with `code`; return its output and its errors."""
+    words = [Path(sys.executable).parent / program, *map(str, arguments)]
+    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def serves(server: RunningServer, labels: dict[str, int]) -> None:
+    """Wait until a server serves versions with these labels."""
+    while server.event("versions serve")["labels"] != labels:
+        pass
 
 
 class Shell:

@@ -175,19 +175,9 @@ def test_server_image_is_small_and_holds_what_its_bill_of_materials_says(engine:
         " for x in d(path=['/opt/digits/lib/python%d.%d/site-packages' % "
         "__import__('sys').version_info[:2]]))]))"
     )
-    words = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--entrypoint",
-        "python",
-        f"digit-server:{TAG}",
-        "-c",
-        program,
-    ]
+    words = ["run", "--rm", "--network", "none", "--entrypoint", "python", f"digit-server:{TAG}"]
     licences, billed, installed = json.loads(
-        subprocess.run([engine, *words], check=True, capture_output=True).stdout
+        subprocess.run([engine, *words, "-c", program], check=True, capture_output=True).stdout
     )
     assert licences == [{"expression": "Apache-2.0"}]
     assert billed == installed

@@ -3,8 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -16,22 +14,15 @@ from PIL import Image, ImageDraw
 
 from clients.images import find_digits
 from tests.conftest import Trained
+from tests.e2e.shell import run, serves
 from tests.integration.clients.web_process import serving, serving_page
 from tests.process import RunningServer, running
 from trainer.data.dataset import load_sample
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
 BELOW = 0.9
 SEVENS = 50
-
-
-def shell(*command: object, code: int = 0) -> str:
-    words = [str(BIN / str(command[0])), *map(str, command[1:])]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
 
 
 def ask(url: str, content: bytes | None = None) -> Any:
@@ -63,11 +54,6 @@ def prepared(pictures: list[bytes]) -> NDArray[np.uint8]:
     return np.stack([find_digits(picture)[0].image.reshape(784) for picture in pictures])
 
 
-def serves(server: RunningServer, labels: dict[str, int]) -> None:
-    events = iter(lambda: server.event("versions serve"), None)
-    assert next(event for event in events if event["labels"] == labels)
-
-
 def right(server: RunningServer, images: NDArray[np.uint8], label: str) -> int:
     return list(server.predict(images.tobytes(), label=label).digits).count(7)
 
@@ -78,7 +64,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
     repository, captured = tmp_path / "repository", tmp_path / "captured"
     shutil.copytree(trained.repository, repository)
     there = ("--repository", repository)
-    shell("digit-trainer", "promote", *there, "--version", 1)
+    run("digit-trainer", "promote", *there, "--version", 1)
     capture = ("--capture-dir", captured, "--capture-below", BELOW)
     arguments = ("--model-repository", repository, "--repository-poll-seconds", 0.1, *capture)
     with running(*arguments) as server:
@@ -95,11 +81,11 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
                 move = {"name": image["name"], "from": "unlabelled", "to": "7"}
                 ask(f"{page}move", json.dumps(move).encode())
 
-        run = tmp_path / "better"
+        better = tmp_path / "better"
         data = ("--data", "sample", "--extra", captured, "--epochs", 3)
-        printed = shell("digit-trainer", "train", "--recipe", "digits", *data, "--run-dir", run)
+        printed = run("digit-trainer", "train", "--recipe", "digits", *data, "--run-dir", better)
         assert "captured images among the training images" in printed
-        shell("digit-trainer", "publish", run, *there, "--label", "canary", "--shadow", 1)
+        run("digit-trainer", "publish", better, *there, "--label", "canary", "--shadow", 1)
         serves(server, {"stable": 1, "canary": 2})
 
         test_images = load_sample().x_test
@@ -107,7 +93,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
             server.predict(test_images[start : start + 100].tobytes())
             server.reaches("digits_shadow_images_total", start + 100)
         metrics = ("--metrics", f"http://127.0.0.1:{server.metrics_port}/metrics")
-        shadow = json.loads(shell("digit-client", "shadow", *metrics, "--output", "json"))
+        shadow = json.loads(run("digit-client", "shadow", *metrics, "--output", "json"))
         assert shadow["images"] == len(test_images)
 
         others = prepared(sevens(2))  # unlabelled
@@ -116,7 +102,7 @@ def test_what_the_model_was_not_sure_of_makes_the_next_version_better(
         assert after > 0.9 * SEVENS
 
         gate = (*metrics, "--min-shadow-images", len(test_images), "--shadow-agreement")
-        assert "expected at least" in shell("digit-trainer", "promote", *there, *gate, 1, code=3)
-        shell("digit-trainer", "promote", *there, *gate, 0.5)
+        assert "expected at least" in run("digit-trainer", "promote", *there, *gate, 1, code=3)
+        run("digit-trainer", "promote", *there, *gate, 0.5)
         serves(server, {"stable": 2, "canary": 2})
         assert server.predict(others.tobytes()).version == 2

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clients import Client
+from tests.process import free_port
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60
@@ -40,12 +40,6 @@ def manifest(tmp_path: Path) -> Path:
     path = tmp_path / "dev.yaml"
     path.write_text(yaml.safe_dump_all(resources))
     return path
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number: int = listener.getsockname()[1]
-        return number
 
 
 @pytest.fixture

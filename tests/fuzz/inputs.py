@@ -1,8 +1,6 @@
 """Inputs of the fuzzer: nearly valid messages and connections."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -24,58 +22,42 @@ FILES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A method and valid messages for it."""
+TENSOR = inference_pb2.ModelInferRequest.InferInputTensor
+RAW = TENSOR(name="images", datatype="UINT8", shape=[1, 784])
+FLOATS = TENSOR(
+    name="images",
+    datatype="FP32",
+    shape=[1, 784],
+    contents=inference_pb2.InferTensorContents(fp32_contents=[200.0] * 784),
+)
+# Messages of the other types have no fields worth filling.
+VALID: tuple[Message, ...] = (
+    prediction_pb2.PredictRequest(images=PIXELS, model="digits", include_probabilities=True),
+    prediction_pb2.PredictRequest(images=PIXELS * 3, version=1),
+    prediction_pb2.GetModelRequest(model=TELLTALE),
+    inference_pb2.ModelInferRequest(model_name="digits", inputs=[RAW], raw_input_contents=[PIXELS]),
+    inference_pb2.ModelInferRequest(model_name="digits", id=TELLTALE, inputs=[FLOATS]),
+    inference_pb2.ModelReadyRequest(name=TELLTALE),
+    inference_pb2.ModelMetadataRequest(name="digits", version="1"),
+    health_pb2.HealthCheckRequest(service=TELLTALE),
+    reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService"),
+    reflection_pb2.ServerReflectionRequest(file_by_filename=TELLTALE),
+    reflection_pb2.ServerReflectionRequest(list_services="*"),
+)
 
-    path: str
-    samples: tuple[bytes, ...]
+
+def _samples(kind: type[Message]) -> list[bytes]:
+    messages = [each for each in VALID if each.DESCRIPTOR.full_name == kind.DESCRIPTOR.full_name]
+    return [each.SerializeToString() for each in messages or [kind()]]
 
 
-def methods() -> list[Method]:
-    """Return every method of every service."""
-    return [
-        Method(
-            f"/{service.full_name}/{method.name}",
-            tuple(each.SerializeToString() for each in _samples(GetMessageClass(method.input_type))),
-        )
-        for file in FILES
-        for service in file.services_by_name.values()
-        for method in service.methods
-    ]
-
-
-def _samples(kind: type[Message]) -> list[Message]:
-    images, shape = "images", [1, 784]
-    tensor = inference_pb2.ModelInferRequest.InferInputTensor
-    contents = inference_pb2.InferTensorContents
-    known: list[Message] = [
-        prediction_pb2.PredictRequest(images=PIXELS, model="digits", include_probabilities=True),
-        prediction_pb2.PredictRequest(images=PIXELS * 3, version=1),
-        prediction_pb2.GetModelRequest(model=TELLTALE),
-        inference_pb2.ModelInferRequest(
-            model_name="digits",
-            inputs=[tensor(name=images, datatype="UINT8", shape=shape)],
-            raw_input_contents=[PIXELS],
-        ),
-        inference_pb2.ModelInferRequest(
-            model_name="digits",
-            id=TELLTALE,
-            inputs=[
-                tensor(
-                    name=images, datatype="FP32", shape=shape, contents=contents(fp32_contents=[200.0] * 784)
-                )
-            ],
-        ),
-        inference_pb2.ModelReadyRequest(name=TELLTALE),
-        inference_pb2.ModelMetadataRequest(name="digits", version="1"),
-        health_pb2.HealthCheckRequest(service=TELLTALE),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol="digits.v1.PredictionService"),
-        reflection_pb2.ServerReflectionRequest(file_by_filename=TELLTALE),
-        reflection_pb2.ServerReflectionRequest(list_services="*"),
-    ]
-    name = kind.DESCRIPTOR.full_name
-    return [each for each in known if each.DESCRIPTOR.full_name == name] or [kind()]
+# Valid messages for every method of every service, by its path.
+METHODS = {
+    f"/{service.full_name}/{method.name}": _samples(GetMessageClass(method.input_type))
+    for file in FILES
+    for service in file.services_by_name.values()
+    for method in service.methods
+}
 
 
 def mutated(content: bytes, choose: random.Random) -> bytes:
@@ -104,17 +86,16 @@ def mutated(content: bytes, choose: random.Random) -> bytes:
     return content
 
 
-def transcript(all_methods: Sequence[Method], choose: random.Random) -> bytes:
+def transcript(choose: random.Random) -> bytes:
     """Return the bytes of a connection with a few nearly valid calls."""
     peer = Speaker()
     for _ in range(choose.randint(1, 4)):
-        method = choose.choice(all_methods)
-        more = choose.choice([(), ((("grpc-encoding", "nonsense"),)), (("grpc-timeout", "1000000000S"),)])
-        stream = peer.begin(method.path, *more)
-        message = framed(choose.choice(method.samples), flag=choose.choice([0, 0, 1, 7]))
-        peer.http.send_data(
-            stream, message[: choose.choice([3, len(message)])], end_stream=choose.random() < 0.5
-        )
+        path, samples = choose.choice(list(METHODS.items()))
+        more = choose.choice([(), (("grpc-encoding", "nonsense"),), (("grpc-timeout", "1000000000S"),)])
+        stream = peer.begin(path, *more)
+        message = framed(choose.choice(samples), flag=choose.choice([0, 0, 1, 7]))
+        end = choose.choice([3, len(message)])
+        peer.http.send_data(stream, message[:end], end_stream=choose.random() < 0.5)
         if choose.random() < 0.3:
             peer.http.reset_stream(stream)
     content: bytes = peer.http.data_to_send()

@@ -18,7 +18,7 @@ import grpc
 import psutil
 
 from clients.client import Client
-from tests.fuzz.inputs import TELLTALE, Method, methods, mutated, transcript
+from tests.fuzz.inputs import METHODS, TELLTALE, mutated, transcript
 from tests.load import IMAGE
 from tests.process import RunningServer, running
 
@@ -42,7 +42,6 @@ MOST_GROWTH = 1.1
 # Tenths of a second until the last connections must be closed: gRPC keeps the file descriptors of some that
 # ended in their first frames until the keepalive ping.
 CLOSING_ROUNDS = 700
-METHODS = methods()
 
 
 async def main() -> int:
@@ -75,9 +74,8 @@ async def fuzz(server: RunningServer, choose: random.Random) -> tuple[Counter[st
 
     with Client(server.address) as client:
         digit = client.predict(IMAGE)[0].digit
-        async with grpc.aio.insecure_channel(
-            server.address
-        ) as channel:  # opens files that the server keeps open
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            # Opens files that the server keeps open.
             await send(channel, server.grpc_port, choose, ROUND, outcomes)
         files = process.num_fds()
         async with grpc.aio.insecure_channel(server.address) as channel:
@@ -111,9 +109,9 @@ async def send(
     """Send `count` inputs, a few at a time."""
     room = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one(method: Method, messages: list[bytes]) -> None:
+    async def one(path: str, messages: list[bytes]) -> None:
         async with room:
-            outcomes[await status(channel, method, messages)] += 1
+            outcomes[await status(channel, path, messages)] += 1
 
     async def connection(content: bytes) -> None:
         async with room:
@@ -127,21 +125,20 @@ async def send(
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             if number % 10 == 0:
-                group.create_task(connection(transcript(METHODS, choose)))
+                group.create_task(connection(transcript(choose)))
             else:
-                method = choose.choice(METHODS)
-                messages = [
-                    mutated(choose.choice(method.samples), choose) for _ in range(choose.choice([1, 1, 1, 2]))
-                ]
-                group.create_task(one(method, messages))
+                path, samples = choose.choice(list(METHODS.items()))
+                several = choose.choice([1, 1, 1, 2])
+                messages = [mutated(choose.choice(samples), choose) for _ in range(several)]
+                group.create_task(one(path, messages))
 
 
-async def status(channel: grpc.aio.Channel, method: Method, messages: list[bytes]) -> str:
+async def status(channel: grpc.aio.Channel, path: str, messages: list[bytes]) -> str:
     """Call with raw bytes and return the status; a watch ends with its first answer."""
-    call = channel.stream_stream(method.path)(iter(messages), timeout=60)
+    call = channel.stream_stream(path)(iter(messages), timeout=60)
     try:
         async for _ in call:
-            if method.path.endswith("/Watch"):
+            if path.endswith("/Watch"):
                 call.cancel()
                 return "OK"
     except grpc.aio.AioRpcError as error:

@@ -1,6 +1,8 @@
-"""Kills workers of a server, and records its memory and open files."""
+"""Threads beside the load: one that kills workers and records their memory and open files, and others."""
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import psutil
@@ -8,34 +10,43 @@ import psutil
 from tests.process import RunningServer
 
 
-class Killer(threading.Thread):
-    """Kills a worker every `seconds`: the oldest, or the youngest if `spare` keeps the others alive.
+@contextmanager
+def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Call `act` on a thread during a block, with a pause of `seconds` before each call."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Killer:
+    """Kills the oldest worker of a server, or the youngest if `spare` keeps the others alive.
 
     Before each kill it records the memory and the open files of all processes of the server.
     """
 
-    def __init__(self, server: RunningServer, seconds: float, *, spare: bool = False) -> None:
-        super().__init__(daemon=True)
+    def __init__(self, server: RunningServer, *, spare: bool = False) -> None:
         self._choose = max if spare else min
         self._server = psutil.Process(server.process.pid)
-        self._seconds = seconds
-        self._end = threading.Event()
         self.memory_mb: list[float] = []
         self.open_files: list[int] = []
 
-    def run(self) -> None:
-        """Run until stopped."""
-        while not self._end.wait(self._seconds):
-            workers = self._server.children()
-            processes = [self._server, *workers]
-            self.memory_mb.append(sum(each.memory_info().rss for each in processes) / 1e6)
-            self.open_files.append(sum(each.num_fds() for each in processes))
-            self._choose(workers, key=psutil.Process.create_time).kill()
-
-    def stop(self) -> None:
-        """Stop."""
-        self._end.set()
-        self.join()
+    def kill(self) -> None:
+        """Kill a worker."""
+        workers = self._server.children()
+        processes = [self._server, *workers]
+        self.memory_mb.append(sum(each.memory_info().rss for each in processes) / 1e6)
+        self.open_files.append(sum(each.num_fds() for each in processes))
+        self._choose(workers, key=psutil.Process.create_time).kill()
 
 
 def growth(values: list[float] | list[int]) -> float:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from protos.digits.v1.prediction_pb2_grpc import PredictionServiceStub
 from server.settings import SHIPPED_REPOSITORY
 from tests.bench.swaps import SHIPPED_VERSION, publish
 from tests.process import RunningServer, running
-from tests.soak.killer import Killer, growth
+from tests.soak.killer import Killer, every, growth
 from trainer.data.dataset import load_sample
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
@@ -60,7 +60,6 @@ class Traffic:
         self._expected = [each.digit for each in self._digits.predict(IMAGES)]
         self.outcomes: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._end = threading.Event()
         self._asks: dict[str, Ask] = {
             "unary": partial(self._predict, self._digits),
             "Open Inference Protocol": partial(self._predict, self._oip),
@@ -70,28 +69,23 @@ class Traffic:
             "cancelled": self._cancel,
             "short deadline": self._hurry,
         }
-        self._threads = [threading.Thread(target=self._run, args=each) for each in self._asks.items()]
 
-    def start(self) -> None:
-        """Start all callers."""
-        for thread in self._threads:
-            thread.start()
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Run all callers during a block."""
+        with ExitStack() as stack:
+            for name, ask in self._asks.items():
+                stack.enter_context(every(0, partial(self._call, name, ask, random.Random(name))))
+            yield
 
-    def stop(self) -> None:
-        """Stop all callers after their current call."""
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, name: str, ask: Ask) -> None:
-        rng = random.Random(name)
-        while not self._end.wait(rng.expovariate(1 / PAUSE_SECONDS)):
-            try:
-                outcome = ask(rng)
-            except Exception as error:  # noqa: BLE001 - an outcome as any other
-                outcome = f"WRONG: {error!r}"
-            with self._lock:
-                self.outcomes[f"{name}: {outcome}"] += 1
+    def _call(self, name: str, ask: Ask, rng: random.Random) -> None:
+        time.sleep(rng.expovariate(1 / PAUSE_SECONDS))
+        try:
+            outcome = ask(rng)
+        except Exception as error:  # noqa: BLE001 - an outcome as any other
+            outcome = f"WRONG: {error!r}"
+        with self._lock:
+            self.outcomes[f"{name}: {outcome}"] += 1
 
     def _check(self, digits: list[int], start: int, count: int) -> str:
         expected = self._expected[start : start + count]
@@ -160,33 +154,25 @@ def _status(ask: Callable[[], str], more: Collection[grpc.StatusCode] = ()) -> s
         return str(code.name) if code in {*KILLED, *more} else f"WRONG: {code.name}: {error.details()}"
 
 
-class Publisher(threading.Thread):
-    """Publishes a new version again and again, labels the one before, and removes the one before that."""
+class Publisher:
+    """Publishes a new version, labels the one before, and removes the one before that."""
 
     def __init__(self, server: RunningServer, repository: Path) -> None:
-        super().__init__(daemon=True)
         self._server, self._repository = server, repository
-        self._end = threading.Event()
         self.published = 0
 
-    def run(self) -> None:
-        """Run until stopped."""
+    def publish(self) -> None:
+        """Publish the next version."""
         folder = self._repository / "digits"
-        while not self._end.wait(PUBLISH_SECONDS):
-            self.published += 1
-            newest = SHIPPED_VERSION + self.published
-            publish(self._repository, newest)
-            labels = folder / ".labels.json"
-            labels.write_text(json.dumps({"stable": newest - 1, "canary": {"version": newest, "share": 0.2}}))
-            labels.rename(folder / "labels.json")
-            os.kill(self._server.process.pid, signal.SIGHUP)
-            if newest - 2 > SHIPPED_VERSION:
-                shutil.rmtree(folder / str(newest - 2))
-
-    def stop(self) -> None:
-        """Stop."""
-        self._end.set()
-        self.join()
+        self.published += 1
+        newest = SHIPPED_VERSION + self.published
+        publish(self._repository, newest)
+        labels = folder / ".labels.json"
+        labels.write_text(json.dumps({"stable": newest - 1, "canary": {"version": newest, "share": 0.2}}))
+        labels.rename(folder / "labels.json")
+        self._server.process.send_signal(signal.SIGHUP)
+        if newest - 2 > SHIPPED_VERSION:
+            shutil.rmtree(folder / str(newest - 2))
 
 
 def main() -> int:
@@ -196,12 +182,13 @@ def main() -> int:
         shutil.copytree(SHIPPED_REPOSITORY, repository, dirs_exist_ok=True)
         server = stack.enter_context(running("--model-repository", repository, *SETTINGS))
         traffic = Traffic(server, stack)
-        killer, publisher = Killer(server, KILL_SECONDS, spare=True), Publisher(server, repository)
-        for thread in (traffic, killer, publisher):
-            thread.start()
-        time.sleep(MINUTES * 60)
-        for thread in (publisher, traffic, killer):
-            thread.stop()
+        killer, publisher = Killer(server, spare=True), Publisher(server, repository)
+        with (
+            every(KILL_SECONDS, killer.kill),
+            traffic.calling(),
+            every(PUBLISH_SECONDS, publisher.publish),
+        ):
+            time.sleep(MINUTES * 60)
         logged = Counter(json.loads(line)["event"] for line in server.lines if line.startswith("{"))
     killed, published = len(killer.memory_mb), publisher.published
     print(f"{MINUTES:g} minutes, {killed} workers killed, {published} versions published")

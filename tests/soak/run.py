@@ -9,7 +9,6 @@ overload.
 
 import os
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from statistics import median
@@ -22,7 +21,7 @@ from clients.load.workload import Workload
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.bench.processes import CORES, closed_loop, open_loop, pinned, random_images
 from tests.process import RunningServer, running
-from tests.soak.killer import Killer, growth
+from tests.soak.killer import Killer, every, growth
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "30"))
@@ -43,31 +42,6 @@ MOST_GROWTH = 1.05
 MOST_SLOWER = 3.0
 REFUSALS = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}  # refusals by gRPC are CANCELLED
 REQUEST = PredictRequest(images=random_images(IMAGES))
-
-
-class Refused(threading.Thread):
-    """A caller without retries that records the latency of refusals."""
-
-    def __init__(self, server: RunningServer) -> None:
-        super().__init__(daemon=True)
-        self._server = server
-        self._end = threading.Event()
-        self.milliseconds: list[float] = []
-
-    def run(self) -> None:
-        """Run until stopped."""
-        while not self._end.wait(0.02):
-            started = time.perf_counter()
-            try:
-                self._server.stub.Predict(REQUEST, timeout=5)
-            except grpc.RpcError as error:
-                if error.code() in REFUSALS:
-                    self.milliseconds.append((time.perf_counter() - started) * 1e3)
-
-    def stop(self) -> None:
-        """Stop calling."""
-        self._end.set()
-        self.join()
 
 
 def main() -> int:
@@ -104,19 +78,17 @@ def generated(server: RunningServer) -> float:
 
 def steady(server: RunningServer, rate: float) -> bool:
     """Call at `rate` per second, with retries, while workers are killed; return whether all checks passed."""
-    killer = Killer(server, KILL_SECONDS)
-    killer.start()
-    result = run(
-        Workload(
-            connection=Connection(address=server.address),
-            images_per_call=IMAGES,
-            rate=rate,
-            seconds=MINUTES * 60,
-            warmup_seconds=1,
-            connections=CONNECTIONS,
-        )
+    killer = Killer(server)
+    workload = Workload(
+        connection=Connection(address=server.address),
+        images_per_call=IMAGES,
+        rate=rate,
+        seconds=MINUTES * 60,
+        warmup_seconds=1,
+        connections=CONNECTIONS,
     )
-    killer.stop()
+    with every(KILL_SECONDS, killer.kill):
+        result = run(workload)
     tally = result.tally
     print(
         f"{MINUTES:g} minutes at {LOAD:.0%}, {len(killer.memory_mb)} workers killed: {tally.ok:,} right, "
@@ -145,18 +117,28 @@ def overload() -> bool:
             f"capacity {capacity:,.0f} calls/s, {HALF} workers, at most {PENDING_CALLS} calls pending; "
             f"at {LOAD:.0%} p99 {calm.p99_ms:.1f} ms, {calm.refused} refused"
         )
-        refused = Refused(server)
-        refused.start()
-        flood = open_loop(server.grpc_port, OVERLOAD * capacity, seconds=seconds, **options)
-        refused.stop()
+        refused: list[float] = []
+        with every(0.02, lambda: refused.extend(refusal_ms(server))):
+            flood = open_loop(server.grpc_port, OVERLOAD * capacity, seconds=seconds, **options)
     slower = flood.p99_ms / calm.p99_ms
     print(
         f"{OVERLOAD:g} x capacity for {seconds} s: {flood.calls_per_second / capacity:.2f} of it answered, "
         f"p99 {flood.p99_ms:.1f} ms, x{slower:.1f} of that at {LOAD:.0%}; {flood.refused:,} refused"
     )
-    if late := sorted(refused.milliseconds):
+    if late := sorted(refused):
         print(f"refused in {median(late):.1f} ms, p99 {late[int(len(late) * 0.99)]:.1f} ms, of {len(late)}")
     return slower <= MOST_SLOWER
+
+
+def refusal_ms(server: RunningServer) -> list[float]:
+    """Call without retries; return the latency in milliseconds if the call is refused."""
+    started = time.perf_counter()
+    try:
+        server.stub.Predict(REQUEST, timeout=5)
+    except grpc.RpcError as error:
+        if error.code() in REFUSALS:
+            return [(time.perf_counter() - started) * 1e3]
+    return []
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ graph. Rounds alternate between the servers, and the table has medians. Fails if
 fails.
 """
 
-import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -17,24 +15,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import grpc
 import onnxruntime as ort
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
-from rich.console import Console
-from rich.table import Table
+from cyclopts import App
 
 from server.model.manifest import Golden, VersionFiles
 from tests.bench import processes as bench
+from tests.bench import results
 from tests.bench.peers import wires
+from tests.bench.results import Count
 from tests.bench.run import check
+from tests.process import free_port
 from tests.shipped import SHIPPED_DIGITS
 
 PEERS = Path("tests/bench/peers")
 ENVIRONMENTS = Path("build/peers")
-RESULTS = Path("build/bench")
 START_SECONDS = 30
 LOAD_SECONDS = 1.2
 WARMUP_CALLS = 100
@@ -50,7 +46,6 @@ FLOAT = ("--precision", "float32")
 Figures = dict[str, float]
 
 app = App(help=__doc__)
-console = Console()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +82,17 @@ CONTENDERS = (
 
 
 @app.default
-def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> int:
+def main(*, rounds: Count = 3) -> int:
     """Measure `rounds` times, print a table, write JSON."""
     golden = VersionFiles.read(SHIPPED_DIGITS, SHIPPED_DIGITS.parent.parent).manifest.golden
     there = [each for each in CONTENDERS if each.peer != TRITON or (ENVIRONMENTS / TRITON).exists()]
     if len(there) < len(CONTENDERS):
-        console.print(
-            "NOT MEASURED: Triton, since nvidia-pytriton cannot be installed here", style="bold red"
-        )
+        print("NOT MEASURED: Triton, since nvidia-pytriton cannot be installed here")
     titles = {contender: titled(contender) for contender in there}
     measured: dict[str, list[Figures]] = {title: [] for title in titles.values()}
     for number in range(1, rounds + 1):
         for contender, title in titles.items():
-            console.print(f"round {number} of {rounds}: {title}", style="dim")
+            results.progress(f"round {number} of {rounds}: {title}")
             with contender.serving(SHIPPED_DIGITS / "model.onnx") as port:
                 verify(contender.wire, port, golden)
                 measured[title].append(measure(contender.wire, port))
@@ -108,10 +101,7 @@ def main(*, rounds: Annotated[int, Parameter(validator=Number(gte=1))] = 3) -> i
         for title, each in measured.items()
     }
     show(medians)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    content = {"onnxruntime": ort.__version__, "rounds": measured, "medians": medians}
-    (RESULTS / "peers.json").write_text(json.dumps(content, indent=2) + "\n")
-    console.print(f"written to {RESULTS}/peers.json")
+    results.write("peers.json", {"onnxruntime": ort.__version__, "rounds": measured, "medians": medians})
     return 0
 
 
@@ -135,8 +125,7 @@ def titled(contender: Contender) -> str:
 @contextmanager
 def peer(name: str, model: Path) -> Iterator[int]:
     """Run a peer in its own environment; yield its port before it may be ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     python = ENVIRONMENTS / name / "bin/python"
     command = [str(python), "-m", f"tests.bench.peers.{name}.serve", str(model.resolve()), str(port)]
     with (ENVIRONMENTS / f"{name}.log").open("w") as log, bench.pinned(bench.SERVER_CORE):
@@ -184,22 +173,18 @@ def measure(wire: wires.Wire, port: int) -> Figures:
 
 def show(medians: dict[str, Figures]) -> None:
     """Print the figures and the ratios to our server."""
-    table = Table(
-        title=f"One core for the server, ONNX Runtime {ort.__version__}, medians (ours is times better)"
-    )
-    table.add_column("server")
     best = next(iter(medians.values()))
-    for name in best:
-        table.add_column(name, justify="right")
+    rows = []
     for title, figures in medians.items():
-        row = [
+        cells = [
             f"{value:,.2f} ({value / best[name]:.1f}x)"
             if name == LATENCY
             else f"{value:,.0f} ({best[name] / value:.1f}x)"
             for name, value in figures.items()
         ]
-        table.add_row(title, *row)
-    console.print(table)
+        rows.append((title, *cells))
+    title = f"One core for the server, ONNX Runtime {ort.__version__}, medians (ours is times better)"
+    results.show(title, ("server", *best), rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import http.client
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import grpc
 import numpy as np
@@ -20,16 +19,6 @@ CALL_SECONDS = 5
 JSON = "application/json"
 
 
-class Wire(Protocol):
-    """A protocol of a server."""
-
-    def ask(self, port: int, images: bytes) -> list[int]:
-        """Return the digits of images; raise OSError or grpc.RpcError without an answer."""
-
-    def drive(self, port: int, images: bytes, *, inflight: int, calls: int) -> bench.Load:
-        """Generate load with h2load; raise RuntimeError if calls failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Grpc:
     """A unary gRPC method; many calls share one connection."""
@@ -39,11 +28,11 @@ class Grpc:
     digits: Callable[[bytes], list[int]]
 
     def ask(self, port: int, images: bytes) -> list[int]:
-        """Return the digits of images."""
+        """Return the digits of images; raise OSError or grpc.RpcError without an answer."""
         return self.digits(self._answer(port, self.request(images)))
 
     def drive(self, port: int, images: bytes, *, inflight: int, calls: int) -> bench.Load:
-        """Drive calls with h2load."""
+        """Generate load with h2load; raise RuntimeError if calls failed."""
         message = self.request(images)
         answer = framed(self._answer(port, message))
         load = bench.post(
@@ -82,6 +71,9 @@ class JsonOverHttp:
         options = ("--h1", "--header", f"content-type: {JSON}", "--clients", str(inflight))
         url = f"http://127.0.0.1:{port}/predict"
         return bench.post(url, json_body(images), options, inflight=1, calls=calls)
+
+
+Wire = Grpc | JsonOverHttp
 
 
 def json_body(images: bytes) -> bytes:

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -16,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.process import WAIT_SECONDS, free_port
+
 MONITORING = Path(__file__).parents[3] / "deploy" / "monitoring"
-WAIT_SECONDS = 30
 
 
 class Prometheus:
@@ -54,7 +54,7 @@ def scraping(folder: Path, *ports: int) -> Iterator[Prometheus]:
     (scrape,) = config["scrape_configs"]
     scrape["static_configs"] = [{"targets": [f"127.0.0.1:{port}" for port in ports]}]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    port = _free_port()
+    port = free_port()
     command = [
         *(program, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"),
         f"--web.listen-address=127.0.0.1:{port}",
@@ -73,9 +73,3 @@ def scraping(folder: Path, *ports: int) -> Iterator[Prometheus]:
         finally:
             process.terminate()
             process.communicate(timeout=WAIT_SECONDS)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number: int = listener.getsockname()[1]
-        return number

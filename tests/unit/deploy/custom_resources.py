@@ -8,173 +8,131 @@ from typing import Any
 Schema = dict[str, Any]
 
 
-def _object(*required: str, **properties: Schema) -> Schema:
+class Rule(Schema):
+    """The JSON schema of a field that has no fields of its own."""
+
+
+def one_of(*values: str | int) -> Rule:
+    return Rule(enum=list(values))
+
+
+TEXT = Rule(type="string")
+TEXTS = Rule(type="object", additionalProperties=TEXT)
+INTEGER = Rule(type="integer")
+BOOLEAN = Rule(type="boolean")
+DURATION = Rule(type="string", pattern=r"^(\d+h)?(\d+m)?(\d+s)?$", minLength=2)
+FORMAT = {"name!": TEXT, "version": TEXT}
+
+METADATA = {"name!": TEXT, "namespace": TEXT, "labels": TEXTS, "annotations": TEXTS}
+# Specs as resources have them; `!` marks required fields, [...] lists of such elements, (...) alternatives.
+SPECS: dict[tuple[str, str], Any] = {
+    ("monitoring.coreos.com/v1", "ServiceMonitor"): {
+        "selector!": {"matchLabels!": TEXTS},
+        "endpoints!": [{"port!": TEXT, "interval": DURATION, "scrapeTimeout": DURATION, "path": TEXT}],
+    },
+    ("monitoring.coreos.com/v1", "PrometheusRule"): {
+        "groups!": [
+            {
+                "name!": TEXT,
+                "rules!": [
+                    (
+                        {"record!": TEXT, "expr!": TEXT},
+                        {
+                            "alert!": TEXT,
+                            "expr!": TEXT,
+                            "for": DURATION,
+                            "labels": TEXTS,
+                            "annotations": TEXTS,
+                        },
+                    )
+                ],
+            }
+        ]
+    },
+    ("keda.sh/v1alpha1", "ScaledObject"): {
+        "scaleTargetRef!": {"name!": TEXT},
+        "minReplicaCount": INTEGER,
+        "maxReplicaCount": INTEGER,
+        "triggers!": [
+            {
+                "type!": one_of("cpu", "prometheus"),
+                "metricType": one_of("AverageValue", "Value", "Utilization"),
+                "metadata!": TEXTS,
+            }
+        ],
+    },
+    ("cert-manager.io/v1", "Issuer"): ({"selfSigned!": {}}, {"ca!": {"secretName!": TEXT}}),
+    ("cert-manager.io/v1", "Certificate"): {
+        "secretName!": TEXT,
+        "issuerRef!": {"kind": one_of("Issuer", "ClusterIssuer"), "name!": TEXT},
+        "isCA": BOOLEAN,
+        "commonName": Rule(type="string", maxLength=64),
+        "dnsNames": [TEXT],
+        "usages": [one_of("server auth", "client auth")],
+        "duration": DURATION,
+        "renewBefore": DURATION,
+        "privateKey": {
+            "algorithm": one_of("RSA", "ECDSA", "Ed25519"),
+            "size": one_of(256, 384, 521),
+            "rotationPolicy": one_of("Never", "Always"),
+        },
+    },
+    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): {
+        "mlPolicy": {"numNodes": INTEGER},
+        "template!": {
+            "spec!": {
+                "replicatedJobs!": [
+                    {
+                        "name!": TEXT,
+                        # The spec is a Job's, which tests give to Kubernetes' own schema.
+                        "template!": {"metadata": {"labels": TEXTS}, "spec!": Rule(type="object")},
+                    }
+                ]
+            }
+        },
+    },
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): {
+        "runtimeRef!": {"apiGroup": TEXT, "kind": TEXT, "name!": TEXT}
+    },
+    ("serving.kserve.io/v1alpha1", "ClusterServingRuntime"): {
+        "supportedModelFormats!": [{**FORMAT, "autoSelect": BOOLEAN}],
+        "protocolVersions!": [one_of("v1", "v2", "grpc-v1", "grpc-v2")],
+        # Containers of Kubernetes itself; the tests of pods look into them.
+        "containers!": Rule(type="array", minItems=1),
+    },
+    ("serving.kserve.io/v1beta1", "InferenceService"): {
+        "predictor!": {
+            "minReplicas": INTEGER,
+            "maxReplicas": INTEGER,
+            "model!": {
+                "runtime": TEXT,
+                "modelFormat!": FORMAT,
+                "protocolVersion": TEXT,
+                "storageUri!": Rule(type="string", pattern=r"^(pvc|s3|gs|https?)://"),
+            },
+        }
+    },
+}
+
+
+def schema(shape: Any) -> Schema:
+    """Return the JSON schema of what SPECS describe."""
+    match shape:
+        case Rule():
+            return shape
+        case tuple():
+            return {"oneOf": [schema(each) for each in shape]}
+        case list():
+            return {"type": "array", "items": schema(*shape)}
     return {
         "type": "object",
-        "properties": properties,
-        "required": list(required),
+        "properties": {name.removesuffix("!"): schema(each) for name, each in shape.items()},
+        "required": [name.removesuffix("!") for name in shape if name.endswith("!")],
         "additionalProperties": False,
     }
 
 
-_TEXT: Schema = {"type": "string"}
-_TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
-_DURATION: Schema = {"type": "string", "pattern": r"^(\d+h)?(\d+m)?(\d+s)?$", "minLength": 2}
-_METADATA = _object("name", name=_TEXT, namespace=_TEXT, labels=_TEXTS, annotations=_TEXTS)
-
-
-def _resource(spec: Schema) -> Schema:
-    return _object(
-        *("apiVersion", "kind", "metadata", "spec"),
-        apiVersion=_TEXT,
-        kind=_TEXT,
-        metadata=_METADATA,
-        spec=spec,
-    )
-
-
-_FORMAT = {"name": _TEXT, "version": _TEXT}
-
-SCHEMAS: dict[tuple[str, str], Schema] = {
-    ("monitoring.coreos.com/v1", "ServiceMonitor"): _resource(
-        _object(
-            *("selector", "endpoints"),
-            selector=_object("matchLabels", matchLabels=_TEXTS),
-            endpoints={
-                "type": "array",
-                "items": _object("port", port=_TEXT, interval=_DURATION, scrapeTimeout=_DURATION, path=_TEXT),
-            },
-        )
-    ),
-    ("monitoring.coreos.com/v1", "PrometheusRule"): _resource(
-        _object(
-            "groups",
-            groups={
-                "type": "array",
-                "items": _object(
-                    *("name", "rules"),
-                    name=_TEXT,
-                    rules={
-                        "type": "array",
-                        "items": {
-                            "oneOf": [
-                                _object("record", "expr", record=_TEXT, expr=_TEXT),
-                                _object(
-                                    *("alert", "expr"),
-                                    alert=_TEXT,
-                                    expr=_TEXT,
-                                    **{"for": _DURATION},
-                                    labels=_TEXTS,
-                                    annotations=_TEXTS,
-                                ),
-                            ]
-                        },
-                    },
-                ),
-            },
-        )
-    ),
-    ("keda.sh/v1alpha1", "ScaledObject"): _resource(
-        _object(
-            *("scaleTargetRef", "triggers"),
-            scaleTargetRef=_object("name", name=_TEXT),
-            minReplicaCount={"type": "integer"},
-            maxReplicaCount={"type": "integer"},
-            triggers={
-                "type": "array",
-                "items": _object(
-                    *("type", "metadata"),
-                    type={"enum": ["cpu", "prometheus"]},
-                    metricType={"enum": ["AverageValue", "Value", "Utilization"]},
-                    metadata=_TEXTS,
-                ),
-            },
-        )
-    ),
-    ("cert-manager.io/v1", "Issuer"): _resource(
-        {
-            "oneOf": [
-                _object("selfSigned", selfSigned=_object()),
-                _object("ca", ca=_object("secretName", secretName=_TEXT)),
-            ]
-        }
-    ),
-    ("cert-manager.io/v1", "Certificate"): _resource(
-        _object(
-            *("secretName", "issuerRef"),
-            secretName=_TEXT,
-            issuerRef=_object("name", kind={"enum": ["Issuer", "ClusterIssuer"]}, name=_TEXT),
-            isCA={"type": "boolean"},
-            commonName={"type": "string", "maxLength": 64},
-            dnsNames={"type": "array", "items": _TEXT},
-            usages={"type": "array", "items": {"enum": ["server auth", "client auth"]}},
-            duration=_DURATION,
-            renewBefore=_DURATION,
-            privateKey=_object(
-                algorithm={"enum": ["RSA", "ECDSA", "Ed25519"]},
-                size={"enum": [256, 384, 521]},
-                rotationPolicy={"enum": ["Never", "Always"]},
-            ),
-        )
-    ),
-    ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): _resource(
-        _object(
-            "template",
-            mlPolicy=_object(numNodes={"type": "integer"}),
-            template=_object(
-                "spec",
-                spec=_object(
-                    "replicatedJobs",
-                    replicatedJobs={
-                        "type": "array",
-                        "items": _object(
-                            *("name", "template"),
-                            name=_TEXT,
-                            template=_object(
-                                "spec",
-                                metadata=_object(labels=_TEXTS),
-                                # A Job's, which tests give to Kubernetes' own schema.
-                                spec={"type": "object"},
-                            ),
-                        ),
-                    },
-                ),
-            ),
-        )
-    ),
-    ("trainer.kubeflow.org/v1alpha1", "TrainJob"): _resource(
-        _object("runtimeRef", runtimeRef=_object("name", apiGroup=_TEXT, kind=_TEXT, name=_TEXT))
-    ),
-    ("serving.kserve.io/v1alpha1", "ClusterServingRuntime"): _resource(
-        _object(
-            *("supportedModelFormats", "protocolVersions", "containers"),
-            supportedModelFormats={
-                "type": "array",
-                "items": _object("name", **_FORMAT, autoSelect={"type": "boolean"}),
-            },
-            protocolVersions={
-                "type": "array",
-                "items": {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]},
-            },
-            # Containers of Kubernetes itself; the tests of pods look into them.
-            containers={"type": "array", "minItems": 1},
-        )
-    ),
-    ("serving.kserve.io/v1beta1", "InferenceService"): _resource(
-        _object(
-            "predictor",
-            predictor=_object(
-                "model",
-                minReplicas={"type": "integer"},
-                maxReplicas={"type": "integer"},
-                model=_object(
-                    *("modelFormat", "storageUri"),
-                    runtime=_TEXT,
-                    modelFormat=_object("name", **_FORMAT),
-                    protocolVersion=_TEXT,
-                    storageUri={"type": "string", "pattern": r"^(pvc|s3|gs|https?)://"},
-                ),
-            ),
-        )
-    ),
+SCHEMAS = {
+    kind: schema({"apiVersion!": TEXT, "kind!": TEXT, "metadata!": METADATA, "spec!": spec})
+    for kind, spec in SPECS.items()
 }

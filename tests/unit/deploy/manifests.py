@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 COMPONENTS = sorted(folder.name for folder in (DEPLOY / "components").iterdir())
 OVERLAYS = sorted(folder.name for folder in (DEPLOY / "overlays").iterdir())
 # Components that need others.
@@ -47,10 +49,22 @@ class Variant:
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [resource for resource in self.resources if resource["kind"] in kinds]
 
-    def deployment(self) -> Resource:
-        """The server's container."""
-        (found,) = [each for each in self.of_kind("Deployment") if each["metadata"]["name"] == "digits"]
+    def only(self, kind: str, name: str = "") -> Resource:
+        """The one resource of a kind, or of those with this name."""
+        (found,) = [each for each in self.of_kind(kind) if name in ("", each["metadata"]["name"])]
         return found
+
+    def deployment(self) -> Resource:
+        """The server's."""
+        return self.only("Deployment", "digits")
+
+    def servers(self) -> list[tuple[Resource, Resource]]:
+        """The pod template of every server, and its container `server`."""
+        pods = [each["spec"]["template"] for each in self.of_kind("Deployment")]
+        return [
+            (pod, next(each for each in pod["spec"]["containers"] if each["name"] == "server"))
+            for pod in pods
+        ]
 
     def settings(self) -> dict[str, str]:
         """The ConfigMap that the server takes its environment from."""

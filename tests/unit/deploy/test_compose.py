@@ -12,7 +12,7 @@ import yaml
 
 from clients.cli import app as client_app
 from server.settings import Settings
-from tests.unit.deploy.manifests import DEPLOY, ROOT
+from tests.unit.deploy.manifests import DEPLOY, VERSION
 
 MONITORING = DEPLOY / "monitoring"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -32,9 +32,8 @@ def test_every_service_is_restricted_limited_and_pinned(name: str) -> None:
 
 
 def test_our_images_are_those_of_this_version() -> None:
-    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert SERVICES["server"]["image"] == f"digit-server:{version}"
-    assert SERVICES["page"]["image"] == f"digit-client:{version}"
+    assert SERVICES["server"]["image"] == f"digit-server:{VERSION}"
+    assert SERVICES["page"]["image"] == f"digit-client:{VERSION}"
 
 
 def test_the_servers_settings_exist_and_it_may_stop_in_peace() -> None:

@@ -13,13 +13,8 @@ from tests.unit.deploy.test_schemas import validate
 PROD = Variant(DEPLOY / "overlays" / "prod", ())
 
 
-def only(kind: str, variant: Variant = KSERVE) -> Resource:
-    (resource,) = variant.of_kind(kind)
-    return resource
-
-
 def container() -> Resource:
-    (found,) = only("ClusterServingRuntime")["spec"]["containers"]
+    (found,) = KSERVE.only("ClusterServingRuntime")["spec"]["containers"]
     result: Resource = found
     return result
 
@@ -48,14 +43,15 @@ def test_the_container_is_called_as_kserve_wants_and_serves_what_kserve_mounts()
 
 
 def test_it_is_the_server_that_prod_runs() -> None:
-    (server,) = only("Deployment", PROD)["spec"]["template"]["spec"]["containers"]
+    (server,) = PROD.only("Deployment")["spec"]["template"]["spec"]["containers"]
     for same in ("image", "startupProbe", "readinessProbe", "resources"):
         assert container()[same] == server[same]
     assert server["securityContext"].items() <= container()["securityContext"].items()
 
 
 def test_the_service_names_the_runtime_and_the_volume_that_there_are() -> None:
-    runtime, model = only("ClusterServingRuntime"), only("InferenceService")["spec"]["predictor"]["model"]
+    runtime = KSERVE.only("ClusterServingRuntime")
+    model = KSERVE.only("InferenceService")["spec"]["predictor"]["model"]
     assert model["runtime"] == runtime["metadata"]["name"]
     assert model["modelFormat"] in runtime["spec"]["supportedModelFormats"]
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]

@@ -8,13 +8,8 @@ from tests.unit.deploy.test_schemas import validate
 KUBEFLOW = next(variant for variant in variants() if "training-kubeflow" in variant.components)
 
 
-def only(kind: str) -> Resource:
-    (resource,) = KUBEFLOW.of_kind(kind)
-    return resource
-
-
 def job() -> Resource:
-    (replicated,) = only("TrainingRuntime")["spec"]["template"]["spec"]["replicatedJobs"]
+    (replicated,) = KUBEFLOW.only("TrainingRuntime")["spec"]["template"]["spec"]["replicatedJobs"]
     found: Resource = replicated["template"]
     return found
 
@@ -31,7 +26,7 @@ def test_the_trainer_knows_its_step_and_its_container() -> None:
 
 
 def test_it_trains_and_publishes_as_the_cronjob_does() -> None:
-    cron = only("CronJob")["spec"]["jobTemplate"]["spec"]
+    cron = KUBEFLOW.only("CronJob")["spec"]["jobTemplate"]["spec"]
     (ours,), (theirs,) = (spec["template"]["spec"]["containers"] for spec in (job()["spec"], cron))
     assert ours | {"name": "publish"} == theirs
     assert job()["spec"]["template"]["spec"]["initContainers"] == cron["template"]["spec"]["initContainers"]
@@ -39,7 +34,7 @@ def test_it_trains_and_publishes_as_the_cronjob_does() -> None:
 
 
 def test_the_job_names_the_runtime_that_there_is() -> None:
-    runtime, reference = only("TrainingRuntime"), only("TrainJob")["spec"]["runtimeRef"]
+    runtime, reference = KUBEFLOW.only("TrainingRuntime"), KUBEFLOW.only("TrainJob")["spec"]["runtimeRef"]
     assert reference == {
         "apiGroup": runtime["apiVersion"].partition("/")[0],
         "kind": runtime["kind"],

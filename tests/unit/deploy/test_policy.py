@@ -9,10 +9,6 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return bool(selector) and selector.items() <= labels.items()
 
 
-def server_labels(variant: Variant) -> list[dict[str, str]]:
-    return [pod["metadata"]["labels"] for kind, pod in variant.pods() if kind == "Deployment"]
-
-
 def test_every_pod_meets_the_restricted_pod_security_standard(variant: Variant) -> None:
     for _, pod in variant.pods():
         spec = pod["spec"]
@@ -46,7 +42,8 @@ def test_services_budget_policy_and_spread_select_the_servers(variant: Variant) 
         for constraint in variant.deployment()["spec"]["template"]["spec"]["topologySpreadConstraints"]
     ]
     assert len(selectors) == 5
-    assert all(selects(selector, labels) for selector in selectors for labels in server_labels(variant))
+    labels = [pod["metadata"]["labels"] for pod, _ in variant.servers()]
+    assert all(selects(selector, each) for selector in selectors for each in labels)
 
 
 def test_no_deployment_counts_the_pods_of_another(variant: Variant) -> None:

@@ -40,11 +40,7 @@ def test_seeds_only_train_and_pick_looks_where_they_train() -> None:
 
 
 def test_pick_is_mounted_from_the_configmap_that_holds_it() -> None:
-    (spec,) = [
-        job["spec"]["template"]["spec"]
-        for job in SEEDS.of_kind("Job")
-        if job["metadata"]["name"] == "digits-pick"
-    ]
+    spec = SEEDS.only("Job", "digits-pick")["spec"]["template"]["spec"]
     (configmap,) = [each for each in SEEDS.of_kind("ConfigMap") if PICK.name in each["data"]]
     (volume,) = [each for each in spec["volumes"] if "configMap" in each]
     (mount,) = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]

@@ -11,7 +11,7 @@ from server.cli import app as server_app
 from server.process.app import ANSWER_SECONDS
 from server.rpc.data_plane import MOST_HOLD_SECONDS
 from server.settings import Settings
-from tests.unit.deploy.manifests import DEPLOY, ROOT, Resource, Variant
+from tests.unit.deploy.manifests import DEPLOY, ROOT, VERSION, Variant
 from trainer.cli import app as trainer_app
 
 SETTINGS = {f"DIGITS_{field.name.upper()}": field.default for field in fields(Settings)}
@@ -30,12 +30,6 @@ def parsed(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, *argume
     return settings
 
 
-def container(pod: Resource, name: str) -> Resource:
-    (found,) = [each for each in pod["spec"]["containers"] if each["name"] == name]
-    result: Resource = found
-    return result
-
-
 def test_image_settings_exist_and_listen_on_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(IMAGE_ENVIRONMENT) <= set(SETTINGS)
     assert parsed(IMAGE_ENVIRONMENT, monkeypatch).host == "0.0.0.0"  # noqa: S104 - a container's own network
@@ -44,13 +38,11 @@ def test_image_settings_exist_and_listen_on_every_interface(monkeypatch: pytest.
 def test_every_setting_exists_and_has_a_value_that_it_may_have(
     variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind, pod in variant.pods():
-        if kind == "Deployment":
-            server = container(pod, "server")
-            own = {each["name"]: each["value"] for each in server.get("env", [])}
-            environment = variant.settings() | own
-            assert set(environment) <= set(SETTINGS)
-            parsed(environment, monkeypatch, *server.get("args", [])).check()
+    for _, server in variant.servers():
+        own = {each["name"]: each["value"] for each in server.get("env", [])}
+        environment = variant.settings() | own
+        assert set(environment) <= set(SETTINGS)
+        parsed(environment, monkeypatch, *server.get("args", [])).check()
 
 
 def test_every_trainer_command_line_exists(variant: Variant) -> None:
@@ -66,23 +58,20 @@ def test_a_pod_may_take_longer_to_stop_than_the_server_does(
     variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = parsed(variant.settings(), monkeypatch)
-    for kind, pod in variant.pods():
-        if kind == "Deployment":
-            needed = settings.drain_seconds + MOST_HOLD_SECONDS + settings.grace_seconds
-            assert pod["spec"]["terminationGracePeriodSeconds"] > needed
+    needed = settings.drain_seconds + MOST_HOLD_SECONDS + settings.grace_seconds
+    for pod, _ in variant.servers():
+        assert pod["spec"]["terminationGracePeriodSeconds"] > needed
 
 
 def test_ports_are_the_servers(variant: Variant) -> None:
     ports = {"grpc": Settings().grpc_port, "metrics": Settings().metrics_port}
     if health_port := variant.settings().get("DIGITS_HEALTH_PORT"):
         ports["health"] = int(health_port)
-    for kind, pod in variant.pods():
-        if kind == "Deployment":
-            server = container(pod, "server")
-            assert {port["name"]: port["containerPort"] for port in server["ports"]} == ports
-            for probe in ("startupProbe", "readinessProbe"):
-                # The kubelet cannot do mutual TLS.
-                assert server[probe]["grpc"] == {"port": ports.get("health", ports["grpc"])}
+    for _, server in variant.servers():
+        assert {port["name"]: port["containerPort"] for port in server["ports"]} == ports
+        for probe in ("startupProbe", "readinessProbe"):
+            # The kubelet cannot do mutual TLS.
+            assert server[probe]["grpc"] == {"port": ports.get("health", ports["grpc"])}
     for service in variant.of_kind("Service"):
         for port in service["spec"]["ports"]:
             assert port["port"] == ports[port["name"]]
@@ -96,21 +85,14 @@ def test_files_of_tls_are_where_the_certificates_secret_is_mounted(variant: Vari
         return
     services = {each["metadata"]["name"] for each in variant.of_kind("Service")}
     assert set(certificates["digits-server"]["dnsNames"]) == services
-    for kind, pod in variant.pods():
-        if kind == "Deployment":
-            secrets = {
-                each["name"]: each["secret"]["secretName"]
-                for each in pod["spec"]["volumes"]
-                if "secret" in each
-            }
-            folders = {
-                each["mountPath"]: secrets.get(each["name"])
-                for each in container(pod, "server")["volumeMounts"]
-            }
-            for name, key in (("CERT", "tls.crt"), ("KEY", "tls.key"), ("CLIENT_CA", "ca.crt")):
-                folder, _, file = files[f"DIGITS_TLS_{name}_FILE"].rpartition("/")
-                assert file == key  # as cert-manager names them
-                assert folders[folder] == certificates["digits-server"]["secretName"]
+    for pod, server in variant.servers():
+        volumes = pod["spec"]["volumes"]
+        secrets = {each["name"]: each["secret"]["secretName"] for each in volumes if "secret" in each}
+        folders = {each["mountPath"]: secrets.get(each["name"]) for each in server["volumeMounts"]}
+        for name, key in (("CERT", "tls.crt"), ("KEY", "tls.key"), ("CLIENT_CA", "ca.crt")):
+            folder, _, file = files[f"DIGITS_TLS_{name}_FILE"].rpartition("/")
+            assert file == key  # as cert-manager names them
+            assert folders[folder] == certificates["digits-server"]["secretName"]
 
 
 def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
@@ -120,15 +102,14 @@ def test_service_links_cannot_pose_as_settings(variant: Variant) -> None:
 
 def test_liveness_asks_what_the_server_answers(variant: Variant) -> None:
     pages = re.findall(r'case "(/\w+)"', (ROOT / "server" / "observability" / "http.py").read_text())
-    for kind, pod in variant.pods():
-        if kind == "Deployment":
-            probe = container(pod, "server")["livenessProbe"]
-            if "grpc" in probe:
-                assert probe["grpc"] == {"port": Settings().grpc_port}
-            else:
-                assert probe["httpGet"]["path"] in pages
-                assert probe["httpGet"]["port"] == "metrics"
-                assert probe["timeoutSeconds"] > ANSWER_SECONDS
+    for _, server in variant.servers():
+        probe = server["livenessProbe"]
+        if "grpc" in probe:
+            assert probe["grpc"] == {"port": Settings().grpc_port}
+        else:
+            assert probe["httpGet"]["path"] in pages
+            assert probe["httpGet"]["port"] == "metrics"
+            assert probe["timeoutSeconds"] > ANSWER_SECONDS
 
 
 def test_exit_codes_that_end_a_job_are_those_the_trainer_documents(variant: Variant) -> None:
@@ -141,13 +122,11 @@ def test_exit_codes_that_end_a_job_are_those_the_trainer_documents(variant: Vari
 
 
 def test_images_are_those_of_this_version(variant: Variant) -> None:
-    project = (ROOT / "pyproject.toml").read_text()
-    (version,) = re.findall(r'^version = "(.+)"$', project, re.MULTILINE)
     for _, pod in variant.pods():
         for each in pod["spec"]["containers"]:
             name, _, tag = each["image"].partition(":")
             assert f"AS {name.removeprefix('digit-')}\n" in CONTAINERFILE
-            assert tag == version
+            assert tag == VERSION
 
 
 def test_each_setting_is_written_once() -> None:
