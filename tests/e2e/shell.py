@@ -26,8 +26,8 @@ def run(program: str, *arguments: object, code: int = 0) -> str:
 
 def serves(server: RunningServer, labels: dict[str, int]) -> None:
     """Wait until a server serves versions with these labels."""
-    while server.event("versions serve")["labels"] != labels:
-        pass
+    events = iter(lambda: server.event("versions serve"), None)
+    assert next(event for event in events if event["labels"] == labels)
 
 
 class Shell:
