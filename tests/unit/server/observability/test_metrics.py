@@ -79,15 +79,6 @@ def test_stages_that_round_to_more_than_the_call_leave_no_rest() -> None:
     assert value(metrics, name, method="Predict", stage="rest") == 0
 
 
-def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
-    metrics = serving()
-    batches = metrics.loaded("digits", 1)
-    batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 784 + 196, 0.001, "idle", [0.0])
-    metrics.flush()
-    assert value(metrics, "digits_ink_ratio_sum", **VERSION) == 1.25
-    assert value(metrics, "digits_ink_ratio_count", **VERSION) == 4
-
-
 def test_labels_show_where_they_point_now() -> None:
     metrics = Metrics()
     metrics.labelled({("digits", "stable", "3"): None, ("digits", "canary", "4"): 0.05})
@@ -136,15 +127,6 @@ def test_version_that_is_loaded_again_keeps_what_its_former_self_still_counts() 
         batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
     metrics.flush()
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 8
-
-
-def test_refusals_count_and_take_no_time() -> None:
-    metrics = Metrics()
-    metrics.expect("service", "Predict", unary=True)
-    metrics.refused_call("service", "Predict", "RESOURCE_EXHAUSTED")
-    labels = {"service": "service", "method": "Predict", "code": "RESOURCE_EXHAUSTED"}
-    assert value(metrics, "digits_requests_total", **labels) == 1
-    assert value(metrics, "digits_request_duration_seconds_count", method="Predict") == 0
 
 
 def test_confidence_that_is_no_number_breaks_no_histogram() -> None:

@@ -90,25 +90,6 @@ def test_counters_of_versions_that_every_worker_forgot_are_forgotten() -> None:
     assert metrics.read().total(PREDICTIONS) == 2
 
 
-def test_series_of_versions_that_no_worker_serves_are_left_out() -> None:
-    gone = worker(3)
-    gone.serving(set())
-    metrics = joined(gone)
-    assert not list(metrics.read().items(PREDICTIONS))
-    gone.serving({INFO})
-    metrics.report(0, gone.read())
-    assert metrics.read().total(PREDICTIONS) == 3
-
-
-def test_exemplars_of_workers_are_exposed() -> None:
-    one = worker()
-    one.finished("service", "Predict", "OK", 0.002)
-    one.exemplar("Predict", 0.002, "abc")
-    families = {family.name: family for family in joined(one).registry().collect()}
-    samples = families["digits_request_duration_seconds"].samples
-    assert [each.exemplar.labels for each in samples if each.exemplar] == [{"trace_id": "abc"}]
-
-
 def test_nothing_is_there_before_the_first_report() -> None:
     assert joined().read().total(WORKERS) == 0
     assert Snapshot().total(WORKERS) == pytest.approx(0)
