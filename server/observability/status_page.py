@@ -71,7 +71,7 @@ class StatusPage:
             ends=self.history.ends().most_common(),
             versions=list(_versions(snapshot)),
             shadows=list(_shadows(snapshot)),
-            events=self._events.latest(),
+            events=list(self._events)[::-1],
         ).encode()
 
 

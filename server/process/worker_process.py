@@ -147,7 +147,7 @@ class WorkerProcess:
             log.error("worker wrote no message", worker=self._slot, line=repr(line[:100]), reason=str(error))  # noqa: TRY400 - the message says it all
             return None
         if isinstance(message, Event):
-            self._events.add(msgspec.structs.replace(message.event, worker=str(self._slot)))
+            self._events.append(msgspec.structs.replace(message.event, worker=str(self._slot)))
             return None
         self._metrics.report(self._slot, message.metrics)
         self.serves = message.ready

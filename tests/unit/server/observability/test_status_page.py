@@ -49,12 +49,12 @@ def test_what_serves_is_shown_newest_first() -> None:
 
 def test_events_are_shown_newest_first_and_nothing_in_them_is_markup() -> None:
     events = RecentEvents()
-    events.add(
+    events.append(
         RecentEvent.of(
             {"event": "version refused", "level": "warning", "model": "<script>", "reason": "a & b"}
         )
     )
-    events.add(RecentEvent(0, "worker died", "error", "x", "1"))
+    events.append(RecentEvent(0, "worker died", "error", "x", "1"))
     page = Page(StatusPage(Metrics().read, events))
     assert "script" not in page.tags
     assert page.cells.index("worker died") < page.cells.index("version refused")
