@@ -18,8 +18,7 @@ from server.machine import return_memory
 from server.model.model import Model
 from server.observability.metrics import Metrics
 from server.settings import DEFAULT_MODEL, Settings
-from server.versions.control import ModelControl, Then
-from server.versions.loader import Loader, StoppingError
+from server.versions.loader import Loader, ModelControl, StoppingError, Then
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import Policies
 from server.versions.registry import Registry
