@@ -46,8 +46,7 @@ def worker(images: int = 0, *, queued: int = 0, age: float = 0.0, lag: float = 0
 def joined(*workers: Metrics) -> WorkerMetrics:
     metrics = WorkerMetrics()
     for slot, each in enumerate(workers):
-        metrics.started(slot, 1)
-        metrics.report(slot, each.read())
+        metrics.report(slot, 1, each.read())
     return metrics
 
 
@@ -76,7 +75,7 @@ def test_what_a_dead_worker_counted_stays_and_its_gauges_go() -> None:
     assert metrics.read().total(QUEUE_IMAGES) == 6
     assert metrics.read().total(WORKERS) == 1
     assert metrics.read().total(RESTARTS) == 1
-    metrics.report(0, worker(2).read())
+    metrics.report(0, 1, worker(2).read())
     assert metrics.read().total(PREDICTIONS) == 9
 
 
@@ -84,9 +83,9 @@ def test_counters_of_versions_that_every_worker_forgot_are_forgotten() -> None:
     metrics = joined(worker(3), worker(4))
     for slot in (0, 1):
         metrics.ended(slot)
-        metrics.report(slot, Metrics().read())
+        metrics.report(slot, 1, Metrics().read())
     metrics.ended(0)
-    metrics.report(0, worker(2).read())
+    metrics.report(0, 1, worker(2).read())
     assert metrics.read().total(PREDICTIONS) == 2
 
 
