@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from server.observability.batch_metrics import Batch
 from server.observability.metrics import Metrics
 from server.observability.series import Snapshot
 from server.observability.table import (
@@ -37,7 +38,7 @@ def worker(images: int = 0, *, queued: int = 0, age: float = 0.0, lag: float = 0
     batches = metrics.loaded("digits", 1)
     if images:
         digits = np.zeros(images, np.int64)
-        batches.batch(digits, np.ones(images, np.float32), 0, 0.001, "idle", [0.0])
+        batches.batch(Batch(digits, np.ones(images, np.float32), 0, 0.001, "idle", [0.0]))
     metrics.watch([Queue(queued, age)])
     metrics.tick(lag)
     return metrics
