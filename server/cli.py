@@ -42,13 +42,13 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     from server.errors import StartError  # noqa: PLC0415
     from server.observability.logs import KEPT, RecentEvents, configure  # noqa: PLC0415
     from server.process.listeners import warn_of_plaintext  # noqa: PLC0415
-    from server.versions.policy import Policies  # noqa: PLC0415
+    from server.versions.policy import parse_policies  # noqa: PLC0415
 
     events: RecentEvents = deque(maxlen=KEPT)
     configure(settings.log_format, settings.log_level, events.append)
     try:
         settings.check()
-        Policies.parse(settings.version_policy)
+        parse_policies(settings.version_policy)
         warn_of_plaintext(settings)
         workers = machine.cpus() if settings.workers == "auto" else settings.workers
         if workers == 1:
