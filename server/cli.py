@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections import deque
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -39,15 +40,15 @@ def serve(settings: Settings = Settings()) -> int:  # noqa: B008 - frozen, and h
     # Imported here, so that --help does not import ONNX Runtime.
     from server import machine  # noqa: PLC0415
     from server.errors import StartError  # noqa: PLC0415
-    from server.observability.logs import RecentEvents, configure  # noqa: PLC0415
+    from server.observability.logs import KEPT, RecentEvents, configure  # noqa: PLC0415
     from server.process.listeners import warn_of_plaintext  # noqa: PLC0415
-    from server.versions.policy import Policies  # noqa: PLC0415
+    from server.versions.policy import parse_policies  # noqa: PLC0415
 
-    events = RecentEvents()
-    configure(settings.log_format, settings.log_level, events.add)
+    events: RecentEvents = deque(maxlen=KEPT)
+    configure(settings.log_format, settings.log_level, events.append)
     try:
         settings.check()
-        Policies.parse(settings.version_policy)
+        parse_policies(settings.version_policy)
         warn_of_plaintext(settings)
         workers = machine.cpus() if settings.workers == "auto" else settings.workers
         if workers == 1:

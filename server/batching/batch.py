@@ -9,9 +9,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from server.batching.call_queue import Answer, QueuedCall, TracedPart
+from server.batching.call_queue import Answer, QueuedCall
 from server.errors import ModelFailedError
-from server.observability.batch_metrics import BatchMetrics
+from server.observability.batch_metrics import Batch, BatchMetrics
+from server.observability.tracing import TracedPart
 from server.settings import IMAGE_BYTES
 
 log = structlog.get_logger()
@@ -24,13 +25,9 @@ class Predictor(Protocol):
         """Return probabilities (n, 10) of images (n, 784)."""
 
 
-class Observer(Protocol):
-    """Sees each batch's answers on the thread that computed them; it must not block."""
-
-    def __call__(
-        self, images: NDArray[np.uint8], digits: NDArray[np.int64], confidences: NDArray[np.float32], /
-    ) -> None:
-        """Receive images (n, 784), digits (n,) and confidences (n,), all read-only."""
+# Receives each batch's images (n, 784), digits (n,) and confidences (n,), all read-only, on the thread that
+# computed them; it must not block.
+Observer = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]], None]
 
 
 @dataclass(slots=True)
@@ -133,7 +130,8 @@ def _answer(
             outcomes.append((call, answer))
     if broken is not None:
         seen, best, highest = seen[~broken], best[~broken], highest[~broken]
-    metrics.batch(best, highest, int(np.count_nonzero(run.images)), run.seconds, reason, queue_seconds)
+    ink_pixels = int(np.count_nonzero(run.images))
+    metrics.batch(Batch(best, highest, ink_pixels, run.seconds, reason, queue_seconds))
     if traced:
         traced[0].trace.batch(traced, run.started, run.seconds, images, reason)
     for call, outcome in outcomes:  # last: a call is counted before it is answered

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, MutableSet
 
 from server.batching.batch import Observer, Part, Predictor, run_batch
-from server.batching.call_queue import CallQueue, QueuedCall, Reply, Trace
+from server.batching.call_queue import CallQueue, QueuedCall, Reply
 from server.errors import ExpiredError, InvalidRequestError, OverloadedError, UnavailableError
 from server.observability.batch_metrics import BatchMetrics
+from server.observability.tracing import CallTrace
 
 # Maximum number of calls in a batch; more fall out of the caches before they are answered.
 MAX_BATCH_CALLS = 64
@@ -82,7 +83,7 @@ class Batcher:
         count: int,
         deadline: float,
         reply: Reply,
-        trace: Trace | None = None,
+        trace: CallTrace | None = None,
     ) -> QueuedCall:
         """Queue `count` images of 784 bytes each, to be answered by `deadline` (monotonic seconds).
 

@@ -2,41 +2,17 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import ServingError
+from server.observability.tracing import CallTrace
 
 # Under overload, the oldest call goes first only if it has more time left than this.
 IMPATIENT_SECONDS = 1.0
-
-
-class Trace(Protocol):
-    """The trace of one call."""
-
-    @property
-    def trace_id(self) -> str:
-        """Hexadecimal."""
-
-    def batch(
-        self, parts: "Sequence[TracedPart]", started: float, seconds: float, images: int, reason: str
-    ) -> None:
-        """Record one run of the model for all traced calls in it; times are monotonic seconds."""
-
-    def end(self, code: str, model: str, version: int) -> None:
-        """End the trace with the call's status and, if known, the version that answered."""
-
-
-class TracedPart(NamedTuple):
-    """A traced call's part in a batch."""
-
-    trace: Trace
-    arrived: float
-    first: bool  # whether this is the call's first part
 
 
 @dataclass(slots=True)
@@ -70,7 +46,7 @@ class QueuedCall:
     arrived: float
     deadline: float
     reply: Reply
-    trace: Trace | None = None
+    trace: CallTrace | None = None
     cancelled: bool = False
     answered: bool = False
     taken: int = 0  # images already taken into batches

@@ -66,19 +66,9 @@ class BatchMetrics:
         for digit in range(DIGITS):
             store.add(table.PREDICTIONS, *self._labels, str(digit), amount=0)
 
-    def batch(  # noqa: PLR0913, PLR0917 - the facts of a batch
-        self,
-        digits: NDArray[np.int64],
-        confidences: NDArray[np.float32],
-        ink_pixels: int,
-        compute_seconds: float,
-        release_reason: str,
-        queue_seconds: Sequence[float],
-    ) -> None:
+    def batch(self, batch: Batch) -> None:
         """Record one run of the model."""
-        self._batches.append(
-            Batch(digits, confidences, ink_pixels, compute_seconds, release_reason, queue_seconds)
-        )
+        self._batches.append(batch)
 
     def failed(self, seconds: float) -> None:
         """Count a call for which the model failed, `seconds` after its arrival."""

@@ -1,14 +1,14 @@
 """History of the last quarter of an hour, sampled from the server's own metrics."""
 
-import math
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.observability import table
 from server.observability.series import Snapshot
@@ -17,17 +17,20 @@ INTERVAL_SECONDS = 5.0
 MOMENTS = 180
 # Unary methods; the duration of a stream is the caller's choice.
 UNARY = ("Predict", "ModelInfer")
+FIGURES = (
+    *("calls a second", "images a second", "images a batch"),
+    *("p50 latency, ms", "p99 latency, ms", "errors a second"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """The counters at one time."""
 
-    at: float
+    at: float  # monotonic seconds
     codes: Counter[str]  # calls by status code
     images: float
     batches: float
-    buckets: dict[float, float]  # upper bound of a bucket in seconds to its cumulative count of unary calls
+    unary: NDArray[np.float64]  # unary calls by bucket of their duration
 
     @classmethod
     def read(cls, snapshot: Snapshot) -> "Moment":
@@ -35,54 +38,38 @@ class Moment:
         codes: Counter[str] = Counter()
         for labels, (count,) in snapshot.items(table.REQUESTS):
             codes[labels["code"]] += int(count)
-        buckets: dict[float, float] = defaultdict(float)
+        unary = np.zeros(len(table.DURATION_BUCKETS) + 1)
         for labels, (*counts, _) in snapshot.items(table.REQUEST_DURATION):
             if labels["method"] in UNARY:
-                bounds = (*table.REQUEST_DURATION.buckets, math.inf)
-                for bound, below in zip(bounds, accumulate(counts), strict=True):
-                    buckets[bound] += below
+                unary += counts
         batches = sum(sum(counts) for _, (*counts, _) in snapshot.items(table.BATCH_IMAGES))
-        return cls(time.monotonic(), codes, snapshot.total(table.BATCH_IMAGES), batches, dict(buckets))
+        return cls(time.monotonic(), codes, snapshot.total(table.BATCH_IMAGES), batches, unary)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The differences between two moments."""
+def figures(before: Moment, after: Moment) -> tuple[float | None, ...]:
+    """Return FIGURES of the time between two moments; None for a mean or quantile of nothing."""
+    seconds = after.at - before.at
+    codes = after.codes - before.codes
+    # The counters of an unloaded version disappear.
+    images, batches = max(after.images - before.images, 0.0), max(after.batches - before.batches, 0.0)
+    calls = np.cumsum(after.unary - before.unary)
+    return (
+        codes.total() / seconds,
+        images / seconds,
+        images / batches if batches else None,
+        _latency_ms(calls, 0.5),
+        _latency_ms(calls, 0.99),
+        (codes.total() - codes["OK"]) / seconds,
+    )
 
-    before: Moment
-    after: Moment
 
-    def calls_per_second(self) -> float:
-        """Return calls per second."""
-        return self._rate((self.after.codes - self.before.codes).total())
-
-    def errors_per_second(self) -> float:
-        """Return failed calls per second."""
-        codes = self.after.codes - self.before.codes
-        return self._rate(codes.total() - codes["OK"])
-
-    def images_per_second(self) -> float:
-        """Return images per second."""
-        return self._rate(self.after.images - self.before.images)
-
-    def batch_images(self) -> float | None:
-        """Return the mean images per batch; None without batches."""
-        batches = self.after.batches - self.before.batches
-        return (self.after.images - self.before.images) / batches if batches > 0 else None
-
-    def latency_ms(self, quantile: float) -> float | None:
-        """Return a quantile of the latency of unary calls, interpolated in its bucket; None without calls."""
-        bounds = sorted(self.after.buckets)
-        counts = [self.after.buckets[bound] - self.before.buckets.get(bound, 0) for bound in bounds]
-        if not counts or counts[-1] <= 0:
-            return None
-        # Values in the +Inf bucket count as the last finite bound.
-        seconds = np.interp(quantile * counts[-1], [0, *counts], [0, *bounds[:-1], bounds[-2]])
-        return 1e3 * float(seconds)
-
-    def _rate(self, count: float) -> float:
-        # The counters of an unloaded version disappear.
-        return max(count, 0.0) / (self.after.at - self.before.at)
+def _latency_ms(calls: NDArray[np.float64], quantile: float) -> float | None:
+    """Interpolate a quantile in its bucket; `calls` are cumulative by bucket."""
+    if calls[-1] <= 0:
+        return None
+    *_, last = table.DURATION_BUCKETS  # also for calls that took longer
+    bounds = (0.0, *table.DURATION_BUCKETS, last)
+    return 1e3 * float(np.interp(quantile * calls[-1], [0, *calls], bounds))
 
 
 class History:
@@ -110,9 +97,10 @@ class History:
         """Record no more."""
         self._stopped.set()
 
-    def each(self, figure: Callable[[Span], float | None]) -> list[float | None]:
-        """Return a figure of every interval, oldest first."""
-        return [figure(Span(*pair)) for pair in pairwise(list(self._moments))]
+    def figures(self) -> dict[str, list[float | None]]:
+        """Return each figure of every interval, oldest first."""
+        intervals = [figures(*pair) for pair in pairwise(list(self._moments))]
+        return {name: [each[index] for each in intervals] for index, name in enumerate(FIGURES)}
 
     def ends(self) -> Counter[str]:
         """Return how the calls of all of it ended."""

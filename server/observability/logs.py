@@ -54,19 +54,8 @@ class RecentEvent(msgspec.Struct, frozen=True):
         return cls(time.time(), event["event"], event["level"], details[:MAX_CHARACTERS])
 
 
-class RecentEvents:
-    """The latest events of this process and its workers."""
-
-    def __init__(self) -> None:
-        self._events: deque[RecentEvent] = deque(maxlen=KEPT)
-
-    def add(self, event: RecentEvent) -> None:
-        """Add an event."""
-        self._events.append(event)
-
-    def latest(self) -> list[RecentEvent]:
-        """Return the events, newest first."""
-        return list(self._events)[::-1]
+# Of this process and its workers, oldest first.
+RecentEvents = deque[RecentEvent]
 
 
 def configure(

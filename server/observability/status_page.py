@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from server.observability import table
-from server.observability.history import INTERVAL_SECONDS, MOMENTS, History, Span
+from server.observability.history import INTERVAL_SECONDS, MOMENTS, History
 from server.observability.logs import RecentEvents
 from server.observability.series import Snapshot
 
@@ -36,14 +36,6 @@ HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-store"),
-)
-FIGURES: tuple[tuple[str, Callable[[Span], float | None]], ...] = (
-    ("calls a second", Span.calls_per_second),
-    ("images a second", Span.images_per_second),
-    ("images a batch", Span.batch_images),
-    ("p50 latency, ms", lambda span: span.latency_ms(0.5)),
-    ("p99 latency, ms", lambda span: span.latency_ms(0.99)),
-    ("errors a second", Span.errors_per_second),
 )
 
 
@@ -75,11 +67,11 @@ class StatusPage:
             restarts=snapshot.total(table.RESTARTS),
             queued=snapshot.total(table.QUEUE_IMAGES),
             problems=snapshot.total(table.PROBLEMS),
-            cards=[_card(name, self.history.each(figure)) for name, figure in FIGURES],
+            cards=[_card(*figure) for figure in self.history.figures().items()],
             ends=self.history.ends().most_common(),
             versions=list(_versions(snapshot)),
             shadows=list(_shadows(snapshot)),
-            events=self._events.latest(),
+            events=list(self._events)[::-1],
         ).encode()
 
 

@@ -7,7 +7,7 @@ imported.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
@@ -90,6 +90,14 @@ class Tracing:
         self._provider.shutdown()
 
 
+class TracedPart(NamedTuple):
+    """A traced call's part in a batch."""
+
+    trace: "CallTrace"
+    arrived: float  # monotonic seconds
+    first: bool  # whether this is the call's first part
+
+
 class CallTrace:
     """The span of one call."""
 
@@ -102,10 +110,12 @@ class CallTrace:
         """The trace's id, hexadecimal."""
         return f"{self.span.get_span_context().trace_id:032x}"
 
-    def batch(self, parts: Sequence[Any], started: float, seconds: float, images: int, reason: str) -> None:
+    def batch(
+        self, parts: Sequence[TracedPart], started: float, seconds: float, images: int, reason: str
+    ) -> None:
         """Record one run of the model for all traced calls in it; the batch's span joins this call's trace.
 
-        Each of `parts` is a trace, its call's arrival, and whether it is the call's first part.
+        `started` is monotonic seconds.
         """
         tracer, api, nanoseconds = self._tracing.tracer, self._tracing.api, self._tracing.nanoseconds
         begun, ended = nanoseconds(started), nanoseconds(started + seconds)

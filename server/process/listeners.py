@@ -153,14 +153,15 @@ def http_sockets(host: str, port: int) -> list[socket.socket]:
         StartError: an address cannot be bound.
 
     """
-    sockets, _ = _bind("metrics", host, port)
+    sockets = _bind("metrics", host, port)
     for each in sockets:
         each.listen(BACKLOG)
     return sockets
 
 
 def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool) -> Listener:
-    sockets, addresses = _bind(name, host, port)
+    sockets = _bind(name, host, port)
+    addresses = [_Address(each.family, each.getsockname()[0]) for each in sockets]
     bound: int = sockets[0].getsockname()[1]
     for each in sockets:
         each.close()
@@ -173,32 +174,36 @@ def _reserve(stack: ExitStack, name: str, host: str, port: int, *, shared: bool)
     return Listener(tuple(written(address.host, bound) for address in addresses), bound)
 
 
-def _bind(name: str, host: str, port: int) -> tuple[list[socket.socket], list[_Address]]:
+def _bind(name: str, host: str, port: int) -> list[socket.socket]:
     """Bind a port on each address of a host that this machine has."""
     addresses = _resolve(name, host)
-    for attempt in range(ATTEMPTS):
-        sockets: list[socket.socket] = []
-        bound: list[_Address] = []
+    attempts = 1 if port else ATTEMPTS
+    while True:
+        attempts -= 1
         try:
-            for address in addresses:
-                try:
-                    number = sockets[0].getsockname()[1] if sockets else port
-                    sockets.append(_bound(address, number))
-                    bound.append(address)
-                except OSError as error:
-                    if error.errno not in MISSING or (address == addresses[-1] and not sockets):
-                        raise
+            return _bind_each(addresses, port)
         except OSError as error:
-            for each in sockets:
-                each.close()
-            if port or error.errno != errno.EADDRINUSE or attempt == ATTEMPTS - 1:
-                hint = HINTS.get(error.errno or 0, "")
-                raise StartError(
-                    f"{name} port {port} on {host} cannot be bound: {error.strerror}" + (hint and f"; {hint}")
-                ) from None
-        else:
-            return sockets, bound
-    raise AssertionError("the last attempt returns or raises")
+            if attempts and error.errno == errno.EADDRINUSE:
+                continue
+            hint = HINTS.get(error.errno or 0, "")
+            raise StartError(
+                f"{name} port {port} on {host} cannot be bound: {error.strerror}" + (hint and f"; {hint}")
+            ) from None
+
+
+def _bind_each(addresses: Sequence[_Address], port: int) -> list[socket.socket]:
+    with ExitStack() as failed:
+        sockets: list[socket.socket] = []
+        for address in addresses:
+            try:
+                one = _bound(address, sockets[0].getsockname()[1] if sockets else port)
+            except OSError as error:
+                if error.errno not in MISSING or (address == addresses[-1] and not sockets):
+                    raise
+            else:
+                sockets.append(failed.enter_context(one))
+        failed.pop_all()
+    return sockets
 
 
 def _bound(address: _Address, port: int, *, reuse_port: bool = False) -> socket.socket:

@@ -27,11 +27,9 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._own = Store()
-        self._own.set(WORKERS, value=0)
         self._own.add(RESTARTS, amount=0)
-        self._latest: dict[int, Snapshot] = {}  # by worker slot
+        self._latest: dict[int, tuple[int, Snapshot]] = {}  # process id and metrics, by worker slot
         self._ended = Snapshot()  # counters of processes that have ended
-        self.processes = {"supervisor": os.getpid()}
 
     def registry(self) -> CollectorRegistry:
         """Return a registry of the merged metrics and each process's CPU, memory and file descriptors."""
@@ -40,27 +38,28 @@ class WorkerMetrics:
         registry.register(_Processes(self))
         return registry
 
-    def started(self, slot: int, pid: int) -> None:
-        """Set the process of a slot."""
-        self.processes = {**self.processes, str(slot): pid}
-        self._own.set(WORKERS, value=len(self.processes) - 1)
+    @property
+    def processes(self) -> dict[str, int]:
+        """Process ids of the supervisor and of the workers that have reported, by name."""
+        with self._lock:
+            workers = {str(slot): pid for slot, (pid, _) in self._latest.items()}
+        return {"supervisor": os.getpid()} | workers
 
-    def report(self, slot: int, snapshot: Snapshot) -> None:
+    def report(self, slot: int, pid: int, snapshot: Snapshot) -> None:
         """Store a worker's metrics."""
         with self._lock:
-            self._latest[slot] = snapshot
+            self._latest[slot] = pid, snapshot
 
     def ended(self, slot: int) -> None:
         """Drop the gauges of a process that has ended, and keep its counters."""
         with self._lock:
-            if (last := self._latest.pop(slot, None)) is not None:
-                counts = [metric for metric in TABLE if metric.kind != "gauge"]
-                joined = join(counts, [self._ended, last])
-                # Workers forget the series of versions long past.
-                known = versions_of(PREDICTIONS, last, *self._latest.values())
-                self._ended = of_versions(joined, known)
-        self.processes = {name: pid for name, pid in self.processes.items() if name != str(slot)}
-        self._own.set(WORKERS, value=len(self.processes) - 1)
+            if slot not in self._latest:
+                return
+            _, last = self._latest.pop(slot)
+            counts = [metric for metric in TABLE if metric.kind != "gauge"]
+            joined = join(counts, [self._ended, last])
+            # Workers forget the series of versions long past.
+            self._ended = of_versions(joined, versions_of(PREDICTIONS, last, *self._snapshots()))
 
     def restarted(self) -> None:
         """Count a worker that ended unexpectedly."""
@@ -72,8 +71,12 @@ class WorkerMetrics:
         Hidden series continue if their version is loaded again.
         """
         with self._lock:
-            joined = join(TABLE, [self._own.read(), self._ended, *self._latest.values()])
+            self._own.set(WORKERS, value=len(self._latest))
+            joined = join(TABLE, [self._own.read(), self._ended, *self._snapshots()])
         return of_serving(joined)
+
+    def _snapshots(self) -> list[Snapshot]:
+        return [snapshot for _, snapshot in self._latest.values()]
 
 
 class _Processes(Collector):

@@ -147,20 +147,19 @@ class WorkerProcess:
             log.error("worker wrote no message", worker=self._slot, line=repr(line[:100]), reason=str(error))  # noqa: TRY400 - the message says it all
             return None
         if isinstance(message, Event):
-            self._events.add(msgspec.structs.replace(message.event, worker=str(self._slot)))
+            self._events.append(msgspec.structs.replace(message.event, worker=str(self._slot)))
             return None
-        self._metrics.report(self._slot, message.metrics)
+        assert self._process is not None  # noqa: S101 - it has sent a report
+        self._metrics.report(self._slot, self._process.pid, message.metrics)
         self.serves = message.ready
         if not self.ready:
-            self._became_ready()
+            self._became_ready(self._process.pid)
         self.reports += 1
         self._notify()
         return message.alive
 
-    def _became_ready(self) -> None:
-        assert self._process is not None  # noqa: S101 - it has sent a report
-        self._metrics.started(self._slot, self._process.pid)
-        log.info("worker ready", worker=self._slot, pid=self._process.pid)
+    def _became_ready(self, pid: int) -> None:
+        log.info("worker ready", worker=self._slot, pid=pid)
         if debugging() != self._job.debug:  # debug was toggled during its start
             self.send(signal.SIGUSR2)
         self.ready = self._was_ready = True

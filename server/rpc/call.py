@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
 
-from server.batching.call_queue import Answer, QueuedCall, Reply, Trace
+from server.batching.call_queue import Answer, QueuedCall, Reply
 from server.errors import ServingError
+from server.observability.tracing import CallTrace
 from server.rpc.server import Event, Rpc, cancelled, message
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Request(ABC):
 
     __slots__ = ("deadline", "queued", "trace")
 
-    def __init__(self, deadline: float, trace: "Trace | None") -> None:
+    def __init__(self, deadline: float, trace: CallTrace | None) -> None:
         self.deadline = deadline  # monotonic seconds
         self.trace = trace
         self.queued: QueuedCall | None = None  # set by the service; cancelled when the caller goes away

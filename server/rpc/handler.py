@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
-from server.batching.call_queue import Answer, Trace
+from server.batching.call_queue import Answer
 from server.errors import InvalidRequestError, OverloadedError, ServingError
 from server.observability.metrics import Metrics
-from server.observability.tracing import Tracing
+from server.observability.tracing import CallTrace, Tracing
 from server.rpc.access_log import AccessLog
 from server.rpc.call import Call
 from server.rpc.server import Metadata, Rpc
@@ -139,7 +139,7 @@ class Handler:
         for stream in tuple(self._streams):
             stream.close()
 
-    def begin_trace(self, method: Method, rpc: Rpc) -> Trace | None:
+    def begin_trace(self, method: Method, rpc: Rpc) -> CallTrace | None:
         """Start the trace of a call, if it is traced."""
         if self._tracing is None or not method.limited:
             return None

@@ -36,41 +36,31 @@ class Policy:
         return "all" if self.latest is None else f"latest:{self.latest}"
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """The policies of models, and a default."""
+def parse_policies(texts: Iterable[str]) -> dict[str, Policy]:
+    """Read policies, each `[MODEL=]latest:N`, `[MODEL=]all` or `[MODEL=]specific:V,V`.
 
-    default: Policy
-    models: dict[str, Policy]
+    Returns them by model; that of all other models has the key "".
 
-    @classmethod
-    def parse(cls, texts: Iterable[str]) -> "Policies":
-        """Read policies, each `[MODEL=]latest:N`, `[MODEL=]all` or `[MODEL=]specific:V,V`.
+    Raises:
+        StartError: a policy is invalid, or a model has two.
 
-        Raises:
-            StartError: a policy is invalid, or a model has two.
-
-        """
-        policies: dict[str, Policy] = {}
-        for text in texts:
-            found = _POLICY.fullmatch(text)
-            if found is None:
-                raise StartError(
-                    f"{text!r} is not a version policy, expected latest:N, all or specific:V,V, "
-                    "for one model with MODEL= before it"
-                )
-            model = found["model"] or ""
-            if model in policies:
-                raise StartError(f"{text!r} is the second version policy of {model or 'all models'}")
-            if found["specific"]:
-                policies[model] = Policy(specific=frozenset(map(int, found["specific"].split(","))))
-            else:
-                policies[model] = Policy(latest=None if found["all"] else int(found["latest"]))
-        return cls(policies.pop("", Policy()), policies)
-
-    def of(self, model: str) -> Policy:
-        """Return the policy of a model."""
-        return self.models.get(model, self.default)
+    """
+    policies: dict[str, Policy] = {}
+    for text in texts:
+        found = _POLICY.fullmatch(text)
+        if found is None:
+            raise StartError(
+                f"{text!r} is not a version policy, expected latest:N, all or specific:V,V, "
+                "for one model with MODEL= before it"
+            )
+        model = found["model"] or ""
+        if model in policies:
+            raise StartError(f"{text!r} is the second version policy of {model or 'all models'}")
+        if found["specific"]:
+            policies[model] = Policy(specific=frozenset(map(int, found["specific"].split(","))))
+        else:
+            policies[model] = Policy(latest=None if found["all"] else int(found["latest"]))
+    return {"": Policy()} | policies
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,9 @@ from server.machine import return_memory
 from server.model.model import Model
 from server.observability.metrics import Metrics
 from server.settings import DEFAULT_MODEL, Settings
-from server.versions.control import ModelControl, Then
-from server.versions.loader import Loader, StoppingError
+from server.versions.loader import Loader, ModelControl, StoppingError, Then
 from server.versions.model_versions import Load, ModelVersions
-from server.versions.policy import Policies
+from server.versions.policy import parse_policies
 from server.versions.registry import Registry
 from server.versions.repository import ModelFolder, RepositoryError, scan
 from server.versions.served_model import Serving
@@ -55,7 +54,7 @@ class Reconciler:
         self._call_soon = call_soon
         self._loader = Loader(settings, make_batcher)
         self._loader.beside = beside
-        self._policies = Policies.parse(settings.version_policy)
+        self._policies = parse_policies(settings.version_policy)
         self._versions: dict[str, ModelVersions] = {}
         self._control = ModelControl()
         self._scanned = 0.0  # when the last scan started, monotonic seconds
@@ -147,7 +146,7 @@ class Reconciler:
         for name in sorted(found.keys() | self._versions.keys()):
             folder = found.get(name, ModelFolder())
             if name not in self._versions:
-                self._versions[name] = ModelVersions(name, self._policies.of(name))
+                self._versions[name] = ModelVersions(name, self._policies.get(name, self._policies[""]))
             if folder.readable:
                 self._versions[name].found = folder
                 self._advance(name)

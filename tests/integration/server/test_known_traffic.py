@@ -1,9 +1,11 @@
 """Every metric after known traffic, with one process and with two workers."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from copy import copy
 from itertools import cycle
 from pathlib import Path
 from threading import Event
@@ -164,6 +166,14 @@ def check_rest(scrape: Scrape) -> None:
     assert scrape.metric("digits_model_info") == scrape.metric("digits_build_info") == 1
 
 
+def replace_version(server: RunningServer, folder: Path, workers: int) -> None:
+    """Remove a served version, and wait until no worker has it."""
+    shutil.rmtree(folder)
+    server.process.send_signal(signal.SIGHUP)
+    for _ in range(workers):
+        assert server.event("version released")["version"] == int(folder.name)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
     tmp_path: Path, publish: Publish, workers: int
@@ -180,10 +190,8 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
         check_rest(scrape)
 
         publish(tmp_path, version=2)
-        shutil.rmtree(tmp_path / "digits" / "1")
-        server.process.send_signal(signal.SIGHUP)
-        for _ in range(workers):
-            assert server.event("version released")["version"] == 1
+        replace_version(server, tmp_path / "digits" / "1", workers)
+        calls_of_version_1 = copy(caller)
         caller.asked, caller.requests = [], 0
         traffic(caller)
         scrape = settled(server, caller)
@@ -195,15 +203,24 @@ def test_every_number_is_exact_through_a_version_swap_and_a_killed_worker(
 
         if workers == 2:
             server.workers[0].kill()
-            server.event("worker died")
+            assert server.event("worker died")["exit_code"] == -signal.SIGKILL
             scrape = server.scrape()
             check_calls(scrape, caller)
             check_version(scrape, caller, 2)
             server.event("worker ready")
+            assert {worker.nice() for worker in server.workers} == {os.nice(0)}  # it gave way only to start
+            for name in ("0", "1", "supervisor"):
+                assert server.metric("process_resident_memory_bytes", worker=name) > 0
             traffic(caller)
             scrape = settled(server, caller)
             check_calls(scrape, caller)
             check_version(scrape, caller, 2)
             check_rest(scrape)
+
+        publish(tmp_path, version=1)
+        replace_version(server, tmp_path / "digits" / "2", workers)
+        scrape = server.scrape()
+        check_version(scrape, calls_of_version_1, 1)  # its series continue
+        check_rest(scrape)
         assert scrape.metric("digits_workers") == workers
         assert scrape.metric("digits_worker_restarts_total") == workers - 1

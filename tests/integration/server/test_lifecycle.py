@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.digits.v1 import prediction_pb2
 from tests.conftest import Publish
-from tests.process import WAIT_SECONDS, RunningServer, ServerProcess
+from tests.process import WAIT_SECONDS, RunningServer, ServerProcess, running
 
 
 @pytest.fixture
@@ -100,16 +100,16 @@ def test_idle_streams_and_watchers_do_not_hold_up_the_stop(repository: Path) -> 
     done.set()
 
 
-def test_taken_grpc_port_is_named(repository: Path) -> None:
-    server = RunningServer("--model-repository", repository)
-    code, message = failed_start("--model-repository", repository, "--grpc-port", server.grpc_port)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_taken_grpc_port_is_named(repository: Path, workers: int) -> None:
+    options = ("--model-repository", repository, "--workers", workers)
+    with running(*options) as server:
+        code, message = failed_start(*options, "--grpc-port", server.grpc_port)
     assert code == 1
     assert message == (
         f"gRPC port {server.grpc_port} on 127.0.0.1 cannot be bound: "
         "Address already in use; is another server using it?"
     )
-    server.process.terminate()
-    server.wait()
 
 
 def test_missing_repository_is_named(tmp_path: Path) -> None:
@@ -129,11 +129,27 @@ def test_damaged_model_is_named_with_the_reason(tmp_path: Path, publish: Publish
     )
 
 
+def test_worker_that_cannot_start_ends_the_server_with_its_reason(tmp_path: Path, publish: Publish) -> None:
+    (publish(tmp_path) / "model.onnx").write_bytes(b"damaged")
+    process = ServerProcess("--model-repository", tmp_path, "--workers", 2)
+    assert process.wait() == 1
+    assert any(
+        line.startswith("digit-server: worker ") and "model.onnx has 7 bytes" in line
+        for line in process.lines
+    )
+    assert process.lines[-1].startswith("digit-server: worker ")
+    assert not [line for line in process.lines if "Traceback" in line]
+
+
 def test_wrong_usage_is_one_line_and_exit_code_2() -> None:
     assert failed_start("--grpc-port", 99999) == (
         2,
         'Invalid value "99999" for --grpc-port. Must be <= 65535.',
     )
+    for workers in ("0", "-1", "many"):
+        code, message = failed_start(f"--workers={workers}")
+        assert code == 2
+        assert message.startswith("Invalid value ")
     code, message = failed_start(env={"DIGITS_MAX_QUEUE_IMAGES": "many"})
     assert (code, message) == (
         2,
@@ -142,8 +158,6 @@ def test_wrong_usage_is_one_line_and_exit_code_2() -> None:
 
 
 def test_settings_come_from_the_environment_too(repository: Path) -> None:
-    server = RunningServer(env={"DIGITS_MODEL_REPOSITORY": str(repository), "DIGITS_MAX_REQUEST_IMAGES": "1"})
-    with pytest.raises(grpc.RpcError, match="expected at most 1"):
-        server.stub.Predict(prediction_pb2.PredictRequest(images=bytes(2 * 784)))
-    server.process.terminate()
-    server.wait()
+    env = {"DIGITS_MODEL_REPOSITORY": str(repository), "DIGITS_MAX_REQUEST_IMAGES": "1"}
+    with running(env=env) as server, pytest.raises(grpc.RpcError, match="expected at most 1"):
+        server.predict(bytes(2 * 784))

@@ -222,11 +222,3 @@ def test_one_process_may_hold_our_messages_and_those_of_another_library() -> Non
 
     ours = inference_pb2.ModelInferRequest(model_name="digits", id="7")
     assert pb.ModelInferRequest.FromString(ours.SerializeToString()).id == "7"
-
-
-def test_both_services_share_one_batcher_and_its_metrics(server: RunningServer, client: Any) -> None:
-    before = server.metric("digits_predictions_total", model="digits", version="2")
-    client.infer("digits", [tensor(IMAGES[:7])])
-    server.predict(IMAGES[:3].tobytes())
-    assert server.metric("digits_predictions_total", model="digits", version="2") == before + 10
-    assert server.metric("digits_requests_total", service="inference.GRPCInferenceService", code="OK") > 0

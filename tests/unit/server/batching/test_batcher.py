@@ -2,19 +2,13 @@
 
 import math
 import threading
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from server.batching.batch import Predictor
-from server.batching.batcher import MAX_BATCH_CALLS, OVERLOAD_BATCHES, Batcher
-from server.batching.call_queue import Answer, QueuedCall
+from server.batching.batcher import MAX_BATCH_CALLS
+from server.batching.call_queue import Answer
 from server.batching.threaded import ThreadedBatcher
 from server.errors import (
     ExpiredError,
@@ -24,123 +18,11 @@ from server.errors import (
     ServingError,
     UnavailableError,
 )
+from server.observability.metrics import Metrics
+from server.observability.table import BATCHES, DROPPED, FAILED, PREDICTIONS
+from tests.unit.server.batching.bench import NAN, POISON, Bench, FirstPixelModel, images
 
-POISON, NAN = 255, 254
 WAIT_SECONDS = 30
-
-
-class FirstPixelModel:
-    """The digit is the image's first pixel modulo ten; 255 makes the model raise, 254 makes it answer NaN."""
-
-    def __init__(self, clock: "Clock | None" = None, seconds_per_image: float = 0.0) -> None:
-        self.batches: list[list[int]] = []
-        self._clock = clock
-        self._seconds_per_image = seconds_per_image
-
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = images[:, 0]
-        self.batches.append(pixels.tolist())
-        if self._clock is not None:
-            self._clock.now += self._seconds_per_image * len(images)
-        if (pixels == POISON).any():
-            raise RuntimeError("poisoned image")
-        probabilities = np.eye(10, dtype=np.float32)[pixels % 10] * 0.9 + 0.01
-        probabilities[pixels == NAN] = np.nan
-        return probabilities
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Recorder:
-    """The metrics of one version, as plain numbers."""
-
-    def __init__(self) -> None:
-        self.images = self.calls = self.failures = 0
-        self.reasons: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
-        self.drops: Counter[str] = Counter()
-
-    def batch(  # noqa: PLR0913, PLR0917 - the facts of a batch
-        self,
-        digits: Sequence[int],
-        confidences: NDArray[np.float32],
-        ink_pixels: int,
-        compute_seconds: float,
-        reason: str,
-        queue_seconds: Sequence[float],
-    ) -> None:
-        assert not np.isnan(confidences).any()
-        assert len(digits) == len(confidences)
-        assert ink_pixels >= 0
-        assert compute_seconds >= 0
-        self.images += len(digits)
-        self.calls += len(queue_seconds)
-        self.reasons[reason] += 1
-
-    def failed(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.failures += 1
-
-    def rejected(self, reason: str) -> None:
-        self.refusals[reason] += 1
-
-    def dropped(self, reason: str) -> None:
-        self.drops[reason] += 1
-
-
-class Bench:
-    """A batcher and the answers of its callers."""
-
-    def __init__(
-        self,
-        max_batch_images: int = 8,
-        max_queue_images: int = 1000,
-        seconds_per_image: float = 0.0,
-        model: Predictor | None = None,
-    ) -> None:
-        self.clock = Clock()
-        self.model = model or FirstPixelModel(self.clock, seconds_per_image)
-        self.metrics = Recorder()
-        self.ready: set[Batcher] = set()
-        self.batcher = Batcher(
-            self.model,
-            self.metrics,  # type: ignore[arg-type]  # as much of it as the batcher uses
-            max_batch_images=max_batch_images,
-            max_queue_images=max_queue_images,
-            ready=self.ready,
-            clock=self.clock,
-        )
-        self.outcomes: list[Answer | ServingError] = []
-
-    @property
-    def batches(self) -> list[list[int]]:
-        assert isinstance(self.model, FirstPixelModel)
-        return self.model.batches
-
-    def submit(self, *pixels: int, seconds: float = math.inf, **more: Any) -> QueuedCall:
-        return self.batcher.submit(
-            images(*pixels), len(pixels), self.clock.now + seconds, self.outcomes.append, **more
-        )
-
-    def run(self) -> None:
-        """Run batches until none is ready, as the data plane does."""
-        while self.ready:
-            self.batcher.run()
-
-    @property
-    def digits(self) -> list[list[int]]:
-        assert all(isinstance(outcome, Answer) for outcome in self.outcomes), self.outcomes
-        return [outcome.digits for outcome in self.outcomes if isinstance(outcome, Answer)]
-
-
-def images(*pixels: int) -> bytes:
-    return b"".join(bytes([pixel]) + bytes(783) for pixel in pixels)
 
 
 def test_waiting_calls_share_a_batch() -> None:
@@ -182,7 +64,7 @@ def test_cancelled_call_is_not_computed_and_does_not_disturb_its_batch() -> None
     bench.run()
     assert bench.batches == [[0, 2]]
     assert bench.digits == [[0], [2]]
-    assert bench.metrics.drops == {"cancelled": 1}
+    assert bench.counts(DROPPED) == {"cancelled": 1}
     assert bench.batcher.inflight_images == 0
 
 
@@ -207,7 +89,7 @@ def test_call_on_which_the_model_raises_fails_alone() -> None:
     assert isinstance(third, Answer)
     assert isinstance(second, ModelFailedError)
     assert "poisoned" not in str(second)
-    assert bench.metrics.failures == 1
+    assert bench.metrics.read().total(FAILED) == 1
 
 
 def test_call_for_which_the_model_answers_nan_fails_alone_and_is_not_counted_as_a_prediction() -> None:
@@ -221,110 +103,9 @@ def test_call_for_which_the_model_answers_nan_fails_alone_and_is_not_counted_as_
     assert isinstance(error, ModelFailedError)
     assert isinstance(other, Answer)
     assert (answer.digits, other.digits) == ([1], [7])
-    assert bench.metrics.failures == 1
+    assert bench.metrics.read().total(FAILED) == 1
     assert bench.batches == [[1, 2, NAN, 3], [7]]
-
-
-def test_full_queue_refuses_a_call_that_does_not_fit_now() -> None:
-    bench = Bench(max_queue_images=4)
-    bench.submit(1, 2, 3)
-    with pytest.raises(OverloadedError, match="the queue has 3 images and room for 4, the call has 2"):
-        bench.submit(4, 5)
-    bench.run()
-    bench.submit(4, 5)
-    bench.run()
-    assert bench.digits == [[1, 2, 3], [4, 5]]
-    assert bench.metrics.refusals == {"queue_full": 1}
-
-
-def test_call_that_can_never_fit_is_the_callers_mistake() -> None:
-    with pytest.raises(InvalidRequestError, match="the call has 5 images, the queue has room for 4"):
-        Bench(max_queue_images=4).submit(*range(5))
-
-
-def test_refused_caller_is_told_to_wait_as_long_as_the_queue_takes() -> None:
-    waits = []
-    for queued in (100, 200):
-        bench = Bench(max_queue_images=200, seconds_per_image=0.001)
-        for _ in range(100):  # teach it how long an image takes
-            bench.submit(1)
-            bench.run()
-        bench.submit(*[1] * queued)
-        with pytest.raises(OverloadedError) as caught:
-            bench.submit(*[1] * 150)
-        waits.append(caught.value.retry_seconds)
-    assert waits == pytest.approx([0.1, 0.2], rel=0.01)
-
-
-def test_expired_call_is_dropped_before_compute() -> None:
-    bench = Bench()
-    with pytest.raises(ExpiredError):
-        bench.submit(1, seconds=0)
-    bench.submit(1, seconds=1)
-    bench.clock.now += 2
-    bench.run()
-    assert [type(outcome) for outcome in bench.outcomes] == [ExpiredError]
-    assert bench.batches == []
-    assert bench.metrics.drops == {"expired": 1}
-
-
-def test_call_that_cannot_be_answered_in_time_is_refused_at_once() -> None:
-    bench = Bench(seconds_per_image=0.1)
-    bench.submit(1)
-    bench.run()  # teaches it how long an image takes
-    bench.submit(2)
-    with pytest.raises(OverloadedError, match="too many to answer within the call's deadline"):
-        bench.submit(*range(200), seconds=1)
-    assert bench.metrics.refusals == {"deadline": 1}
-
-
-def test_batcher_that_stalled_once_takes_calls_again() -> None:
-    bench = Bench(seconds_per_image=60.0)
-    bench.submit(1)
-    bench.run()
-    bench.model = bench.batcher._model = FirstPixelModel(bench.clock, 0.001)
-    for _ in range(200):  # alone in the queue, a call always goes; each batch tells more
-        bench.submit(3, seconds=5)
-        bench.run()
-    bench.submit(3, seconds=5)
-    bench.submit(3, seconds=5)
-    bench.run()
-
-
-def overload(bench: Bench, seconds: float) -> int:
-    """Queue more than two batches of calls, and return how many."""
-    count = OVERLOAD_BATCHES * MAX_BATCH_CALLS + 10
-    for number in range(count):
-        bench.submit(number % 10, seconds=seconds)
-    return count
-
-
-def test_newest_calls_go_first_under_overload() -> None:
-    bench = Bench(max_batch_images=64)
-    count = overload(bench, seconds=0.05)
-    bench.batcher.run()
-    assert bench.batches[0] == [number % 10 for number in range(count - 1, count - 65, -1)]
-
-
-def test_calls_without_a_deadline_are_served_in_order_of_arrival_under_overload_too() -> None:
-    bench = Bench(max_batch_images=64)
-    overload(bench, seconds=math.inf)
-    bench.batcher.run()
-    assert bench.batches[0] == [number % 10 for number in range(64)]
-
-
-def test_no_call_with_less_than_a_batch_of_time_is_computed_under_overload() -> None:
-    bench = Bench(max_batch_images=64, seconds_per_image=0.001)
-    for _ in range(100):
-        bench.submit(1)
-        bench.run()
-    late = [bench.submit(9, seconds=0.15) for _ in range(10)]
-    bench.clock.now += 0.1  # 0.05 s are left, a batch takes 0.064 s
-    overload(bench, seconds=math.inf)
-    bench.run()
-    assert all(isinstance(outcome, ExpiredError) for outcome in bench.outcomes[100:110])
-    assert all(call.answered for call in late)
-    assert bench.metrics.drops == {"expired": 10}
+    assert bench.metrics.read().total(PREDICTIONS) == 4  # 1, 2, 3 and 7
 
 
 def test_close_finishes_the_queue_and_refuses_new_calls() -> None:
@@ -359,8 +140,9 @@ def test_batches_are_recorded_with_what_released_them() -> None:
     bench.run()
     bench.submit(6)
     bench.run()
-    assert bench.metrics.reasons == {"full": 1, "quiet": 1, "idle": 1}
-    assert (bench.metrics.images, bench.metrics.calls) == (7, 2)
+    assert bench.counts(BATCHES) == {"full": 1, "quiet": 1, "idle": 1}
+    assert bench.metrics.read().total(PREDICTIONS) == 7
+    assert bench.metrics.statistics("digits", 1).calls == 2
 
 
 def test_oldest_call_tells_how_long_it_has_waited() -> None:
@@ -430,7 +212,7 @@ def test_batcher_of_a_provider_that_computes_elsewhere_answers_on_its_own_thread
         if len(answered) == 100:
             done.set()
 
-    metrics: Any = Recorder()
+    metrics = Metrics().loaded("digits", 1)
     batcher = ThreadedBatcher(FirstPixelModel(), metrics, max_batch_images=8, max_queue_images=1000)
     for number in range(100):
         batcher.submit(

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from server.observability.batch_metrics import Batch
 from server.observability.metrics import MAX_PAST_VERSIONS, Metrics
 from server.observability.table import CODES, PREDICTIONS, STAGES
 
 VERSION = {"model": "digits", "version": "1"}
+FOUR_DIGITS = Batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
 INFO = ("digits", "1", "sha", "cpu", "float32", "0.99")
 
 
@@ -79,15 +81,6 @@ def test_stages_that_round_to_more_than_the_call_leave_no_rest() -> None:
     assert value(metrics, name, method="Predict", stage="rest") == 0
 
 
-def test_ink_is_the_share_of_pixels_that_are_not_background() -> None:
-    metrics = serving()
-    batches = metrics.loaded("digits", 1)
-    batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 784 + 196, 0.001, "idle", [0.0])
-    metrics.flush()
-    assert value(metrics, "digits_ink_ratio_sum", **VERSION) == 1.25
-    assert value(metrics, "digits_ink_ratio_count", **VERSION) == 4
-
-
 def test_labels_show_where_they_point_now() -> None:
     metrics = Metrics()
     metrics.labelled({("digits", "stable", "3"): None, ("digits", "canary", "4"): 0.05})
@@ -133,24 +126,15 @@ def test_queues_are_looked_at_though_no_call_finishes() -> None:
 def test_version_that_is_loaded_again_keeps_what_its_former_self_still_counts() -> None:
     metrics = serving()
     for batches in (metrics.loaded("digits", 1), metrics.loaded("digits", 1)):
-        batches.batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
+        batches.batch(FOUR_DIGITS)
     metrics.flush()
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 8
-
-
-def test_refusals_count_and_take_no_time() -> None:
-    metrics = Metrics()
-    metrics.expect("service", "Predict", unary=True)
-    metrics.refused_call("service", "Predict", "RESOURCE_EXHAUSTED")
-    labels = {"service": "service", "method": "Predict", "code": "RESOURCE_EXHAUSTED"}
-    assert value(metrics, "digits_requests_total", **labels) == 1
-    assert value(metrics, "digits_request_duration_seconds_count", method="Predict") == 0
 
 
 def test_confidence_that_is_no_number_breaks_no_histogram() -> None:
     metrics = serving()
     confidences = np.array([0.9, np.nan, np.inf], np.float32)
-    metrics.loaded("digits", 1).batch(np.arange(3), confidences, 0, 0.001, "idle", [0.0])
+    metrics.loaded("digits", 1).batch(FOUR_DIGITS._replace(digits=np.arange(3), confidences=confidences))
     assert value(metrics, "digits_confidence_count", **VERSION) == 1
     assert value(metrics, "digits_confidence_sum", **VERSION) == pytest.approx(0.9)
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 3
@@ -165,9 +149,9 @@ def test_worst_tick_of_the_last_second_is_shown() -> None:
 
 def test_version_that_is_gone_is_not_shown_and_goes_on_counting_when_it_comes_back() -> None:
     metrics = serving()
-    metrics.loaded("digits", 1).batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
+    metrics.loaded("digits", 1).batch(FOUR_DIGITS)
     metrics.serving(set())
     assert value(metrics, "digits_batch_images_sum", **VERSION) is None
     metrics.serving({INFO})
-    metrics.loaded("digits", 1).batch(np.arange(4), np.full(4, 0.9, np.float32), 0, 0.001, "idle", [0.0])
+    metrics.loaded("digits", 1).batch(FOUR_DIGITS)
     assert value(metrics, "digits_batch_images_sum", **VERSION) == 8

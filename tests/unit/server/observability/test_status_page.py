@@ -3,7 +3,6 @@
 import re
 from html.parser import HTMLParser
 
-from server.observability.history import Span
 from server.observability.logs import RecentEvent, RecentEvents
 from server.observability.metrics import Metrics
 from server.observability.status_page import HEADERS, StatusPage
@@ -50,12 +49,12 @@ def test_what_serves_is_shown_newest_first() -> None:
 
 def test_events_are_shown_newest_first_and_nothing_in_them_is_markup() -> None:
     events = RecentEvents()
-    events.add(
+    events.append(
         RecentEvent.of(
             {"event": "version refused", "level": "warning", "model": "<script>", "reason": "a & b"}
         )
     )
-    events.add(RecentEvent(0, "worker died", "error", "x", "1"))
+    events.append(RecentEvent(0, "worker died", "error", "x", "1"))
     page = Page(StatusPage(Metrics().read, events))
     assert "script" not in page.tags
     assert page.cells.index("worker died") < page.cells.index("version refused")
@@ -88,7 +87,7 @@ def test_figures_are_drawn_with_the_newest_at_the_right() -> None:
             metrics.finished("service", "Predict", "OK", 0.003)
         metrics.flush()
         page.history.record()
-    assert len(page.history.each(Span.calls_per_second)) == 2
+    assert len(page.history.figures()["calls a second"]) == 2
     (path, *_) = re.findall(r'<path d="(M[^"]+)"', page.render(ready=True).decode())
     assert re.fullmatch(r"M34 \d+\.\d+L35 2\.0", path) or re.fullmatch(r"M34 2\.0L35 \d+\.\d+", path)
     labels = Page(page).attributes["aria-label"]

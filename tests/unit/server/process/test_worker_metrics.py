@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from server.observability.batch_metrics import Batch
 from server.observability.metrics import Metrics
 from server.observability.series import Snapshot
 from server.observability.table import (
@@ -37,7 +38,7 @@ def worker(images: int = 0, *, queued: int = 0, age: float = 0.0, lag: float = 0
     batches = metrics.loaded("digits", 1)
     if images:
         digits = np.zeros(images, np.int64)
-        batches.batch(digits, np.ones(images, np.float32), 0, 0.001, "idle", [0.0])
+        batches.batch(Batch(digits, np.ones(images, np.float32), 0, 0.001, "idle", [0.0]))
     metrics.watch([Queue(queued, age)])
     metrics.tick(lag)
     return metrics
@@ -46,8 +47,7 @@ def worker(images: int = 0, *, queued: int = 0, age: float = 0.0, lag: float = 0
 def joined(*workers: Metrics) -> WorkerMetrics:
     metrics = WorkerMetrics()
     for slot, each in enumerate(workers):
-        metrics.started(slot, 1)
-        metrics.report(slot, each.read())
+        metrics.report(slot, 1, each.read())
     return metrics
 
 
@@ -76,7 +76,7 @@ def test_what_a_dead_worker_counted_stays_and_its_gauges_go() -> None:
     assert metrics.read().total(QUEUE_IMAGES) == 6
     assert metrics.read().total(WORKERS) == 1
     assert metrics.read().total(RESTARTS) == 1
-    metrics.report(0, worker(2).read())
+    metrics.report(0, 1, worker(2).read())
     assert metrics.read().total(PREDICTIONS) == 9
 
 
@@ -84,29 +84,10 @@ def test_counters_of_versions_that_every_worker_forgot_are_forgotten() -> None:
     metrics = joined(worker(3), worker(4))
     for slot in (0, 1):
         metrics.ended(slot)
-        metrics.report(slot, Metrics().read())
+        metrics.report(slot, 1, Metrics().read())
     metrics.ended(0)
-    metrics.report(0, worker(2).read())
+    metrics.report(0, 1, worker(2).read())
     assert metrics.read().total(PREDICTIONS) == 2
-
-
-def test_series_of_versions_that_no_worker_serves_are_left_out() -> None:
-    gone = worker(3)
-    gone.serving(set())
-    metrics = joined(gone)
-    assert not list(metrics.read().items(PREDICTIONS))
-    gone.serving({INFO})
-    metrics.report(0, gone.read())
-    assert metrics.read().total(PREDICTIONS) == 3
-
-
-def test_exemplars_of_workers_are_exposed() -> None:
-    one = worker()
-    one.finished("service", "Predict", "OK", 0.002)
-    one.exemplar("Predict", 0.002, "abc")
-    families = {family.name: family for family in joined(one).registry().collect()}
-    samples = families["digits_request_duration_seconds"].samples
-    assert [each.exemplar.labels for each in samples if each.exemplar] == [{"trace_id": "abc"}]
 
 
 def test_nothing_is_there_before_the_first_report() -> None:

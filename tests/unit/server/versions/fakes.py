@@ -1,4 +1,4 @@
-"""Fake versions, batchers and metrics."""
+"""Fake versions and batchers."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,32 +17,6 @@ class FakeBatcher:
     def close(self, released: Callable[[], None]) -> None:
         self.alive = False
         released()
-
-
-class FakeMetrics:
-    """Metrics that remember what the tests ask for."""
-
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        self.changed = changed
-        self.refusals = 0
-        self.wrong = 0
-        self.forgotten: list[tuple[str, int]] = []
-
-    def refused(self) -> None:
-        self.refusals += 1
-
-    def problems(self, count: int) -> None:
-        self.wrong = count
-        self.changed()
-
-    def forget(self, name: str, version: int) -> None:
-        self.forgotten.append((name, version))
-
-    def watch(self, batchers: object) -> None: ...
-
-    def serving(self, infos: object) -> None: ...
-
-    def labelled(self, labels: object) -> None: ...
 
 
 def serving(version: int, name: str = "digits") -> Serving:

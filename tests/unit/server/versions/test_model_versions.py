@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.versions.model_versions import MAX_LOADS, Load, ModelVersions
-from server.versions.policy import Policies
+from server.versions.policy import parse_policies
 from server.versions.repository import Label, ModelFolder
 from server.versions.served_model import ServedModel, Serving
 from tests.unit.server.versions.fakes import serving
@@ -17,7 +17,7 @@ class Rollout(ModelVersions):
     """A model whose loads end at once, unless a test ends them itself."""
 
     def __init__(self, *refuse: int, policy: str = "latest:1") -> None:
-        super().__init__("digits", Policies.parse([policy]).of("digits"))
+        super().__init__("digits", parse_policies([policy])[""])
         self.refuse = set(refuse)
         self.asked: list[int] = []
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.versions.policy import Plan, Policies, plan
+from server.versions.policy import Plan, parse_policies, plan
 from server.versions.repository import Label, ModelFolder
 
 
@@ -22,7 +22,7 @@ def planned(
         name: entry if isinstance(entry, Label) else Label(entry) for name, entry in (labels or {}).items()
     }
     folder = ModelFolder(dict.fromkeys(sorted(versions, reverse=True), ()), on_disk)
-    return plan(folder, Policies.parse([policy]).of("digits"), refused, before or {})
+    return plan(folder, parse_policies([policy])[""], refused, before or {})
 
 
 def test_newest_version_that_is_not_refused_serves() -> None:
@@ -65,7 +65,7 @@ def test_label_to_a_version_that_the_policy_excludes_is_named() -> None:
 
 def test_unreadable_labels_leave_those_in_force() -> None:
     folder = ModelFolder({2: (), 1: ()}, None)
-    chosen = plan(folder, Policies.parse([]).of("digits"), [], {"stable": Label(1)})
+    chosen = plan(folder, parse_policies([])[""], [], {"stable": Label(1)})
     assert (chosen.versions, chosen.labels) == ([2, 1], {"stable": Label(1)})
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from server.errors import StartError
-from server.versions.policy import Policies
+from server.versions.policy import parse_policies
 
 
 @pytest.mark.parametrize(
@@ -17,15 +17,15 @@ from server.versions.policy import Policies
     ],
 )
 def test_policy_chooses_among_the_versions(text: str, chosen: list[int]) -> None:
-    policy = Policies.parse([text]).of("digits")
+    policy = parse_policies([text])[""]
     assert policy.choose([9, 5, 3]) == chosen
     assert str(policy) == text
 
 
 def test_model_may_have_its_own_policy() -> None:
-    policies = Policies.parse(["latest:2", "letters=all"])
-    assert [str(policies.of(model)) for model in ("digits", "letters")] == ["latest:2", "all"]
-    assert str(Policies.parse(["letters=all"]).of("digits")) == "latest:1"
+    policies = parse_policies(["latest:2", "letters=all"])
+    assert {model: str(policy) for model, policy in policies.items()} == {"": "latest:2", "letters": "all"}
+    assert str(parse_policies(["letters=all"])[""]) == "latest:1"
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_anything_else_is_refused_by_name(text: str) -> None:
     with pytest.raises(
         StartError, match=f"'{text}' is not a version policy, expected latest:N, all or specific:V,V"
     ):
-        Policies.parse([text])
+        parse_policies([text])
 
 
 def test_second_policy_of_a_model_is_refused() -> None:
     with pytest.raises(StartError, match="'digits=latest:2' is the second version policy of digits"):
-        Policies.parse(["digits=all", "digits=latest:2"])
+        parse_policies(["digits=all", "digits=latest:2"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +13,13 @@ from structlog.testing import capture_logs
 
 from server.errors import StartError
 from server.model.model import Model
+from server.observability.metrics import Metrics
 from server.versions import reconciler as module
 from server.versions.reconciler import Reconciler
 from server.versions.registry import Registry
 from server.versions.repository import ModelFolder
 from tests.conftest import Publish
-from tests.unit.server.versions.fakes import FakeBatcher, FakeMetrics
+from tests.unit.server.versions.fakes import FakeBatcher
 
 WAIT_SECONDS = 60.0
 
@@ -30,11 +30,10 @@ class Reconciled:
     def __init__(self, repository: Path, **settings: Any) -> None:
         self.repository = repository
         self.changed = threading.Condition()
-        self.metrics = FakeMetrics(self._notify)
         self.hanging: dict[str, threading.Event] = {}  # loads, by model/version, until the event
         self.loads: list[str] = []
         self.releases: list[Callable[[], None]] = []
-        metrics: Any = self.metrics
+        metrics = Metrics()
         self.registry = Registry("digits", metrics)
         self.registry.on_change = self._notify
         self.registry.open()
@@ -178,21 +177,6 @@ def test_files_that_were_touched_are_not_loaded_again(
     server.reconciler.wake()
     server.wait(lambda: server.registry.find("") is not before)
     assert server.registry.find("").model.manifest.recipe == "another"
-
-
-def test_refusal_is_counted_once_and_retried_when_woken(
-    tmp_path: Path, publish: Publish, reconciled: Make
-) -> None:
-    publish(tmp_path, version=1)
-    publish(tmp_path, version=2, graph=b"not a graph")
-    server = reconciled()
-    server.reconciler.start()
-    assert server.registry.find("").model.version == 1
-    assert (server.metrics.refusals, server.metrics.wrong) == (1, 1)
-    shutil.rmtree(tmp_path / "digits" / "2")
-    publish(tmp_path, version=2)
-    server.serves(2)
-    server.wait(lambda: server.metrics.wrong == 0)
 
 
 @pytest.mark.parametrize(("models", "default"), [(["letters", "signs"], ""), (["letters"], "digits")])

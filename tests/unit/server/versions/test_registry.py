@@ -1,22 +1,23 @@
 """The version for a request: names, labels, shares."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from protos.digits.v1 import prediction_pb2 as pb
 from server.errors import InvalidRequestError, NotFoundError, UnavailableError
+from server.observability.metrics import Metrics
 from server.versions.registry import Registry
 from server.versions.repository import Label
 from server.versions.served_model import ServedModel, Serving
-from tests.unit.server.versions.fakes import FakeMetrics, serving
+from tests.unit.server.versions.fakes import serving
 
 CANARY = {"stable": Label(1), "canary": Label(2, 0.25)}
 
 
 @pytest.fixture
 def registry() -> Registry:
-    opened = Registry("digits", cast("Any", FakeMetrics()))
+    opened = Registry("digits", Metrics())
     opened.open()
     return opened
 
@@ -110,7 +111,7 @@ def test_model_without_a_version_says_why() -> None:
 
 
 def test_server_that_starts_or_stops_is_unavailable() -> None:
-    registry = Registry("digits", cast("Any", FakeMetrics()))
+    registry = Registry("digits", Metrics())
     registry.replace(served(1))
     with pytest.raises(UnavailableError, match="the server is starting"):
         registry.find("")

@@ -106,12 +106,6 @@ def test_model_that_may_not_be_read_spoils_no_other(tmp_path: Path) -> None:
     (tmp_path / "letters").chmod(0o755)
 
 
-def test_missing_repository_is_named(tmp_path: Path) -> None:
-    assert failure(tmp_path / "nowhere") == (
-        f"model repository {tmp_path}/nowhere cannot be read: No such file or directory"
-    )
-
-
 def test_repository_that_is_a_file_or_a_circle_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert failure(tmp_path / "file") == f"model repository {tmp_path}/file is a file, {LAYOUT}"
@@ -122,15 +116,6 @@ def test_repository_that_is_a_file_or_a_circle_is_named(tmp_path: Path) -> None:
 
 def test_empty_repository_is_one_that_is_not_there(tmp_path: Path) -> None:
     assert failure(tmp_path) == f"model repository {tmp_path} has no models, {LAYOUT}"
-
-
-def test_folder_of_a_model_in_place_of_the_repository_is_named(tmp_path: Path) -> None:
-    for name in ("1", "2"):
-        (tmp_path / "digits" / name).mkdir(parents=True)
-    assert failure(tmp_path / "digits") == (
-        f"model repository {tmp_path}/digits is the folder of one model, with version 1, 2; "
-        f"the repository is the folder above it, {tmp_path}"
-    )
 
 
 def test_model_behind_a_link_out_of_the_repository_is_named(tmp_path: Path) -> None:
