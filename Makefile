@@ -143,7 +143,7 @@ fuzz: setup
 # The lock has a recent grpcio; this is the oldest that pyproject.toml allows. The tests are those of what gRPC does.
 GRPC_OLDEST := $(shell sed -n 's/.*"grpcio>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 WIRE := {cancellation,faults_connections,faults_processes,hostile_frames,hostile_messages,known_traffic,$\
-lifecycle,open_inference,reflection,serving,tls,tokens,triton,workers}
+lifecycle,open_inference,reflection,serving,tls,tokens,triton}
 .PHONY: test-grpc
 test-grpc: setup build/grpc-$(GRPC_OLDEST)/.ready
 	@export PYTHONPATH=build/grpc-$(GRPC_OLDEST); \
