@@ -79,6 +79,25 @@ def test_both_programs_refuse_a_bad_file_in_the_same_words(
     assert words in str(refused.value)
 
 
+NO_PICTURES: dict[str, tuple[bytes, str]] = {
+    "random.png": (b"a\xff\xfe7", "starts with 61 ff fe 37"),
+    "notes.JPG": (b"buy milk\nand honey\n", "text that starts with 'buy milk'"),
+    "table.webp": (b"1,2\n3,4\n", "text that starts with '1,2'"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_file_named_as_a_picture_is_not_taken_for_a_table(
+    name: str, fake: FakeServer, capsys: Captured, tmp_path: Path
+) -> None:
+    content, seen = NO_PICTURES[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert main(["predict", str(path), "-s", fake.address]) == 1
+    expected = f"digit-client: {path}: not a picture ({seen}), expected PNG, JPEG, ...\n"
+    assert capsys.readouterr().err == expected
+
+
 def drawn(*pages: int, kind: str) -> bytes:
     """Draw a picture for each number of pages: so many upright bars."""
     pictures = []
