@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.content import opened
-from clients.data.values import PIXELS, Content, Rows
+from clients.data.values import PIXELS, Content, Rows, is_number
 from clients.errors import InputError
 
 _SAMPLE_LINES = 200
@@ -98,7 +98,7 @@ def _cells(line: str, delimiter: str | None) -> list[str]:
 
 def _is_header(cells: list[str], following: list[str] | None) -> bool:
     """Tell whether a row is a header: names, or the column numbers that pandas writes."""
-    numbers = [cell for cell in cells if _is_number(cell)]
+    numbers = [cell for cell in cells if is_number(cell)]
     if not numbers:
         return True
     names = len(cells) - len(numbers)
@@ -109,14 +109,6 @@ def _is_header(cells: list[str], following: list[str] | None) -> bool:
         return following is not None and following[:1] != ["1"]
     # pandas writes an empty cell above its index: `,0` above `0,7`.
     return (counted and names <= 2) or (cells[0] == "" and numbers == ["0"])  # noqa: PLR2004 - an index and a label
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _parsed(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> NDArray[Any]:

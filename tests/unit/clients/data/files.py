@@ -173,6 +173,7 @@ BAD: dict[str, tuple[bytes, str]] = {
         "the first or the last",
     ),
     "normalized.npy": (npy((X / 127.5 - 1).astype(np.float32)), "as if normalized"),
+    "word.npy": (npy(np.where(np.arange(20)[:, None] == 7, "x", X.astype(str))), "row 8 is 'x', expected a"),
     "shape.npy": (npy(np.zeros((3, 27, 28))), "shape 3x27x28, expected 784"),
     "colour.npy": (npy(np.zeros((3, 28, 28, 3), np.uint8)), "shape 3x28x28x3"),
     "objects.npy": (npy(np.array([{}], object)), "Python objects, which could run code"),
