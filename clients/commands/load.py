@@ -1,22 +1,19 @@
 """`digit-client load`: latency and throughput under load."""
 
-# Imports inside the commands: help and shell completion import this module, and are faster without.
-# ruff: noqa: PLC0415
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
 from clients.commands.options import ServerOptions
 from clients.errors import InputError
+from clients.load import report
+from clients.load.run import Result, run
+from clients.load.search import MOST_RATE, find_capacity, sweep, verdict
 from clients.load.workload import Workload, WorkloadOptions
-
-if TYPE_CHECKING:
-    from clients.load.run import Result
 
 app = App(
     name="load",
@@ -76,21 +73,19 @@ def load(
     # No retries: they would hide failures and add delays to latencies.
     connection = server.connection(attempts=1)
     workload = Workload(connection=connection, in_flight=last, **vars(run_options))
-    plot = _plot() if options.plot else None  # checked before the run: Matplotlib may be missing
+    if options.plot:
+        _plot()  # fails before the run if Matplotlib is missing
     server.client().close()
-    from clients.load import report
-    from clients.load.run import run
-
     if options.find_capacity:
-        return _capacity(workload, options, plot)
+        return _capacity(workload, options)
     if first < last and workload.rate is None:
-        return _sweep(workload, first, options, plot)
+        return _sweep(workload, first, options)
     watching = sys.stderr.isatty()
     result = run(workload, report.live if watching else None)
     if watching:
         sys.stderr.write("\r\x1b[K")
     report.print_result(result)
-    _keep(result, options, plot)
+    _keep(result, options)
     return 1 if result.tally.failed else 0
 
 
@@ -103,20 +98,13 @@ def compare(
     before: Path, after: Path, /, *, plot: Annotated[Path | None, Parameter(help="Draw both here.")] = None
 ) -> int:
     """Print two results of --json side by side, and plot both with --plot."""
-    from clients.load import report
-
-    drawing = _plot() if plot else None
     runs = report.compare(before, after)
-    if plot and drawing:
-        drawing.plot_percentiles(plot, "Latency by percentile", runs)
+    if plot:
+        _plot().plot_percentiles(plot, "Latency by percentile", runs)
     return 0
 
 
-def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None) -> int:
-    from clients.load import report
-    from clients.load.run import run
-    from clients.load.search import MOST_RATE, find_capacity, verdict
-
+def _capacity(workload: Workload, options: LoadOptions) -> int:
     report.print_line(report.TRIALS, report.TRIALS)
     best, limit = None, f"the search ends at {MOST_RATE:,.0f} calls/s"
     for result in find_capacity(workload, options.p99_ms, run):
@@ -127,7 +115,7 @@ def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None)
         else:
             limit = result.limit
     if best:
-        _keep(best, options, plot)
+        _keep(best, options)
     if limit:
         sys.stdout.write(f"\nThe generator is the limit: {limit}; use more --processes.\n")
         return 1
@@ -140,11 +128,7 @@ def _capacity(workload: Workload, options: LoadOptions, plot: ModuleType | None)
     return 0
 
 
-def _sweep(workload: Workload, first: int, options: LoadOptions, plot: ModuleType | None) -> int:
-    from clients.load import report
-    from clients.load.run import run
-    from clients.load.search import sweep
-
+def _sweep(workload: Workload, first: int, options: LoadOptions) -> int:
     report.print_line(report.SWEEP, report.SWEEP)
     results = []
     for result in sweep(workload, first, run):
@@ -153,23 +137,22 @@ def _sweep(workload: Workload, first: int, options: LoadOptions, plot: ModuleTyp
     report.print_limits(results)
     if options.json:
         report.save(options.json, [result.record() for result in results])
-    if options.plot and plot:
+    if options.plot:
         images = "1 image" if workload.images_per_call == 1 else f"{workload.images_per_call} images"
-        plot.plot_sweep(options.plot, f"Closed loop, {images} a call", results)
+        _plot().plot_sweep(options.plot, f"Closed loop, {images} a call", results)
     return 1 if any(result.tally.failed for result in results) else 0
 
 
 def _plot() -> ModuleType:
-    from clients.load import plot
+    from clients.load import plot  # noqa: PLC0415 - Matplotlib is optional
 
     return plot
 
 
-def _keep(result: "Result", options: LoadOptions, plot: ModuleType | None) -> None:
+def _keep(result: Result, options: LoadOptions) -> None:
     """Write the files that were asked for."""
-    from clients.load import report
-
     if options.json:
         report.save(options.json, result.record())
-    if options.plot and plot:
-        plot.plot_percentiles(options.plot, result.workload.in_words(), [("latency", result.tally.latency)])
+    if options.plot:
+        runs = [("latency", result.tally.latency)]
+        _plot().plot_percentiles(options.plot, result.workload.in_words(), runs)

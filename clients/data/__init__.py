@@ -4,8 +4,9 @@ It imports neither gRPC nor TensorFlow. Errors are InputErrors of one line that 
 the rule; changes (scaled pixels, transposed EMNIST) are lines in `ImageData.notes`.
 """
 
+from clients.data.content import is_data_file
 from clients.data.folder import Parts, read_parts, read_test
-from clients.data.reader import ImageData, is_data_file, read, read_labels, read_pair
+from clients.data.reader import ImageData, read, read_labels, read_pair
 
 __all__ = [
     "ImageData",

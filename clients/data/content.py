@@ -10,16 +10,23 @@ from typing import IO, Literal, cast
 from clients.errors import InputError
 
 Format = Literal["idx", "npy", "zip", "parquet", "table"]
+_Seen = Format | Literal["picture"] | None
 
 EXPECTED = "IDX, .npy, .npz, Parquet or a table of numbers"
 _HEAD_BYTES = 512
-_FORMATS: tuple[tuple[bytes, Format], ...] = (
+_FORMATS: tuple[tuple[bytes, _Seen], ...] = (
     (b"\0\0", "idx"),
     (b"\x93NUMPY", "npy"),
     (b"PK\x03\x04", "zip"),
     (b"PAR1", "parquet"),
+    (b"\x89PNG", "picture"),
+    (b"\xff\xd8\xff", "picture"),  # JPEG
+    (b"GIF8", "picture"),
+    (b"BM", "picture"),
+    (b"II*\0", "picture"),  # TIFF
+    (b"MM\0*", "picture"),
+    (b"RIFF", "picture"),  # WebP
 )
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 # First bytes of other formats, in lower case, and what to do with such a file.
 _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
@@ -45,12 +52,19 @@ _FOREIGN = (
     (b"[", "JSON; save its numbers as a table"),
 )
 _TAR_MAGIC = slice(257, 262)
+_PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 
 
-def sniff(path: Path) -> Format | Literal["picture", "other"]:
-    """Return the format of a file by its first (decompressed) bytes; raises InputError."""
+def is_data_file(path: Path) -> bool:
+    """Tell by its first (decompressed) bytes whether a file has many images rather than a picture.
+
+    Any text may be a table, unless the file has the name of a picture. Raises InputError.
+    """
     with _unpacked(path) as (_, head):
-        return _format(head) or "other"
+        form = _format(head)
+    if form == "table":
+        return path.suffix.lower() not in _PICTURE_SUFFIXES
+    return form not in {None, "picture"}
 
 
 @contextmanager
@@ -62,7 +76,7 @@ def opened(path: Path) -> Iterator[tuple[Format, IO[bytes]]]:
     with _unpacked(path) as (stream, head):
         form = _format(head)
         if form is None or form == "picture":
-            raise InputError(f"{path}: {_description(head)}")
+            raise InputError(f"{path}: {_description(head, form)}")
         yield form, stream
 
 
@@ -81,11 +95,11 @@ def _unpacked(path: Path) -> Iterator[tuple[IO[bytes], bytes]]:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
 
-def _format(head: bytes) -> Format | Literal["picture"] | None:
+def _format(head: bytes) -> _Seen:
     for magic, form in _FORMATS:
         if head.startswith(magic):
             return form
-    if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp":  # HEIC, AVIF
         return "picture"
     is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     if not head or foreign(head) or (b"\0" in head and not is_utf16):
@@ -93,11 +107,11 @@ def _format(head: bytes) -> Format | Literal["picture"] | None:
     return "table"
 
 
-def _description(head: bytes) -> str:
+def _description(head: bytes, form: _Seen) -> str:
+    if form == "picture":
+        return f"a picture, expected {EXPECTED}"
     if not head:
         return f"empty file, expected {EXPECTED}"
-    if head.startswith(_PICTURES) or head[4:8] == b"ftyp":
-        return f"a picture, expected {EXPECTED}"
     return foreign(head) or f"begins with bytes {head[:4].hex(' ')}, expected {EXPECTED}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.arrays import Part, read_idx, read_npy, read_npz
-from clients.data.content import opened, sniff
+from clients.data.content import opened
 from clients.data.parquet import read_parquet
 from clients.data.tables import read_table
 from clients.data.values import Content, Rows, digits_from, images_from, is_image_shape, upright
@@ -30,11 +30,6 @@ class ImageData:
         """Return the first `count` images; all for None."""
         digits = None if self.digits is None else self.digits[:count]
         return type(self)(self.images[:count], digits, self.notes)
-
-
-def is_data_file(path: Path) -> bool:
-    """Tell by its content whether a file has many images rather than a picture."""
-    return sniff(path) not in {"picture", "other"}
 
 
 def read(path: Path, part: Part | None = None) -> ImageData:

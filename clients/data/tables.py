@@ -4,17 +4,22 @@ import csv
 import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import dropwhile, islice
+from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.values import PIXELS, Content, Rows
+from clients.data.content import opened
+from clients.data.values import PIXELS, Content, Rows, is_number
 from clients.errors import InputError
 
-_SAMPLE_ROWS = 20
+_SAMPLE_LINES = 200
 _LABEL_NAMES = {"label", "labels", "class", "digit", "digits", "target", "y"}
 _INDEX_NAMES = {"", "index", "id", "unnamed: 0", "row"}
 # The errors of numpy.loadtxt, which counts cells' rows from 0, and others from 1.
@@ -27,14 +32,8 @@ class _Dialect:
     delimiter: str | None  # None: any white space
     quote: str
     header: list[str] | None
-    header_lines: int
+    header_lines: int  # with blank lines above the first row
     columns: int
-
-    def cells(self, line: str) -> list[str]:
-        if self.delimiter is None:
-            return [cell.strip("\"'") for cell in line.split()]
-        cells = next(csv.reader([line.strip("\r\n")], delimiter=self.delimiter, skipinitialspace=True), [])
-        return [cell.strip().strip("'") for cell in cells]
 
 
 def read_table(file: IO[bytes], source: str) -> Content:
@@ -43,48 +42,63 @@ def read_table(file: IO[bytes], source: str) -> Content:
     Raises InputError for the first row that has other cells than numbers or another length, and if the label
     column cannot be told from the pixels.
     """
+    try:
+        with _text(file) as text:
+            dialect = _dialect(text, source)
+            array = _parsed(text, dialect, source)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source}: byte {error.start} is not UTF-8 text, expected a table of numbers"
+        ) from None
+    if len(array) == 0:
+        raise InputError(f"{source}: a header and no rows, expected a table of numbers")
+    return _split(Rows(array, source, partial(_line_number, dialect, source)), dialect)
+
+
+@contextmanager
+def _text(file: IO[bytes]) -> Iterator[io.TextIOWrapper]:
     start = file.read(2)
     file.seek(0)
     encoding = "utf-16" if start in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     text = io.TextIOWrapper(cast("Any", file), encoding, newline="")
     try:
-        dialect = _dialect(text, source)
-        array = _parsed(text, dialect, source)
-        if len(array) == 0:
-            raise InputError(f"{source}: a header and no rows, expected a table of numbers")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{source}: byte {error.start} is not UTF-8 text, expected a table of numbers"
-        ) from None
+        yield text
     finally:
         text.detach()
-    return _split(Rows(array, source, lambda index: index + 1 + dialect.header_lines), dialect)
+
+
+def _line_number(dialect: _Dialect, source: str, index: int) -> int:
+    """Return the number of the line with a row of numbers, for an error; blank lines count too."""
+    blank = None if dialect.delimiter is None else "\r\n"
+    with opened(Path(source)) as (_, file), _text(file) as text:
+        lines = (number for number, line in enumerate(text, 1) if line.strip(blank))
+        rows = dropwhile(lambda number: number <= dialect.header_lines, lines)
+        return next(islice(rows, index, None))
 
 
 def _dialect(text: io.TextIOWrapper, source: str) -> _Dialect:
-    sample: list[str] = []
-    blank = 0
-    for line in islice(text, 10 * _SAMPLE_ROWS):
-        if line.strip():
-            sample.append(line)
-        elif not sample:
-            blank += 1
-        if len(sample) > _SAMPLE_ROWS:
-            break
-    text.seek(0)
+    lines = list(islice(text, _SAMPLE_LINES))
+    sample = [line for line in lines if line.strip()]
     if not sample:
         raise InputError(f"{source}: only blank lines, expected a table of numbers")
     delimiter = next((mark for mark in "\t;," if mark in sample[0]), None)
     quote = "'" if any("'" in line for line in sample[1:]) else '"'
-    dialect = _Dialect(delimiter, quote, None, blank, 0)
-    first, second = (dialect.cells(line) for line in (sample * 2)[:2])
+    first, second = (_cells(line, delimiter) for line in (sample * 2)[:2])
     named = _is_header(first, second if len(sample) > 1 else None)
-    return _Dialect(delimiter, quote, first if named else None, blank + named, len(first))
+    header_lines = lines.index(sample[0]) + named
+    return _Dialect(delimiter, quote, first if named else None, header_lines, len(first))
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return [cell.strip("\"'") for cell in line.split()]
+    cells = next(csv.reader([line.strip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
+    return [cell.strip().strip("'") for cell in cells]
 
 
 def _is_header(cells: list[str], following: list[str] | None) -> bool:
     """Tell whether a row is a header: names, or the column numbers that pandas writes."""
-    numbers = [cell for cell in cells if _is_number(cell)]
+    numbers = [cell for cell in cells if is_number(cell)]
     if not numbers:
         return True
     names = len(cells) - len(numbers)
@@ -95,14 +109,6 @@ def _is_header(cells: list[str], following: list[str] | None) -> bool:
         return following is not None and following[:1] != ["1"]
     # pandas writes an empty cell above its index: `,0` above `0,7`.
     return (counted and names <= 2) or (cells[0] == "" and numbers == ["0"])  # noqa: PLR2004 - an index and a label
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _parsed(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> NDArray[Any]:
@@ -127,11 +133,11 @@ def _parsed(text: io.TextIOWrapper, dialect: _Dialect, source: str) -> NDArray[A
         except ValueError as error:
             problem = str(error)
     if found := _BAD_CELL.match(problem):
-        cell, row, column = found[1], int(found[2]) + 1 + dialect.header_lines, found[3]
+        cell, row, column = found[1], _line_number(dialect, source, int(found[2])), found[3]
         place = f"row {row}, column {column}" if dialect.columns > 1 else f"row {row}"
         raise InputError(f"{source}: {place} is '{cell[:20]}', expected a number")
     if found := _BAD_ROW.match(problem):
-        columns, other, row = found[1], found[2], int(found[3]) + dialect.header_lines
+        columns, other, row = found[1], found[2], _line_number(dialect, source, int(found[3]) - 1)
         raise InputError(f"{source}: row {row} has {other} columns, expected {columns} as in the first row")
     raise InputError(f"{source}: {problem}, expected a table of numbers")
 

@@ -48,6 +48,15 @@ def is_image_shape(shape: tuple[int, ...]) -> bool:
     return shape[1:] in _IMAGE_SHAPES or shape in {(SIDE, SIDE), (PIXELS,)}
 
 
+def is_number(cell: str) -> bool:
+    """Tell whether the text of a cell is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def images_from(rows: Rows) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Convert rows to uint8 (n, 784), and return notes about changes.
 
@@ -143,15 +152,9 @@ def _numbers(rows: Rows, array: NDArray[Any], expected: str) -> NDArray[Any]:
     try:
         return array.astype(np.float64)
     except ValueError:
-        for index, row in enumerate(array):
-            for cell in row:
-                try:
-                    float(cell)
-                except ValueError:
-                    raise InputError(
-                        f"{rows.name(index)} is {str(cell)[:20]!r}, expected {expected}"
-                    ) from None
-        raise
+        wrong = ((index, cell) for index, row in enumerate(array) for cell in row if not is_number(cell))
+        index, cell = next(wrong)
+        raise InputError(f"{rows.name(index)} is {str(cell)[:20]!r}, expected {expected}") from None
 
 
 def _refuse_first(

@@ -163,16 +163,6 @@ def test_picture_is_read_from_the_clipboard(page: WebDriver) -> None:
     shows(page, "steps", "light ink on dark background")
 
 
-def test_server_that_is_gone_is_told_in_words(browser: WebDriver) -> None:
-    with serving_page("127.0.0.1:1") as url:
-        browser.get(url)
-        shows(browser, "status", "the server does not answer")
-        ActionChains(browser).send_keys("4").perform()
-        shows(browser, "problem", "no server answers at 127.0.0.1:1 (connection refused)")
-        shows(browser, "confidence", "No answer")
-    browser.get_log("browser")  # the failed requests are in it
-
-
 @contextmanager
 def media(page: WebDriver, *, phone: bool = False, dark: bool = False) -> Iterator[None]:
     """Show the page as on a phone, or in dark colours, during a block."""
@@ -241,13 +231,15 @@ def test_default_model_is_named(page: WebDriver) -> None:
     assert page.find_element(By.CSS_SELECTOR, "#model option").text == "digits (default)"
 
 
-def test_server_that_comes_back_answers_what_is_drawn(browser: WebDriver) -> None:
+def test_server_that_is_gone_is_told_and_answers_what_is_drawn_once_it_is_back(browser: WebDriver) -> None:
     with FakeServer() as first, serving_page(first.address) as url:
         browser.get(url)
         shows(browser, "status", "is ready")
         first.stop()
         ActionChains(browser).send_keys("4").perform()
         shows(browser, "status", "the server does not answer")
+        shows(browser, "problem", f"no server answers at {first.address} (connection refused)")
+        shows(browser, "confidence", "No answer")
         with FakeServer(port=int(first.address.split(":")[1])):
             shows(browser, "status", "is ready")
             shows(browser, "number", "0")  # the fake's digit for black corners

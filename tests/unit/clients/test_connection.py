@@ -2,20 +2,18 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 import trustme
-from numpy.typing import NDArray
 
 from clients import Client, Connection, InputError, ServerError, Tls
 from clients.testing import FakeServer
 from protos.digits.v1 import prediction_pb2
-
-Digits = Callable[[int], NDArray[np.uint8]]
+from tests.unit.clients.conftest import Digits, Run
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +28,10 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
     return path
 
 
-def credentials(authority: trustme.CA, *, know_callers: bool = False) -> grpc.ServerCredentials:
-    certificate = authority.issue_cert("digits.test")
+def credentials(
+    authority: trustme.CA, name: str = "digits.test", *, know_callers: bool = False
+) -> grpc.ServerCredentials:
+    certificate = authority.issue_cert(name)
     chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
     key = certificate.private_key_pem.bytes()
     return grpc.ssl_server_credentials([(key, chain)], authority.cert_pem.bytes(), know_callers)
@@ -77,6 +77,56 @@ def test_server_that_wants_to_know_its_callers_does(
             pytest.raises(ServerError),
         ):
             client.predict(digit_images(1))
+
+
+def test_tls_and_token_options_reach_the_server(
+    authority: trustme.CA, ca_file: Path, digit_images: Digits, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = ca_file.with_name("images.npy")
+    np.save(images, digit_images(3))
+    monkeypatch.setenv("DIGITS_TOKEN", "s3cret")
+    with FakeServer(credentials=credentials(authority, "127.0.0.1")) as fake:
+        ended = run("predict", images, "--tls-ca-file", ca_file, "-o", "json", server=fake.address)
+        assert fake.metadata[0]["authorization"] == "Bearer s3cret"
+    assert [answer["digit"] for answer in ended.records] == [0, 1, 2]
+
+
+def test_tls_against_plaintext_and_plaintext_against_tls_are_named(ca_file: Path, run: Run) -> None:
+    ended = run("models", "--tls")
+    assert ended.code == 1
+    assert "(it does not speak TLS); try without TLS" in ended.err
+    with FakeServer(credentials=credentials(trustme.CA(), "127.0.0.1")) as secure:
+        ended = run("models", server=secure.address)
+        assert ended.code == 1
+        assert "does it expect TLS? try --tls" in ended.err
+        ended = run("models", "--tls-ca-file", ca_file, server=secure.address)
+        assert ended.code == 1
+        assert "its TLS certificate is not trusted" in ended.err
+
+
+def test_proxy_in_the_environment_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    ended = run("models")
+    assert ended.code == 1
+    assert (
+        "http_proxy=http://127.0.0.1:1 in the environment sends the connection through a proxy" in ended.err
+    )
+    assert "no_grpc_proxy=127.0.0.1 connects directly" in ended.err
+    monkeypatch.setenv("no_grpc_proxy", "127.0.0.1")
+    assert run("models").code == 0
+
+
+def test_server_of_another_kind_is_told_apart(run: Run) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        ended = run("models", server=f"127.0.0.1:{port}")
+    finally:
+        server.stop(None).wait()
+    assert ended.code == 1
+    assert "does not offer this call" in ended.err
 
 
 def test_certificate_without_its_key_is_refused(ca_file: Path) -> None:

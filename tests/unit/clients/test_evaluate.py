@@ -1,17 +1,10 @@
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from clients.cli import main
-from clients.testing import FakeServer
+from tests.unit.clients.conftest import Digits, Run
 from tests.unit.clients.data.files import idx, npy
-
-Digits = Callable[[int], NDArray[np.uint8]]
-Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -24,9 +17,8 @@ def data(tmp_path: Path, digit_images: Digits) -> Path:
     return path
 
 
-def test_accuracy_and_confusion_are_counted(fake: FakeServer, capsys: Captured, data: Path) -> None:
-    assert main(["evaluate", str(data), "-s", fake.address, "-o", "json"]) == 0
-    record = json.loads(capsys.readouterr().out)
+def test_accuracy_and_confusion_are_counted(run: Run, data: Path) -> None:
+    (record,) = run("evaluate", data, "-o", "json").records
     assert (record["images"], record["correct"], record["accuracy"]) == (100, 96, 0.96)
     assert record["confusion"][7][0] == 3
     assert record["confusion"][8][1] == 1
@@ -34,35 +26,34 @@ def test_accuracy_and_confusion_are_counted(fake: FakeServer, capsys: Captured, 
     assert record["model"] == "digits/3"
 
 
-def test_report_is_for_a_person(fake: FakeServer, capsys: Captured, data: Path) -> None:
-    assert main(["evaluate", str(data.parent), "-s", fake.address]) == 0
-    out = capsys.readouterr().out
+def test_report_is_for_a_person(run: Run, data: Path) -> None:
+    code, out, _ = run("evaluate", data.parent)
+    assert code == 0
     assert "accuracy    96.00%  (96 of 100; 95 % interval 90.16% to 98.43%)" in out
     assert "76.9%" in out  # recall of the thirteen sevens
 
 
 @pytest.mark.parametrize(("gate", "code"), [("0.96", 0), ("0.97", 3)])
-def test_gate_is_an_exit_code(fake: FakeServer, data: Path, gate: str, code: int) -> None:
-    assert main(["evaluate", str(data), "-s", fake.address, "--min-accuracy", gate]) == code
+def test_gate_is_an_exit_code(run: Run, data: Path, gate: str, code: int) -> None:
+    assert run("evaluate", data, "--min-accuracy", gate).code == code
 
 
-def test_count_asks_about_the_first_images(fake: FakeServer, capsys: Captured, data: Path) -> None:
-    main(["evaluate", str(data), "--count", "10", "-s", fake.address, "-o", "json"])
-    assert json.loads(capsys.readouterr().out)["images"] == 10
+def test_count_asks_about_the_first_images(run: Run, data: Path) -> None:
+    assert run("evaluate", data, "--count", 10, "-o", "json").records[0]["images"] == 10
 
 
-def test_folder_without_labelled_images_is_named(fake: FakeServer, capsys: Captured, tmp_path: Path) -> None:
-    assert main(["evaluate", str(tmp_path), "-s", fake.address]) == 1
-    assert f"{tmp_path}: no data set in this folder" in capsys.readouterr().err
+def test_folder_without_labelled_images_is_named(run: Run, tmp_path: Path) -> None:
+    ended = run("evaluate", tmp_path)
+    assert ended.code == 1
+    assert f"{tmp_path}: no data set in this folder" in ended.err
 
 
 @pytest.mark.parametrize(
     "names", [("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"), ("X_test.npy", "y_test.npy")]
 )
 def test_folder_with_test_files_alone_is_evaluated(
-    fake: FakeServer, capsys: Captured, tmp_path: Path, digit_images: Digits, names: tuple[str, str]
+    run: Run, tmp_path: Path, digit_images: Digits, names: tuple[str, str]
 ) -> None:
     for name, array in zip(names, (digit_images(20).reshape(-1, 28, 28), np.arange(20) % 10), strict=True):
         (tmp_path / name).write_bytes(npy(array) if name.endswith("npy") else idx(array))
-    assert main(["evaluate", str(tmp_path), "-s", fake.address, "-o", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["correct"] == 20
+    assert run("evaluate", tmp_path, "-o", "json").records[0]["correct"] == 20

@@ -148,18 +148,32 @@ def _changed(row: int, column: int, value: str) -> bytes:
     return text(rows)
 
 
+def _with_blank_lines(rows: bytes) -> bytes:
+    """Put a blank line before the first row, and one before the last."""
+    lines = rows.splitlines(keepends=True)
+    return b"\n" + b"".join(lines[:-1]) + b"\n" + lines[-1]
+
+
 BAD: dict[str, tuple[bytes, str]] = {
     "bad-first-cell.csv": (_changed(0, 3, "x"), "row 1, column 4 is 'x', expected a number"),
     "bad-cell.csv": (_changed(7, 783, "b"), "row 8, column 784 is 'b', expected a number"),
     "nan.csv": (_changed(2, 0, "nan"), "row 3, column 1 is nan, expected a pixel"),
     "large.csv": (_changed(4, 9, "256"), "row 5, column 10 is 256, expected a pixel"),
     "short-row.csv": (text(X) + b"1,2\n", "row 21 has 2 columns, expected 784"),
+    "blanks-cell.csv": (_with_blank_lines(_changed(19, 3, "x")), "row 22, column 4 is 'x'"),
+    "blanks-value.csv": (_with_blank_lines(_changed(19, 9, "256")), "row 22, column 10 is 256"),
+    "blanks-row.csv": (_with_blank_lines(text(X) + b"1,2\n"), "row 23 has 2 columns, expected 784"),
+    "blanks-spaces.txt": (
+        _with_blank_lines(text(X.astype(object), "p q").replace(b",", b" ") + b"x\n"),
+        "row 24 has 1 columns",
+    ),
     "columns.csv": (text(X[:, 1:]), "783 columns, expected 784"),
     "ambiguous.csv": (
         text(np.column_stack([np.full(20, 3), X[:, 1:], np.full(20, 4)])),
         "the first or the last",
     ),
     "normalized.npy": (npy((X / 127.5 - 1).astype(np.float32)), "as if normalized"),
+    "word.npy": (npy(np.where(np.arange(20)[:, None] == 7, "x", X.astype(str))), "row 8 is 'x', expected a"),
     "shape.npy": (npy(np.zeros((3, 27, 28))), "shape 3x27x28, expected 784"),
     "colour.npy": (npy(np.zeros((3, 28, 28, 3), np.uint8)), "shape 3x28x28x3"),
     "objects.npy": (npy(np.array([{}], object)), "Python objects, which could run code"),
