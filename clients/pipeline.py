@@ -104,13 +104,16 @@ def pump(
     room, closed = images_per_call * calls_in_flight, False
     changed = threading.Condition()
 
+    def may_go_on() -> bool:
+        return room > 0 or closed
+
     def read() -> None:
         nonlocal room
         try:
             images = iter(source)
             while True:
                 with changed:
-                    changed.wait_for(lambda: room > 0 or closed)
+                    changed.wait_for(may_go_on)
                 if closed or (part := next(images, None)) is None:
                     break
                 pipeline.put(part)
