@@ -1,7 +1,8 @@
 """Progress: bars on a terminal, lines elsewhere."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -24,7 +25,9 @@ class Progress:
 
     def steps(self, epoch: int, epochs: int, steps: int) -> Iterator[int]:
         """Yield the steps of an epoch, with a bar."""
-        with self._bars() as bars:
+        # Without a terminal, each update would be a line.
+        disable = not self._console.is_terminal
+        with Bars(*_COLUMNS, console=self._console, transient=True, disable=disable) as bars:
             yield from bars.track(range(steps), description=f"{epoch:3d}/{epochs:<3d}")
 
     def epoch(self, epoch: Epoch) -> None:
@@ -35,20 +38,6 @@ class Progress:
             f"{epoch.duration_seconds:6.1f} s"
         )
 
-    @contextmanager
-    def stages(self, names: tuple[str, ...]) -> Iterator[Callable[[str], None]]:
-        """Show a bar with a step for each stage; yield what is called with its name at its start."""
-        with self._bars() as bars:
-            task = bars.add_task(names[0], total=len(names))
-            begun = 0
-
-            def stage(name: str) -> None:
-                nonlocal begun
-                bars.update(task, description=name, completed=begun)
-                begun += 1
-
-            yield stage
-
-    def _bars(self) -> Bars:
-        # Without a terminal, each update would be a line.
-        return Bars(*_COLUMNS, console=self._console, transient=True, disable=not self._console.is_terminal)
+    def status(self, words: str) -> AbstractContextManager[Any]:
+        """Show a spinner on a terminal while something without steps runs."""
+        return self._console.status(words)

@@ -114,9 +114,9 @@ def import_model(file: Path, /, *, data: str, to: Destination) -> int:
     print(f"input   {foreign}")
     with TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        accuracy = finish_import(foreign, run, dataset, stable_version(to.repository, name))
-        images = len(dataset.y_test)
-        print(f"test    {accuracy:.2%} of {images:,} test images ({round(images * (1 - accuracy))} wrong)")
+        metrics = finish_import(foreign, run, dataset, stable_version(to.repository, name))
+        wrong = f"{metrics['test_errors_images']} wrong"
+        print(f"test    {metrics['test_accuracy']:.2%} of {metrics['test_images']:,} test images ({wrong})")
         replace(to, model=name).publish(run)
     return 0
 

@@ -5,7 +5,6 @@ import platform
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +131,10 @@ def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
     return _in_batches(run, _ONNX_BATCH_IMAGES)
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Agreement of two sets of probabilities."""
-
-    images: int
-    max_difference: float
-
-
-def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:
+def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> float:
     """Compare probabilities [n, 10] of the trained network with those of the exported graph.
 
-    Raises ParityError if a digit differs, or a probability by more than 1e-4.
+    Returns the largest difference. Raises ParityError if a digit differs, or a probability by more than 1e-4.
     """
     if expected.shape != exported.shape:
         raise ParityError(f"exported graph returns {exported.shape}, expected {expected.shape}")
@@ -162,29 +153,15 @@ def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) 
             f"exported graph: probabilities of test image {row} differ by {difference[row].max():.1e}, "
             f"expected at most {MAX_DIFFERENCE:.0e}"
         )
-    return Parity(len(digits), float(difference.max()))
+    return float(difference.max())
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Time of one call with a batch of images, on one thread.
+def measure_latency(model: Path, images: NDArray[np.uint8], prefix: str = "") -> dict[str, float]:
+    """Time an ONNX model on one thread with batches of test images [n, 784].
 
-    `p10_seconds` approximates an idle core; higher quantiles include other load of the machine.
+    The keys are those of metrics.json, with a prefix. The 10th percentile approximates an idle core, and is
+    the base of the throughput; higher quantiles include other load of the machine.
     """
-
-    batch_images: int
-    p10_seconds: float
-    median_seconds: float
-    p95_seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Throughput of sequential calls on an idle core."""
-        return self.batch_images / self.p10_seconds
-
-
-def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ...]:
-    """Time an ONNX model on one thread with batches of test images [n, 784]."""
     predict = onnx_predictor(model, threads=1)
     batches = {size: np.resize(images, (size, images.shape[1])) for size in BATCHES_IMAGES}
     seconds: dict[int, list[float]] = {size: [] for size in BATCHES_IMAGES}
@@ -197,10 +174,16 @@ def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ..
             seconds[size].append(_seconds(predict, batch))
             while time.perf_counter() < ends:
                 seconds[size].append(_seconds(predict, batch))
-    return tuple(
-        Latency(size, *(float(quantile) for quantile in np.quantile(times, (0.1, 0.5, 0.95))))
-        for size, times in seconds.items()
-    )
+    table: dict[str, float] = {}
+    for size, times in seconds.items():
+        p10, median, p95 = (float(quantile) for quantile in np.quantile(times, (0.1, 0.5, 0.95)))
+        table |= {
+            f"{prefix}latency_batch_{size}_p10_seconds": p10,
+            f"{prefix}latency_batch_{size}_median_seconds": median,
+            f"{prefix}latency_batch_{size}_p95_seconds": p95,
+            f"{prefix}throughput_batch_{size}_images_per_second": size / p10,
+        }
+    return table
 
 
 def speed_ratio(slow: Path, fast: Path, images: NDArray[np.uint8], batch_images: int) -> float:

@@ -183,7 +183,7 @@ def test_graph_that_answers_otherwise_fails_the_run(
         right = onnx_predictor(path)
         return lambda images: np.roll(right(images), 1, axis=1)
 
-    monkeypatch.setattr("trainer.train.onnx_predictor", wrong)
+    monkeypatch.setattr("trainer.report.evidence.load_model", wrong)
     words = [
         "train",
         "--data",
