@@ -1,8 +1,7 @@
 """Progress: bars on a terminal, lines elsewhere."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -25,9 +24,7 @@ class Progress:
 
     def steps(self, epoch: int, epochs: int, steps: int) -> Iterator[int]:
         """Yield the steps of an epoch, with a bar."""
-        # Without a terminal, each update would be a line.
-        disable = not self._console.is_terminal
-        with Bars(*_COLUMNS, console=self._console, transient=True, disable=disable) as bars:
+        with self._bars() as bars:
             yield from bars.track(range(steps), description=f"{epoch:3d}/{epochs:<3d}")
 
     def epoch(self, epoch: Epoch) -> None:
@@ -38,6 +35,13 @@ class Progress:
             f"{epoch.duration_seconds:6.1f} s"
         )
 
-    def status(self, words: str) -> AbstractContextManager[Any]:
-        """Show a spinner on a terminal while something without steps runs."""
-        return self._console.status(words)
+    @contextmanager
+    def stages(self, names: tuple[str, ...]) -> Iterator[Callable[[str], None]]:
+        """Show a bar of stages; yield a function to call with the name of each at its start."""
+        with self._bars() as bars:
+            task = bars.add_task(names[0], total=len(names))
+            yield lambda name: bars.update(task, description=name, completed=names.index(name))
+
+    def _bars(self) -> Bars:
+        # Without a terminal, each update would be a line.
+        return Bars(*_COLUMNS, console=self._console, transient=True, disable=not self._console.is_terminal)

@@ -1,6 +1,7 @@
 """The trainer's steps: load, build, fit, fold, export, verify parity, evaluate, publish."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from trainer.repository.manifest import golden_positions, golden_table, manifest
 from trainer.repository.publish import publish, published_version, stable_version
 from trainer.run import Checkpoint, Run, fingerprint_of
 from trainer.teacher import teacher_sha256
+
+STAGES = ("export", "predict", "robustness", "latency", "report")
+"""What follows the last epoch; on a slow machine it takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Path | None:
         )
         if job.stop is not None and job.stop.is_set():
             raise Stopped("stopped after the last epoch")
-        with progress.status("export and report"):
-            metrics = finish(job, result, dataset, split)
+        with progress.stages(STAGES) as begin:
+            metrics = finish(job, result, dataset, split, begin)
         progress.say(
             f"parity  ONNX agrees with Keras on all {metrics['parity_images']:,} "
             f"(largest difference {metrics['parity_max_difference']:.0e})"
@@ -104,9 +108,15 @@ def load_split(recipe: Recipe, dataset: Dataset) -> Split:
     return split
 
 
-def finish(job: Job, result: FitResult, dataset: Dataset, split: Split) -> Metrics:
-    """Export, verify and evaluate a fitted network, and write report and manifest; return the metrics."""
+def finish(
+    job: Job, result: FitResult, dataset: Dataset, split: Split, begin: Callable[[str], None]
+) -> Metrics:
+    """Export, verify and evaluate a fitted network, and write report and manifest; return the metrics.
+
+    `begin` is called with the name of each of STAGES at its start.
+    """
     run, recipe = job.run, job.recipe
+    begin("export")
     network = fold(recipe, result.network)
     run.write_history(result.history)
     run.write_network(network)
@@ -124,7 +134,7 @@ def finish(job: Job, result: FitResult, dataset: Dataset, split: Split) -> Metri
     if job.captured is not None:
         facts["captured"] = job.captured.measure(onnx_predictor(run.model))
     stable = stable_version(job.repository, recipe.name) if job.repository is not None else None
-    return _evaluate(run, facts, dataset, stable)
+    return _evaluate(run, facts, dataset, stable, begin)
 
 
 def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> Metrics:
@@ -139,9 +149,16 @@ def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | N
     return _evaluate(run, facts, dataset, stable)
 
 
-def _evaluate(run: Run, facts: dict[str, Any], dataset: Dataset, stable: Path | None) -> Metrics:
+def _evaluate(
+    run: Run,
+    facts: dict[str, Any],
+    dataset: Dataset,
+    stable: Path | None,
+    begin: Callable[[str], None] = lambda _: None,
+) -> Metrics:
     """Measure the exported graph, and write report and manifest."""
-    evidence = gather(run, facts, dataset)
+    evidence = gather(run, facts, dataset, begin)
+    begin("report")
     golden = golden_positions(dataset.y_test)
     answers = golden_table(dataset.x_test[golden], evidence.probabilities[golden])
     manifest = manifest_table(run.folder, facts, answers, evidence.metrics["test_accuracy"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +49,17 @@ class Evidence:
         return np.array(self.metrics["confusion_matrix"], np.int64)
 
 
-def gather(run: Run, facts: dict[str, Any], dataset: Dataset) -> Evidence:
+def gather(
+    run: Run, facts: dict[str, Any], dataset: Dataset, begin: Callable[[str], None] = lambda _: None
+) -> Evidence:
     """Measure a run's exported graph on the test images.
 
-    `facts` are those of the manifest. Raises TrainerError if a model cannot be loaded, and ParityError if
-    graph and Keras network disagree.
+    `facts` are those of the manifest; `begin` is called with predict, robustness and latency at their start.
+    Raises TrainerError if a model cannot be loaded, ParityError if graph and Keras network disagree, and
+    OSError if the report folder cannot be made.
     """
+    run.report.mkdir(exist_ok=True)  # fails before the measurements, which take half a minute
+    begin("predict")
     x_test, y_test = dataset.x_test, dataset.y_test
     predict = load_model(run.model)
     probabilities = predict(x_test)
@@ -74,8 +80,10 @@ def gather(run: Run, facts: dict[str, Any], dataset: Dataset) -> Evidence:
             "parity_max_difference": verify_parity(keras_predictor(network)(x_test), probabilities),
         }
     metrics |= {"parameters": facts["parameters"], "model_bytes": run.model.stat().st_size}
+    begin("robustness")
     metrics |= measure_robustness(predict, x_test, y_test)
     metrics |= measure_out_of_distribution(predict, x_test, probabilities.max(axis=1))
+    begin("latency")
     metrics |= measure_latency(run.model, x_test)
     if run.integer_model.exists():
         digits = load_model(run.integer_model)(x_test).argmax(axis=1)

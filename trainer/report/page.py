@@ -45,7 +45,6 @@ def write_report(run: Run, manifest: dict[str, Any], evidence: Evidence, stable:
     compared = _compared(stable, manifest, evidence) if stable is not None else None
     try:
         with writing(folder):
-            folder.mkdir(exist_ok=True)
             (folder / "metrics.json").write_text(metrics_text(evidence.metrics), encoding="utf-8")
             write_misclassified(folder / MISCLASSIFIED, evidence.y_test, evidence.predicted)
             (folder / "predictions.tsv").write_text(predictions_table(probabilities), encoding="ascii")

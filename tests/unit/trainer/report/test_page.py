@@ -14,7 +14,7 @@ import pytest
 from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
 from trainer.export.predictor import load_model
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import Evidence, gather
 from trainer.report.figures import figures
 from trainer.report.page import (
     duration,
@@ -201,8 +201,9 @@ def test_tables_are_the_tutorials(run: Run, sample: Dataset) -> None:
 
 
 def copy_of(run: Run, tmp_path: Path) -> Run:
-    """The run without its report."""
+    """The run with an empty report folder."""
     shutil.copytree(run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("report"))
+    (tmp_path / "run" / "report").mkdir()
     return Run(tmp_path / "run")
 
 
@@ -210,9 +211,19 @@ def test_report_that_cannot_be_written_is_named(
     run: Run, manifest: dict[str, Any], evidence: Evidence, tmp_path: Path
 ) -> None:
     copy = copy_of(run, tmp_path)
-    copy.report.write_text("in the way")
-    with pytest.raises(TrainerError, match=r"report: cannot write the report: File exists"):
+    (copy.report / "metrics.json").mkdir()
+    with pytest.raises(TrainerError, match=r"metrics\.json: cannot write the report: Is a directory"):
         write_report(copy, manifest, evidence)
+
+
+def test_report_folder_that_cannot_be_made_is_named_before_the_measurements(
+    run: Run, manifest: dict[str, Any], sample: Dataset, tmp_path: Path
+) -> None:
+    copy = copy_of(run, tmp_path)
+    copy.report.rmdir()
+    copy.report.write_text("in the way")
+    with pytest.raises(FileExistsError, match="report"):
+        gather(copy, manifest, sample, pytest.fail)
 
 
 @pytest.mark.parametrize(
