@@ -21,7 +21,7 @@ from trainer.report.evidence import gather
 from trainer.report.page import write_report
 from trainer.report.scores import Metrics
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
-from trainer.repository.publish import publish, published_version, stable_version
+from trainer.repository.publish import Destination, publish, published_version, stable_version
 from trainer.run import Checkpoint, Run, fingerprint_of
 from trainer.teacher import teacher_sha256
 
@@ -93,7 +93,8 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Path | None:
         )
     if job.repository is None:
         return None
-    return published_version(run, job.repository) or publish(run, job.repository)
+    to = Destination(repository=job.repository)
+    return published_version(run, to) or publish(run, to)
 
 
 def load_split(recipe: Recipe, dataset: Dataset) -> Split:
