@@ -96,10 +96,13 @@ def keras_predictor(network: Any) -> Predictor:
     return _in_batches(lambda images: forward(images.reshape(-1, *shape)).numpy(), _KERAS_BATCH_IMAGES)
 
 
-def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
+def onnx_predictor(
+    path: Path, threads: int = 0, content: bytes | None = None
+) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return the predictor of an ONNX model on the CPU, on all cores or `threads`.
 
-    Raises TrainerError if it is not a model of images.
+    `content` replaces that of a file whose weights lie in other files. Images may be floats. Raises
+    TrainerError if it is not a model of images; the predictor raises it if the model cannot be run.
     """
     import onnxruntime as ort  # noqa: PLC0415  # only needed once there is a model to run
 
@@ -109,23 +112,30 @@ def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content or path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
         raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _ONNX_DTYPES:
         found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in inputs)
         raise TrainerError(f"{path}: takes {found}, expected one tensor of uint8 or float")
-    batch, *sizes = inputs[0].shape
-    shape = _image_shape(path, sizes)
-    if isinstance(batch, int):
-        raise TrainerError(f"{path}: takes exactly {batch} images at a time, expected any number")
+    shape = _image_shape(path, inputs[0].shape[1:])
+    if isinstance(batch := inputs[0].shape[0], int):
+        raise TrainerError(
+            f"{path}: takes exactly {batch} images at a time, expected any number: "
+            "export it with a dynamic batch dimension"
+        )
     name, dtype = inputs[0].name, _ONNX_DTYPES[inputs[0].type]
 
-    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = session.run(
-            None, {name: images.reshape(-1, *shape).astype(dtype, copy=False)}
-        )[0]
+    def run(images: NDArray[Any]) -> NDArray[np.float32]:
+        pixels = images.reshape(-1, *shape).astype(dtype, copy=False)
+        try:
+            probabilities: NDArray[np.float32] = session.run(None, {name: pixels})[0]
+        except Exception as error:  # as for loading
+            raise TrainerError(f"{path}: cannot be run: {first_line(error)}") from error
+        if np.shape(probabilities)[:1] != (len(images),):
+            found = list(np.shape(probabilities))
+            raise TrainerError(f"{path}: returns shape {found} for {len(images)} images")
         return probabilities
 
     return _in_batches(run, _ONNX_BATCH_IMAGES)
