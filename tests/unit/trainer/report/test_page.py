@@ -13,14 +13,11 @@ import pytest
 
 from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.export.predictor import load_model
 from trainer.report.evidence import Evidence, gather
 from trainer.report.figures import figures
 from trainer.report.page import (
     duration,
     model_card,
-    predictions_table,
-    probabilities_table,
     report_page,
     write_report,
 )
@@ -186,18 +183,6 @@ def test_card_has_the_header_of_hugging_face_and_names_owner_licence_limits_and_
     for needed in ("| Owner | Reading room |", "## Limits", "95 % interval", digest, "CC BY-SA"):
         assert needed in card
     assert len(re.findall(r"^\| \d \|", card, re.MULTILINE)) == 10
-
-
-def test_tables_are_the_tutorials(run: Run, sample: Dataset) -> None:
-    probabilities = load_model(run.model)(sample.x_test)
-    header, *digits = predictions_table(probabilities).splitlines()
-    assert header == "Predicted"
-    assert [int(digit) for digit in digits] == probabilities.argmax(axis=1).tolist()
-    header, *rows = probabilities_table(probabilities).splitlines()
-    assert header == "0\t1\t2\t3\t4\t5\t6\t7\t8\t9"
-    np.testing.assert_allclose(
-        [[float(p) for p in row.split("\t")] for row in rows], probabilities, rtol=1e-6
-    )
 
 
 def copy_of(run: Run, tmp_path: Path) -> Run:
