@@ -22,7 +22,7 @@ from trainer.report.page import write_report
 from trainer.report.scores import Metrics
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
 from trainer.repository.publish import Destination, publish, published_version, stable_version
-from trainer.run import Checkpoint, Run, fingerprint_of
+from trainer.run import Run, fingerprint_of
 from trainer.teacher import teacher_sha256
 
 STAGES = ("export", "predict", "robustness", "latency", "report")
@@ -80,7 +80,7 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Path | None:
             seed=job.seed,
             policy=policy,
             progress=progress,
-            checkpoint=Checkpoint(run.checkpoint),
+            checkpoint=run.checkpoint,
             stop=job.stop,
         )
         if job.stop is not None and job.stop.is_set():
