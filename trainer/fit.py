@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from trainer.errors import RecipeError, Stopped, TrainerError
 from trainer.network import training_network, warm_momentum
 from trainer.progress import Progress
 from trainer.recipe import Augment, Recipe
-from trainer.run import Checkpoint, Epoch
+from trainer.run import Epoch, load_checkpoint, save_checkpoint
 from trainer.teacher import load_teacher
 
 _EVALUATION_BATCH_IMAGES = 500
@@ -95,7 +96,7 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
     seed: int,
     policy: str,
     progress: Progress,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Path | None = None,
     stop: threading.Event | None = None,
 ) -> FitResult:
     """Fit the recipe's network to the training images, evaluating each epoch on the validation images.
@@ -106,7 +107,7 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
     steps = math.ceil(len(split.y_train) / recipe.fit.batch_size)
     state = create_state(recipe, policy, seed, steps, epochs)
     history: tuple[Epoch, ...] = ()
-    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+    if checkpoint is not None and (saved := load_checkpoint(checkpoint)) is not None:
         history, arrays = saved
         state.restore(arrays, history)
     outliers = draw_outliers(split.x_train) if recipe.fit.outliers else None
@@ -144,7 +145,7 @@ def fit(  # noqa: PLR0913  # what to fit, to what, how long, and where the state
         history = (*history, epoch)
         state.end_epoch(epoch)
         if checkpoint is not None:
-            checkpoint.save(history, state.arrays())
+            save_checkpoint(checkpoint, history, state.arrays())
         progress.epoch(epoch)
     exported = len(history) - 1
     if state.early_stopping is not None:

@@ -37,17 +37,10 @@ class Progress:
 
     @contextmanager
     def stages(self, names: tuple[str, ...]) -> Iterator[Callable[[str], None]]:
-        """Show a bar with a step for each stage; yield what is called with its name at its start."""
+        """Show a bar of stages; yield a function to call with the name of each at its start."""
         with self._bars() as bars:
             task = bars.add_task(names[0], total=len(names))
-            begun = 0
-
-            def stage(name: str) -> None:
-                nonlocal begun
-                bars.update(task, description=name, completed=begun)
-                begun += 1
-
-            yield stage
+            yield lambda name: bars.update(task, description=name, completed=names.index(name))
 
     def _bars(self) -> Bars:
         # Without a terminal, each update would be a line.

@@ -180,35 +180,28 @@ class Run:
         return dict(table)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The checkpoint file, written atomically."""
+def save_checkpoint(path: Path, history: Sequence[Epoch], arrays: Sequence["NDArray[Any]"]) -> None:
+    """Replace the checkpoint atomically."""
+    import numpy as np  # noqa: PLC0415  # not needed by commands that only read a run
 
-    path: Path
+    content = io.BytesIO()
+    rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
+    np.savez(content, allow_pickle=False, history=rows, **{f"v{i}": array for i, array in enumerate(arrays)})
+    write_durably(path, content.getvalue())
 
-    def save(self, history: Sequence[Epoch], arrays: Sequence["NDArray[Any]"]) -> None:
-        """Replace the state atomically."""
-        import numpy as np  # noqa: PLC0415  # not needed by commands that only read a run
 
-        content = io.BytesIO()
-        rows = np.array(json.dumps([asdict(epoch) for epoch in history]))
-        np.savez(
-            content, allow_pickle=False, history=rows, **{f"v{i}": array for i, array in enumerate(arrays)}
-        )
-        write_durably(self.path, content.getvalue())
+def load_checkpoint(path: Path) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
+    """Return history and arrays of a checkpoint; None if there is none. Raises TrainerError."""
+    import numpy as np  # noqa: PLC0415  # see above
 
-    def load(self) -> "tuple[tuple[Epoch, ...], list[NDArray[Any]]] | None":
-        """Return the saved state; None if there is none. Raises TrainerError."""
-        import numpy as np  # noqa: PLC0415  # see above
-
-        if not self.path.exists():
-            return None
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                history = tuple(Epoch(**row) for row in json.loads(str(file["history"])))
-                return history, [file[f"v{i}"] for i in range(len(file.files) - 1)]
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise TrainerError(f"{self.path}: damaged checkpoint: {error}") from error
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            history = tuple(Epoch(**row) for row in json.loads(str(file["history"])))
+            return history, [file[f"v{i}"] for i in range(len(file.files) - 1)]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise TrainerError(f"{path}: damaged checkpoint: {error}") from error
 
 
 def write_durably(path: Path, content: bytes) -> None:

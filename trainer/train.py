@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainer.backend import precision_policy
 from trainer.data.captured import Captured
 from trainer.data.dataset import Dataset, Split, split_validation
 from trainer.errors import Stopped, TrainerError
 from trainer.export.foreign import Foreign
 from trainer.export.onnx import export_onnx
-from trainer.export.predictor import Parity, keras_predictor, onnx_predictor, verify_parity
+from trainer.export.predictor import onnx_predictor
 from trainer.fit import FitResult, fit
 from trainer.network import fold, parameter_count, served_network
 from trainer.progress import Progress
 from trainer.recipe import Recipe
-from trainer.report.page import STAGES, write_report
+from trainer.report.evidence import gather
+from trainer.report.page import write_report
+from trainer.report.scores import Metrics
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
-from trainer.repository.publish import publish, published_version, stable_version
-from trainer.run import Checkpoint, Run, fingerprint_of
+from trainer.repository.publish import Destination, publish, published_version, stable_version
+from trainer.run import Run, fingerprint_of
 from trainer.teacher import teacher_sha256
 
-_STAGES = ("fold", "export", "verify parity", *STAGES)
+STAGES = ("export", "predict", "robustness", "latency", "report")
+"""What follows the last epoch; on a slow machine it takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,11 @@ class Job:
     captured: Captured | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a job; `parity` is None if the run had already finished."""
-
-    manifest: dict[str, Any]
-    parity: Parity | None
-    published: Path | None
-
-
-def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
+def train(job: Job, dataset: Dataset, progress: Progress) -> Path | None:
     """Run a job from data to published version, with all files in the run directory.
 
-    Raises TrainerError, and Stopped if `stop` was requested; nothing is published then.
+    Returns the version's folder, if it is published. Raises TrainerError, and Stopped if `stop` was
+    requested; nothing is published then.
     """
     run, recipe = job.run, job.recipe
     split = load_split(recipe, dataset)
@@ -70,8 +62,9 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
     captured = job.captured.sha256 if job.captured is not None else None
     digests = [digest for digest in (dataset.sha256, teacher, captured) if digest is not None]
     fingerprint = fingerprint_of(recipe, job.seed, epochs, policy, *digests)
-    parity: Parity | None = None
-    if not run.begin(recipe, fingerprint, job.data, resume=job.resume, overwrite=job.overwrite):
+    if run.begin(recipe, fingerprint, job.data, resume=job.resume, overwrite=job.overwrite):
+        progress.say("run     finished before: same recipe, seed, epochs, precision and data")
+    else:
         progress.say(f"recipe  {recipe.name}: {recipe.summary} ({parameter_count(network):,} parameters)")
         progress.say(
             f"data    {dataset.name}: {len(split.y_train):,} training images, "
@@ -81,24 +74,27 @@ def train(job: Job, dataset: Dataset, progress: Progress) -> Outcome:
             progress.say(f"extra   {job.captured.described}")
         if epochs != recipe.fit.epochs and job.epochs is None:
             progress.say(f"epochs  {epochs} (small data set; {recipe.fit.epochs} on all of MNIST)")
-        checkpoint = Checkpoint(run.checkpoint)
         result = fit(
             *(recipe, split),
             epochs=epochs,
             seed=job.seed,
             policy=policy,
             progress=progress,
-            checkpoint=checkpoint,
+            checkpoint=run.checkpoint,
             stop=job.stop,
         )
         if job.stop is not None and job.stop.is_set():
             raise Stopped("stopped after the last epoch")
-        with progress.stages(_STAGES) as stage:
-            parity = finish(job, result, dataset, split, stage)
-    published: Path | None = None
-    if job.repository is not None:
-        published = published_version(run, job.repository) or publish(run, job.repository)
-    return Outcome(run.read_manifest(), parity, published)
+        with progress.stages(STAGES) as begin:
+            metrics = finish(job, result, dataset, split, begin)
+        progress.say(
+            f"parity  ONNX agrees with Keras on all {metrics['parity_images']:,} "
+            f"(largest difference {metrics['parity_max_difference']:.0e})"
+        )
+    if job.repository is None:
+        return None
+    to = Destination(repository=job.repository)
+    return published_version(run, to) or publish(run, to)
 
 
 def load_split(recipe: Recipe, dataset: Dataset) -> Split:
@@ -114,19 +110,18 @@ def load_split(recipe: Recipe, dataset: Dataset) -> Split:
 
 
 def finish(
-    job: Job, result: FitResult, dataset: Dataset, split: Split, stage: Callable[[str], None]
-) -> Parity:
-    """Export, verify and evaluate a fitted network, and write report and manifest."""
+    job: Job, result: FitResult, dataset: Dataset, split: Split, begin: Callable[[str], None]
+) -> Metrics:
+    """Export, verify and evaluate a fitted network, and write report and manifest; return the metrics.
+
+    `begin` is called with the name of each of STAGES at its start.
+    """
     run, recipe = job.run, job.recipe
-    stage("fold")
+    begin("export")
     network = fold(recipe, result.network)
     run.write_history(result.history)
     run.write_network(network)
-    stage("export")
     export_onnx(network, run.model, {"recipe": recipe.name, "data": dataset.name, "seed": str(job.seed)})
-    stage("verify parity")
-    exported = onnx_predictor(run.model)(dataset.x_test)
-    parity = verify_parity(keras_predictor(network)(dataset.x_test), exported)
     facts = {
         "recipe": recipe.name,
         "seed": job.seed,
@@ -140,12 +135,11 @@ def finish(
     if job.captured is not None:
         facts["captured"] = job.captured.measure(onnx_predictor(run.model))
     stable = stable_version(job.repository, recipe.name) if job.repository is not None else None
-    _report(run, facts, dataset, exported, stable, stage)
-    return parity
+    return _evaluate(run, facts, dataset, stable, begin)
 
 
-def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> float:
-    """Wrap and measure a foreign model, write report and manifest; return its test accuracy."""
+def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | None) -> Metrics:
+    """Wrap and evaluate a foreign model, and write report and manifest; return the metrics."""
     parameters = foreign.wrap(run.model, {"imported": foreign.path.name, "sha256": foreign.sha256})
     facts = {
         "recipe": foreign.path.stem,
@@ -153,22 +147,22 @@ def finish_import(foreign: Foreign, run: Run, dataset: Dataset, stable: Path | N
         "parameters": parameters,
         "data": dataset.identity,
     }
-    return _report(run, facts, dataset, onnx_predictor(run.model)(dataset.x_test), stable)
+    return _evaluate(run, facts, dataset, stable)
 
 
-def _report(  # noqa: PLR0913, PLR0917  # model, predictions, facts, destination
+def _evaluate(
     run: Run,
     facts: dict[str, Any],
     dataset: Dataset,
-    probabilities: NDArray[np.float32],
     stable: Path | None,
-    stage: Callable[[str], None] = lambda _: None,
-) -> float:
-    """Write report and manifest of a graph that gave `probabilities` [n, 10]; return its test accuracy."""
+    begin: Callable[[str], None] = lambda _: None,
+) -> Metrics:
+    """Measure the exported graph, and write report and manifest."""
+    evidence = gather(run, facts, dataset, begin)
+    begin("report")
     golden = golden_positions(dataset.y_test)
-    accuracy = float((probabilities.argmax(axis=1) == dataset.y_test).mean())
-    answers = golden_table(dataset.x_test[golden], probabilities[golden])
-    table = manifest_table(run.folder, facts, answers, accuracy)
-    write_report(run, table, dataset, stable, stage)
-    run.write_manifest(table)
-    return accuracy
+    answers = golden_table(dataset.x_test[golden], evidence.probabilities[golden])
+    manifest = manifest_table(run.folder, facts, answers, evidence.metrics["test_accuracy"])
+    write_report(run, manifest, evidence, stable)
+    run.write_manifest(manifest)
+    return evidence.metrics

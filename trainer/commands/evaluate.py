@@ -11,6 +11,8 @@ from rich.table import Table
 from trainer.errors import TrainerError
 from trainer.run import Run
 
+_DIGIT_SCORES = ("images", "precision", "recall", "f1", "recall_low", "recall_high")
+
 
 def predict(
     model: Path,
@@ -67,30 +69,31 @@ def evaluate(model: Path, data: str, /, *, output: Literal["table", "json"] = "t
     from trainer.data.dataset import load_test_images  # noqa: PLC0415  # help and usage errors need none of it
     from trainer.export.predictor import load_model  # noqa: PLC0415
     from trainer.report.evidence import metrics_text  # noqa: PLC0415
-    from trainer.report.scores import score, score_metrics  # noqa: PLC0415
+    from trainer.report.scores import score  # noqa: PLC0415
 
     name, images, digits = load_test_images(data)
-    scores = score(digits, load_model(model)(images))
+    metrics = score(digits, load_model(model)(images))
     if output == "json":
-        print(metrics_text(score_metrics(scores)).rstrip())
+        print(metrics_text(metrics).rstrip())
         return 0
-    interval = scores.accuracy_interval
     print(f"model     {model}")
-    print(f"data      {name}: {scores.images:,} test images")
+    print(f"data      {name}: {metrics['test_images']:,} test images")
     print(
-        f"accuracy  {scores.accuracy:.2%}, {scores.errors} misclassified "
-        f"(95 % interval {interval.low:.2%} to {interval.high:.2%})"
+        f"accuracy  {metrics['test_accuracy']:.2%}, {metrics['test_errors_images']} misclassified "
+        f"(95 % interval {metrics['test_accuracy_low']:.2%} to {metrics['test_accuracy_high']:.2%})"
     )
-    print(f"NLL       {scores.nll_nats:.4f} nats, Brier {scores.brier:.4f}, ECE {scores.ece:.2%}\n")
+    print(
+        f"NLL       {metrics['test_nll_nats']:.4f} nats, "
+        f"Brier {metrics['test_brier']:.4f}, ECE {metrics['test_ece']:.2%}\n"
+    )
     table = _table("digit", "images", "precision", "recall", "F1", "95 % interval of recall")
     for digit in range(10):
-        recall = scores.interval("recall", digit)
-        values = (scores.precision[digit], scores.recall[digit], scores.f1[digit])
+        own = {key: metrics[f"digit_{digit}_{key}"] for key in _DIGIT_SCORES}
         table.add_row(
             str(digit),
-            f"{scores.confusion[digit].sum():,}",
-            *(f"{value:.4f}" for value in values),
-            f"{recall.low:.4f} to {recall.high:.4f}",
+            f"{own['images']:,}",
+            *(f"{own[key]:.4f}" for key in ("precision", "recall", "f1")),
+            f"{own['recall_low']:.4f} to {own['recall_high']:.4f}",
         )
     _print(table)
     return 0
@@ -109,12 +112,15 @@ def report(folder: Path, /, *, data: str | None = None, stable: Path | None = No
         Version folder of a model repository; the report then shows the difference to it.
 
     """
-    from trainer.report.page import write_report  # noqa: PLC0415  # help and usage errors need none of it
+    from trainer.report.evidence import gather  # noqa: PLC0415  # help and usage errors need none of it
+    from trainer.report.page import write_report  # noqa: PLC0415
 
     run = Run(folder)
     manifest = run.read_manifest()
-    scores = write_report(run, manifest, run.read_data(data), stable).scores
-    print(f"test    {scores.accuracy:.2%} of {scores.images:,} images ({scores.errors} misclassified)")
+    evidence = gather(run, manifest, run.read_data(data))
+    write_report(run, manifest, evidence, stable)
+    images, wrong = evidence.metrics["test_images"], evidence.metrics["test_errors_images"]
+    print(f"test    {evidence.metrics['test_accuracy']:.2%} of {images:,} images ({wrong} misclassified)")
     print(f"report  {run.report / 'report.html'}")
     return 0
 

@@ -1,6 +1,6 @@
 """`digit-trainer publish`, `promote` and `rollback`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -10,8 +10,9 @@ from cyclopts import Parameter, validators
 from trainer.errors import TrainerError, UsageError
 from trainer.repository.publish import (
     STABLE,
-    Gates,
-    Label,
+    Destination,
+    Fraction,
+    Share,
     check_destination,
     published_version,
     require_agreement,
@@ -21,56 +22,9 @@ from trainer.repository.publish import publish as add
 from trainer.repository.versions import end_shadow, existing_model, labels, point, point_back, versions
 from trainer.run import Run
 
-Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
-Share = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 MIN_SHADOW_IMAGES = 1000
 METRICS = "http://127.0.0.1:9090/metrics"
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Destination and conditions of a version."""
-
-    repository: Path
-    """Model repository to publish into."""
-    model: str | None = None
-    """Name to publish under; the recipe's or the file's if not given."""
-    label: str | None = None
-    """Label that then points at the new version, such as canary."""
-    share: Fraction | None = None
-    """Part of the requests that name neither version nor label which the label gets, 0-1."""
-    shadow: Share | None = None
-    """Part of the answered images, 0-1, that the version runs too, so that its digits can be compared."""
-    min_accuracy: Fraction = 0.0
-    """Refuse a model with a lower accuracy on the test images, 0-1."""
-    no_worse_than_stable: bool = False
-    """Refuse a model that is significantly worse than stable (McNemar's test) or cannot be compared."""
-    allow_no_stable: bool = False
-    """With --no-worse-than-stable, publish where no version is labelled stable yet."""
-
-    def check(self) -> None:
-        """Raise UsageError if an option would have no effect."""
-        for option, value in (("share", self.share), ("shadow", self.shadow)):
-            if value is not None and self.label is None:
-                raise UsageError(f"--{option}: given without --label, expected the label that gets it")
-        if self.allow_no_stable and not self.no_worse_than_stable:
-            raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
-
-    def publish(self, run: Run) -> None:
-        """Publish a finished run, unless it is a version already, and print the result."""
-        if again := published_version(run, self.repository, self.model):
-            print(f"model   {again} holds this run already; `promote` moves labels")
-            return
-        gates = Gates(self.min_accuracy, self.no_worse_than_stable, self.allow_no_stable)
-        label = Label(self.label, self.share, self.shadow) if self.label else None
-        added = add(run, self.repository, self.model, label, gates)
-        print(f"model   {added}")
-        if versions(added.parent) == [int(added.name)]:
-            print(f"new     {added.parent.name} is a new model in {self.repository}")
-        if self.label:
-            print(f"label   {self.label}{_extent(self.share, self.shadow)}")
 
 
 def publish(run: Path, /, *, to: Destination) -> int:
@@ -85,7 +39,7 @@ def publish(run: Path, /, *, to: Destination) -> int:
 
     """
     to.check()
-    to.publish(Run(run))
+    _publish(Run(run), to)
     return 0
 
 
@@ -114,11 +68,24 @@ def import_model(file: Path, /, *, data: str, to: Destination) -> int:
     print(f"input   {foreign}")
     with TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        accuracy = finish_import(foreign, run, dataset, stable_version(to.repository, name))
-        images = len(dataset.y_test)
-        print(f"test    {accuracy:.2%} of {images:,} test images ({round(images * (1 - accuracy))} wrong)")
-        replace(to, model=name).publish(run)
+        metrics = finish_import(foreign, run, dataset, stable_version(to.repository, name))
+        wrong = f"{metrics['test_errors_images']} wrong"
+        print(f"test    {metrics['test_accuracy']:.2%} of {metrics['test_images']:,} test images ({wrong})")
+        _publish(run, replace(to, model=name))
     return 0
+
+
+def _publish(run: Run, to: Destination) -> None:
+    """Publish a finished run, unless it is a version already, and print the result."""
+    if again := published_version(run, to):
+        print(f"model   {again} holds this run already; `promote` moves labels")
+        return
+    added = add(run, to)
+    print(f"model   {added}")
+    if versions(added.parent) == [int(added.name)]:
+        print(f"new     {added.parent.name} is a new model in {to.repository}")
+    if to.label:
+        print(f"label   {to.label}{_extent(to.share, to.shadow)}")
 
 
 def promote(  # noqa: PLR0913  # each is a flag

@@ -95,29 +95,19 @@ def train(  # noqa: PLR0913  # each is a flag
         )
         try:
             with writing(run.folder):
-                outcome = run_job(job, dataset, Progress())
+                published = run_job(job, dataset, Progress())
         except Stopped as stopped:
             sys.stderr.write(f"digit-trainer: {stopped}; --run-dir {run.folder} --resume continues it\n")
             return SIGTERM_EXIT
-    images, accuracy = (
-        outcome.manifest["metrics"]["test_images"],
-        outcome.manifest["metrics"]["test_accuracy"],
-    )
+    manifest = run.read_manifest()
+    images, accuracy = manifest["metrics"]["test_images"], manifest["metrics"]["test_accuracy"]
     print(f"test    {accuracy:.2%} of {images:,} test images ({round(images * (1 - accuracy))} wrong)")
     if captured is not None and len(captured.y_held):
-        print(f"extra   {_on_captured(outcome.manifest['captured'])}")
-    if outcome.parity:
-        worst = outcome.parity.max_difference
-        print(
-            f"parity  ONNX agrees with Keras on all {outcome.parity.images:,} "
-            f"(largest difference {worst:.0e})"
-        )
-    else:
-        print("run     finished before: same recipe, seed, epochs, precision and data")
+        print(f"extra   {_on_captured(manifest['captured'])}")
     print(f"run     {run.folder}")
     print(f"report  {run.report / 'report.html'}")
-    if outcome.published:
-        print(f"model   {outcome.published}")
+    if published:
+        print(f"model   {published}")
         print(f"next    digit-server --model-repository {repository}")
     else:
         print(f"next    digit-trainer publish {run.folder} --repository models --label stable")
@@ -128,10 +118,10 @@ def _on_captured(facts: dict[str, int]) -> str:
     from trainer.report.scores import wilson  # noqa: PLC0415  # already imported
 
     images, right = facts["test_images"], facts["right"]
-    interval = wilson(right, images)
+    low, high = wilson(right, images)
     return (
         f"{right / images:.2%} of {images:,} captured images held apart ({images - right} wrong; "
-        f"95 % interval {interval.low:.2%} to {interval.high:.2%})"
+        f"95 % interval {low:.2%} to {high:.2%})"
     )
 
 

@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, compose, helper, numpy_helper
 from scipy import special
 
-from trainer.data.dataset import DIGITS, PIXELS, SIDE
+from trainer.data.dataset import DIGITS, PIXELS
 from trainer.errors import TrainerError, first_line
 from trainer.export.onnx import INPUT_NAME, OUTPUT_NAME, finish
+from trainer.export.predictor import onnx_predictor
 
 MAX_BYTES = 256 * 2**20
 """Of a graph with its weights: the largest that the server loads."""
 
-LAYOUTS = ((PIXELS,), (SIDE, SIDE, 1), (1, SIDE, SIDE), (SIDE, SIDE))
 SCALINGS = {  # factor and offset applied to pixels 0-255
     "0 to 255": (1.0, 0.0),
     "0 to 1": (1 / 255, 0.0),
@@ -29,7 +28,6 @@ SCALINGS = {  # factor and offset applied to pixels 0-255
 }
 LEAST_ACCURACY = 0.5
 _TRIAL_IMAGES = 2000
-_BATCH_IMAGES = 100
 _SUM_TOLERANCE = 1e-2
 _LEAST = 1e-7
 _OLDEST_OPSET = 9
@@ -56,11 +54,10 @@ class Preparation:
 
 @dataclass(frozen=True, eq=False)
 class Foreign:
-    """A foreign model: its file, input and preprocessing."""
+    """A foreign model: its file, graph and preprocessing."""
 
     path: Path
-    session: ort.InferenceSession
-    layout: tuple[int, ...]
+    model: ModelProto
     preparation: Preparation
     softmax: bool  # whether the outputs are logits
 
@@ -71,17 +68,18 @@ class Foreign:
 
     def __str__(self) -> str:
         """Return a description for people."""
-        (tensor,) = self.session.get_inputs()
-        sizes = ", ".join(map(str, ("N", *self.layout)))
+        _, element_type, shape = _input(self.model)
+        element = "float" if element_type == TensorProto.FLOAT else "uint8"
+        sizes = ", ".join(map(str, ("N", *shape)))
         kind = "logits" if self.softmax else "probabilities"
-        return f"{tensor.type} [{sizes}], {self.preparation}, {kind}"
+        return f"tensor({element}) [{sizes}], {self.preparation}, {kind}"
 
     def wrap(self, path: Path, metadata: dict[str, str]) -> int:
         """Write the model with `images` uint8 [N, 784] and `probabilities` float32 [N, 10].
 
         Returns the number of its parameters. Raises TrainerError.
         """
-        model = compose.add_prefix(_load(self.path), _PREFIX)
+        model = compose.add_prefix(self.model, _PREFIX)
         (opset,) = [each.version for each in model.opset_import if each.domain in {"", "ai.onnx"}]
         if opset < _OLDEST_OPSET:
             raise TrainerError(f"{self.path}: opset {opset}, expected {_OLDEST_OPSET} or newer")
@@ -104,21 +102,21 @@ class Foreign:
 
     def _nodes(self) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto], list[TensorProto]]:
         """Return the nodes before and after the model, and their constants."""
-        (tensor,), (output,) = self.session.get_inputs(), self.session.get_outputs()
+        name, element_type, shape = _input(self.model)
         factor, offset = self.preparation.linear
         constants: dict[str, NDArray[Any]] = {
             "factor": np.array(factor, np.float32),
             "offset": np.array(offset, np.float32),
-            "layout": np.array([-1, *self.layout], np.int64),
+            "layout": np.array([-1, *shape], np.int64),
         }
         before = [
             helper.make_node("Cast", [INPUT_NAME], ["pixels"], to=TensorProto.FLOAT),
             helper.make_node("Mul", ["pixels", "factor"], ["multiplied"]),
             helper.make_node("Add", ["multiplied", "offset"], ["prepared"]),
-            helper.make_node("Cast", ["prepared"], ["typed"], to=_element_type(tensor.type)),
-            helper.make_node("Reshape", ["typed", "layout"], [_PREFIX + tensor.name]),
+            helper.make_node("Cast", ["prepared"], ["typed"], to=element_type),
+            helper.make_node("Reshape", ["typed", "layout"], [_PREFIX + name]),
         ]
-        names = [_PREFIX + output.name], [OUTPUT_NAME]
+        names = [_PREFIX + self.model.graph.output[0].name], [OUTPUT_NAME]
         last = (
             helper.make_node("Softmax", *names, axis=1)
             if self.softmax
@@ -133,12 +131,21 @@ def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) ->
     Raises TrainerError if it is not a model of ten digits, or no preprocessing reaches an accuracy of one
     half.
     """
-    session = _open(path)
-    layout = _layout(path, session)
+    model = _load(path)
+    predict = onnx_predictor(path, content=model.SerializeToString())
+    if len(model.graph.output) != 1:
+        names = ", ".join(tensor.name for tensor in model.graph.output)
+        raise TrainerError(f"{path}: has {len(model.graph.output)} outputs ({names}), expected one")
     chosen = np.random.default_rng(1).permutation(len(digits))[:_TRIAL_IMAGES]
     tried: list[tuple[float, float, Preparation, bool]] = []
-    for preparation in _preparations(session):
-        outputs = _run(path, session, layout, preparation, images[chosen])
+    for preparation in _preparations(model):
+        factor, offset = preparation.linear
+        outputs = predict(images[chosen].astype(np.float32) * factor + offset)
+        if outputs.shape != (len(chosen), DIGITS) or outputs.dtype != np.float32:
+            raise TrainerError(
+                f"{path}: returns {outputs.dtype} of shape {list(outputs.shape)} for {len(chosen)} images, "
+                f"expected float32 [{len(chosen)}, {DIGITS}]"
+            )
         softmax = not _are_probabilities(outputs)
         probabilities = special.softmax(outputs, axis=1) if softmax else outputs
         accuracy = float((outputs.argmax(axis=1) == digits[chosen]).mean())
@@ -151,72 +158,22 @@ def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) ->
             f"{path}: {accuracy:.1%} of {len(chosen)} labelled images right at best, expected at least "
             f"{LEAST_ACCURACY:.0%}; tried {results}"
         )
-    return Foreign(path, session, layout, preparation, softmax)
+    return Foreign(path, model, preparation, softmax)
 
 
-def _open(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    content = _load(path).SerializeToString()
-    try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common base class
-        raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
-    for side, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        if len(tensors) != 1:
-            names = ", ".join(tensor.name for tensor in tensors)
-            raise TrainerError(f"{path}: has {len(tensors)} {side} ({names}), expected one")
-    return session
+def _input(model: ModelProto) -> tuple[str, int, tuple[int, ...]]:
+    """Return name, element type and one image's shape of the input; old files list constants there, too."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    tensor = next(each for each in model.graph.input if each.name not in constants)
+    kind = tensor.type.tensor_type
+    return tensor.name, kind.elem_type, tuple(dim.dim_value for dim in kind.shape.dim[1:])
 
 
-def _layout(path: Path, session: ort.InferenceSession) -> tuple[int, ...]:
-    (tensor,) = session.get_inputs()
-    sizes = tuple(tensor.shape)
-    if tensor.type not in {"tensor(float)", "tensor(uint8)"}:
-        raise TrainerError(f"{path}: takes {tensor.type}, expected tensor(float) or tensor(uint8)")
-    if sizes[1:] not in LAYOUTS:
-        known = ", ".join(str(["N", *layout]).replace("'", "") for layout in LAYOUTS)
-        raise TrainerError(f"{path}: takes images of shape {list(sizes)}, expected one of {known}")
-    if isinstance(sizes[0], int):
-        raise TrainerError(
-            f"{path}: takes exactly {sizes[0]} images at a time, expected any number: "
-            "export it with a dynamic batch dimension"
-        )
-    return sizes[1:]
-
-
-def _preparations(session: ort.InferenceSession) -> Iterator[Preparation]:
-    floats = session.get_inputs()[0].type == "tensor(float)"
-    for scaling in SCALINGS if floats else list(SCALINGS)[:1]:
+def _preparations(model: ModelProto) -> Iterator[Preparation]:
+    _, element_type, _ = _input(model)
+    for scaling in SCALINGS if element_type == TensorProto.FLOAT else list(SCALINGS)[:1]:
         for inverted in (False, True):
             yield Preparation(scaling, inverted)
-
-
-def _run(
-    path: Path,
-    session: ort.InferenceSession,
-    layout: tuple[int, ...],
-    preparation: Preparation,
-    images: NDArray[np.uint8],
-) -> NDArray[np.float32]:
-    factor, offset = preparation.linear
-    (tensor,) = session.get_inputs()
-    dtype = np.float32 if tensor.type == "tensor(float)" else np.uint8
-    prepared = (images.astype(np.float32) * factor + offset).astype(dtype).reshape(-1, *layout)
-    outputs = []
-    for start in range(0, len(images), _BATCH_IMAGES):
-        part = prepared[start : start + _BATCH_IMAGES]
-        try:
-            (found,) = session.run(None, {tensor.name: part})
-        except Exception as error:  # as for loading
-            raise TrainerError(f"{path}: cannot be run: {first_line(error)}") from error
-        if found.shape != (len(part), DIGITS) or found.dtype != np.float32:
-            raise TrainerError(
-                f"{path}: returns {found.dtype} of shape {list(found.shape)} for {len(part)} images, "
-                f"expected float32 [{len(part)}, {DIGITS}]"
-            )
-        outputs.append(found)
-    return np.concatenate(outputs)
 
 
 def _are_probabilities(outputs: NDArray[np.float32]) -> bool:
@@ -234,7 +191,3 @@ def _load(path: Path) -> ModelProto:
     if (size := model.ByteSize()) > MAX_BYTES:
         raise TrainerError(f"{path}: {size:,} bytes with its weights, expected at most {MAX_BYTES:,}")
     return model
-
-
-def _element_type(kind: str) -> int:
-    return TensorProto.FLOAT if kind == "tensor(float)" else TensorProto.UINT8

@@ -5,7 +5,6 @@ import platform
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +96,13 @@ def keras_predictor(network: Any) -> Predictor:
     return _in_batches(lambda images: forward(images.reshape(-1, *shape)).numpy(), _KERAS_BATCH_IMAGES)
 
 
-def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
+def onnx_predictor(
+    path: Path, threads: int = 0, content: bytes | None = None
+) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Return the predictor of an ONNX model on the CPU, on all cores or `threads`.
 
-    Raises TrainerError if it is not a model of images.
+    `content` replaces that of a file whose weights lie in other files. Images may be floats. Raises
+    TrainerError if it is not a model of images; the predictor raises it if the model cannot be run.
     """
     import onnxruntime as ort  # noqa: PLC0415  # only needed once there is a model to run
 
@@ -110,40 +112,39 @@ def onnx_predictor(path: Path, threads: int = 0) -> Predictor:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content or path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
         raise TrainerError(f"{path}: cannot be loaded as an ONNX model: {first_line(error)}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _ONNX_DTYPES:
         found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in inputs)
         raise TrainerError(f"{path}: takes {found}, expected one tensor of uint8 or float")
-    batch, *sizes = inputs[0].shape
-    shape = _image_shape(path, sizes)
-    if isinstance(batch, int):
-        raise TrainerError(f"{path}: takes exactly {batch} images at a time, expected any number")
+    shape = _image_shape(path, inputs[0].shape[1:])
+    if isinstance(batch := inputs[0].shape[0], int):
+        raise TrainerError(
+            f"{path}: takes exactly {batch} images at a time, expected any number: "
+            "export it with a dynamic batch dimension"
+        )
     name, dtype = inputs[0].name, _ONNX_DTYPES[inputs[0].type]
 
-    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = session.run(
-            None, {name: images.reshape(-1, *shape).astype(dtype, copy=False)}
-        )[0]
+    def run(images: NDArray[Any]) -> NDArray[np.float32]:
+        pixels = images.reshape(-1, *shape).astype(dtype, copy=False)
+        try:
+            probabilities: NDArray[np.float32] = session.run(None, {name: pixels})[0]
+        except Exception as error:  # as for loading
+            raise TrainerError(f"{path}: cannot be run: {first_line(error)}") from error
+        if np.shape(probabilities)[:1] != (len(images),):
+            found = list(np.shape(probabilities))
+            raise TrainerError(f"{path}: returns shape {found} for {len(images)} images")
         return probabilities
 
     return _in_batches(run, _ONNX_BATCH_IMAGES)
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Agreement of two sets of probabilities."""
-
-    images: int
-    max_difference: float
-
-
-def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:
+def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> float:
     """Compare probabilities [n, 10] of the trained network with those of the exported graph.
 
-    Raises ParityError if a digit differs, or a probability by more than 1e-4.
+    Returns the largest difference. Raises ParityError if a digit differs, or a probability by more than 1e-4.
     """
     if expected.shape != exported.shape:
         raise ParityError(f"exported graph returns {exported.shape}, expected {expected.shape}")
@@ -162,29 +163,15 @@ def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) 
             f"exported graph: probabilities of test image {row} differ by {difference[row].max():.1e}, "
             f"expected at most {MAX_DIFFERENCE:.0e}"
         )
-    return Parity(len(digits), float(difference.max()))
+    return float(difference.max())
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Time of one call with a batch of images, on one thread.
+def measure_latency(model: Path, images: NDArray[np.uint8], prefix: str = "") -> dict[str, float]:
+    """Time an ONNX model on one thread with batches of test images [n, 784].
 
-    `p10_seconds` approximates an idle core; higher quantiles include other load of the machine.
+    The keys are those of metrics.json, with a prefix. The 10th percentile approximates an idle core, and is
+    the base of the throughput; higher quantiles include other load of the machine.
     """
-
-    batch_images: int
-    p10_seconds: float
-    median_seconds: float
-    p95_seconds: float
-
-    @property
-    def images_per_second(self) -> float:
-        """Throughput of sequential calls on an idle core."""
-        return self.batch_images / self.p10_seconds
-
-
-def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ...]:
-    """Time an ONNX model on one thread with batches of test images [n, 784]."""
     predict = onnx_predictor(model, threads=1)
     batches = {size: np.resize(images, (size, images.shape[1])) for size in BATCHES_IMAGES}
     seconds: dict[int, list[float]] = {size: [] for size in BATCHES_IMAGES}
@@ -197,10 +184,16 @@ def measure_latency(model: Path, images: NDArray[np.uint8]) -> tuple[Latency, ..
             seconds[size].append(_seconds(predict, batch))
             while time.perf_counter() < ends:
                 seconds[size].append(_seconds(predict, batch))
-    return tuple(
-        Latency(size, *(float(quantile) for quantile in np.quantile(times, (0.1, 0.5, 0.95))))
-        for size, times in seconds.items()
-    )
+    table: dict[str, float] = {}
+    for size, times in seconds.items():
+        p10, median, p95 = (float(quantile) for quantile in np.quantile(times, (0.1, 0.5, 0.95)))
+        table |= {
+            f"{prefix}latency_batch_{size}_p10_seconds": p10,
+            f"{prefix}latency_batch_{size}_median_seconds": median,
+            f"{prefix}latency_batch_{size}_p95_seconds": p95,
+            f"{prefix}throughput_batch_{size}_images_per_second": size / p10,
+        }
+    return table
 
 
 def speed_ratio(slow: Path, fast: Path, images: NDArray[np.uint8], batch_images: int) -> float:

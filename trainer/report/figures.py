@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.report.evidence import Evidence
-from trainer.report.scores import BINS, Curves, Interval, reliability, wilson
-from trainer.run import Epoch
+from trainer.report.scores import BINS, Curves, reliability, wilson
 
 Panel = Callable[[Any], None]
 """Draws on matplotlib axes."""
@@ -31,7 +30,7 @@ def figures(evidence: Evidence) -> dict[str, tuple[Panel, ...]]:
     return {
         name: tuple(partial(_panel, draw, evidence, labels) for draw, labels in panels)
         for name, panels in _FIGURES.items()
-        if evidence.training or name != "learning_curves"
+        if evidence.history or name != "learning_curves"
     }
 
 
@@ -87,17 +86,13 @@ def _panel(
         getattr(axes, f"{name}axis").set_major_formatter(lambda value, _: f"{value * 100:.4g} %")
 
 
-def _history(evidence: Evidence) -> tuple[Epoch, ...]:
-    return evidence.training.history if evidence.training else ()
-
-
 def _loss(evidence: Evidence, axes: Any) -> None:
-    _course(axes, "{:g}", [(epoch.loss, epoch.val_loss) for epoch in _history(evidence)])
+    _course(axes, "{:g}", [(epoch.loss, epoch.val_loss) for epoch in evidence.history])
     axes.legend(loc="best")
 
 
 def _error_rate(evidence: Evidence, axes: Any) -> None:
-    rates = [(100 - 100 * epoch.accuracy, 100 - 100 * epoch.val_accuracy) for epoch in _history(evidence)]
+    rates = [(100 - 100 * epoch.accuracy, 100 - 100 * epoch.val_accuracy) for epoch in evidence.history]
     _course(axes, "{:g} %", rates)
 
 
@@ -117,7 +112,7 @@ def _confusion(evidence: Evidence, axes: Any) -> None:
     """Draw counts; the diagonal is not shaded, since it would dominate."""
     import matplotlib as mpl  # noqa: PLC0415  # half a second to import
 
-    confusion = evidence.scores.confusion
+    confusion = evidence.confusion
     wrong = confusion - np.diag(confusion.diagonal())
     shades = mpl.colors.LinearSegmentedColormap.from_list("shades", ["#ffffff00", "#f3b08f", SECOND])
     axes.imshow(wrong, cmap=shades, vmin=0, vmax=max(1, wrong.max()), aspect="auto")
@@ -132,15 +127,17 @@ def _confusion(evidence: Evidence, axes: Any) -> None:
 
 
 def _digits(which: str, evidence: Evidence, axes: Any) -> None:
-    for digit, value in enumerate(getattr(evidence.scores, which)):
-        _interval(axes, digit, value, evidence.scores.interval(which, digit))
-    axes.axhline(evidence.scores.accuracy, **_DASHED)
+    metrics = evidence.metrics
+    for digit in range(10):
+        share, low, high = (metrics[f"digit_{digit}_{which}{end}"] for end in ("", "_low", "_high"))
+        _interval(axes, digit, share, (low, high))
+    axes.axhline(metrics["test_accuracy"], **_DASHED)
     axes.set_xticks(range(10))
     axes.grid(visible=False, axis="x")
 
 
-def _interval(axes: Any, x: float, y: float, interval: Interval, colour: str = ACCENT) -> None:
-    axes.plot([x, x], [interval.low, interval.high], color=colour, alpha=0.35, linewidth=4.5)
+def _interval(axes: Any, x: float, y: float, interval: tuple[float, float], colour: str = ACCENT) -> None:
+    axes.plot([x, x], interval, color=colour, alpha=0.35, linewidth=4.5)
     axes.plot([x], [y], "o", color=colour, markersize=5)
 
 

@@ -2,26 +2,28 @@
 
 import base64
 import io
+import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.dataset import DIGITS, SIDE, Dataset
+from trainer.data.dataset import DIGITS, SIDE
 from trainer.errors import TrainerError, writing
-from trainer.export.predictor import machine
-from trainer.report import evidence as measured
-from trainer.report.evidence import Evidence, gather, metrics_text, run_metrics
-from trainer.report.figures import Panel, figures, save_png, svg, tutorial_confusion_matrix
-from trainer.report.robustness import CONFIDENT
-from trainer.report.scores import MISCLASSIFIED, write_misclassified
+from trainer.export.predictor import BATCHES_IMAGES, machine
+from trainer.report.evidence import Evidence, metrics_text
+from trainer.report.figures import figures, save_png, svg, tutorial_confusion_matrix
+from trainer.report.robustness import CONFIDENT, CORRUPTIONS, out_of_distribution
+from trainer.report.scores import (
+    MISCLASSIFIED,
+    compare_misclassified,
+    read_misclassified,
+    write_misclassified,
+)
+from trainer.repository.manifest import same_test_images
 from trainer.run import Run
-
-STAGES = (*measured.STAGES, "report")
-"""The stages of `write_report`, in order."""
 
 _MISCLASSIFIED_SHOWN = 40
 _CONFUSIONS_SHOWN = 6
@@ -37,65 +39,54 @@ _COMPARED = {  # metrics compared with the stable version: title, format, whethe
 }
 
 
-def write_report(
-    run: Run,
-    manifest: dict[str, Any],
-    dataset: Dataset,
-    stable: Path | None = None,
-    stage: Callable[[str], None] = lambda _: None,
-) -> Evidence:
-    """Measure a run's exported graph and write its report folder.
-
-    The run directory must have recipe, history and both models. `stable` is the version folder to compare
-    with; `stage` is called with the name of each of STAGES at its start. Raises TrainerError.
-    """
-    folder = run.report
+def write_report(run: Run, manifest: dict[str, Any], evidence: Evidence, stable: Path | None = None) -> None:
+    """Write a run's report folder; `stable` is the version folder to compare with. Raises TrainerError."""
+    folder, probabilities = run.report, evidence.probabilities
+    compared = _compared(stable, manifest, evidence) if stable is not None else None
     try:
         with writing(folder):
-            folder.mkdir(exist_ok=True)  # errors are reported before half a minute of measurements
-            evidence = gather(run, manifest, dataset, stable, stage)
-            stage(STAGES[-1])
-            drawn = figures(evidence)
-            (folder / "metrics.json").write_text(metrics_text(run_metrics(evidence)), encoding="utf-8")
+            (folder / "metrics.json").write_text(metrics_text(evidence.metrics), encoding="utf-8")
             write_misclassified(folder / MISCLASSIFIED, evidence.y_test, evidence.predicted)
-            probabilities = evidence.probabilities
             (folder / "predictions.tsv").write_text(predictions_table(probabilities), encoding="ascii")
             (folder / "probabilities.tsv").write_text(probabilities_table(probabilities), encoding="ascii")
-            for name, panels in drawn.items():
+            for name, panels in figures(evidence).items():
                 save_png(folder / f"{name}.png", panels)
-            tutorial = folder / "confusion_matrix.png"
-            tutorial_confusion_matrix(tutorial, evidence.scores.confusion)
-            page = report_page(evidence, drawn, tutorial.read_bytes())
+            tutorial_confusion_matrix(folder / "confusion_matrix.png", evidence.confusion)
+            page = report_page(run, manifest, evidence, compared)
             (folder / "report.html").write_text(page, encoding="utf-8")
-            (folder / "MODEL_CARD.md").write_text(model_card(evidence), encoding="utf-8")
+            (folder / "MODEL_CARD.md").write_text(model_card(run, manifest, evidence), encoding="utf-8")
     except OSError as error:
         raise TrainerError(f"{error.filename}: cannot write the report: {error.strerror}") from error
-    return evidence
 
 
-def report_page(evidence: Evidence, drawn: dict[str, tuple[Panel, ...]], tutorial: bytes) -> str:
-    """Return report.html, self-contained; `tutorial` is the tutorial's confusion matrix, PNG."""
+def report_page(
+    run: Run, manifest: dict[str, Any], evidence: Evidence, compared: dict[str, Any] | None = None
+) -> str:
+    """Return report.html, self-contained; `compared` is the comparison with the stable version."""
+    drawn = figures(evidence).items()
+    tutorial = (run.report / "confusion_matrix.png").read_bytes()
     return _render(
         "report.html.j2",
-        evidence,
-        figures={name: [_uri(svg(panel), "svg+xml") for panel in panels] for name, panels in drawn.items()},
+        *(run, manifest, evidence),
+        figures={name: [_uri(svg(panel), "svg+xml") for panel in panels] for name, panels in drawn},
         tutorial=_uri(tutorial, "png"),
         misclassified=_misclassified(evidence),
         robustness=_robustness(evidence),
-        examples=[(kind, _picture(kind.example)) for kind in evidence.out_of_distribution],
-        layers=[_layer(layer) for layer in evidence.training.network.layers] if evidence.training else [],
-        compared=_compared(evidence),
+        layers=[_layer(layer) for layer in evidence.network.layers] if evidence.network else [],
+        compared=compared,
     )
 
 
-def model_card(evidence: Evidence) -> str:
+def model_card(run: Run, manifest: dict[str, Any], evidence: Evidence) -> str:
     """Return MODEL_CARD.md, with Hugging Face's header.
 
     Environment variables set the owner (DIGITS_MODEL_OWNER) and the licence (DIGITS_MODEL_LICENSE).
     """
-    owner = os.environ.get("DIGITS_MODEL_OWNER", "not stated")
     return _render(
-        "model_card.md.j2", evidence, owner=owner, license=os.environ.get("DIGITS_MODEL_LICENSE", "unknown")
+        "model_card.md.j2",
+        *(run, manifest, evidence),
+        owner=os.environ.get("DIGITS_MODEL_OWNER", "not stated"),
+        license=os.environ.get("DIGITS_MODEL_LICENSE", "unknown"),
     )
 
 
@@ -118,7 +109,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.3g} hours"
 
 
-def _render(template: str, evidence: Evidence, **more: Any) -> str:
+def _render(template: str, run: Run, manifest: dict[str, Any], evidence: Evidence, **more: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # only reports need it
 
     environment = Environment(  # the model card is Markdown, not HTML
@@ -130,13 +121,18 @@ def _render(template: str, evidence: Evidence, **more: Any) -> str:
     )
     environment.filters |= {"duration": duration, "count": "{:,}".format}
     environment.filters["percent"] = lambda share, decimals=2: f"{share * 100:.{decimals}f} %"
+    unknown = out_of_distribution(evidence.x_test)
     return environment.get_template(template).render(
-        e=evidence,
-        s=evidence.scores,
-        training=evidence.training,
-        manifest=evidence.manifest,
-        captured=evidence.manifest.get("captured"),
-        confusions=_confusions(evidence.scores.confusion),
+        m=evidence.metrics,
+        manifest=manifest,
+        recipe=run.read_recipe() if evidence.history else None,
+        recipe_text=run.recipe.read_text(encoding="utf-8") if evidence.history else "",
+        captured=manifest.get("captured"),
+        confusions=_confusions(evidence.confusion),
+        corruptions=len(CORRUPTIONS),
+        worst=min(CORRUPTIONS, key=lambda each: evidence.metrics[each.metric]),
+        unknown=[(name, title, len(x), _picture(x[0])) for name, (title, x) in unknown.items()],
+        batches=BATCHES_IMAGES,
         confident=CONFIDENT,
         machine=machine(),
         **more,
@@ -197,22 +193,34 @@ def _robustness(evidence: Evidence) -> dict[str, list[tuple[str, float, float, s
     positions = np.flatnonzero(evidence.y_test == _EXAMPLE_DIGIT)
     example = evidence.x_test[positions[:1] if len(positions) else [0]]
     rows: dict[str, list[tuple[str, float, float, str]]] = {}
-    for corruption, accuracy in evidence.robustness.accuracy.items():
+    for corruption in CORRUPTIONS:
+        accuracy = evidence.metrics[corruption.metric]
         # The square root keeps small losses visible.
-        heat = float(np.sqrt(np.clip(evidence.robustness.clean_accuracy - accuracy, 0, 1)))
+        heat = float(np.sqrt(np.clip(evidence.metrics["robustness_clean_accuracy"] - accuracy, 0, 1)))
         picture = _picture(corruption.apply(example)[0])
         rows.setdefault(corruption.title, []).append((corruption.level, accuracy, heat, picture))
     return rows
 
 
-def _compared(evidence: Evidence) -> list[tuple[str, str, str, str]]:
-    """Return rows of title, this run's value, stable version's value, and better, worse or same."""
-    mine = run_metrics(evidence)
-    theirs = evidence.stable.metrics if evidence.stable else {}
-    rows = []
+def _compared(folder: Path, manifest: dict[str, Any], evidence: Evidence) -> dict[str, Any] | None:
+    """Return the comparison with a published version; None if it was tested on other images.
+
+    `rows` are of title, this run's value, the version's value, and better, worse or same.
+    """
+    try:
+        published = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        theirs = json.loads((folder / "report" / "metrics.json").read_text(encoding="utf-8"))
+        if not same_test_images(published["data"], manifest["data"]):
+            return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainerError(f"{folder}: cannot be compared with: {error}") from error
+    rows, mine = [], evidence.metrics
     for key, (title, form, more_is_better) in _COMPARED.items():
         if theirs.get(key) is not None:
             ours, other = form.format(mine[key]), form.format(theirs[key])
             better = "better" if (mine[key] > theirs[key]) == more_is_better else "worse"
             rows.append((title, ours, other, "same" if ours == other else better))
-    return rows
+    wrong = {int(i) for i in np.flatnonzero(evidence.predicted != evidence.y_test)}
+    their_wrong = read_misclassified(folder / "report" / MISCLASSIFIED)
+    test = compare_misclassified(len(evidence.y_test), wrong, their_wrong)
+    return {"version": folder.name, "test": test, "rows": rows}

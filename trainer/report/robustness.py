@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from trainer.data.dataset import PIXELS, SIDE
 from trainer.export.predictor import Predictor
+from trainer.report.scores import Metrics
 
 CONFIDENT = 0.9
 """A confidence that people would act on."""
@@ -30,11 +31,10 @@ Corrupt = Callable[[Pixels, float, np.random.Generator], Pixels]
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of corruption at one strength; `key` is for metric names, `level` for people."""
+    """A kind of corruption at one strength; `metric` is its key in metrics.json, `level` is for people."""
 
-    name: str
+    metric: str
     title: str
-    key: str
     level: str
     strength: float
     function: Corrupt
@@ -46,28 +46,7 @@ class Corruption:
         return np.clip(np.rint(corrupted), 0, _WHITE).astype(np.uint8).reshape(len(images), -1)
 
 
-@dataclass(frozen=True)
-class Robustness:
-    """Accuracy on the same images, clean and with each corruption."""
-
-    images: int
-    clean_accuracy: float
-    accuracy: dict[Corruption, float]
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean over all corruptions."""
-        return float(np.mean(list(self.accuracy.values())))
-
-    @property
-    def worst(self) -> Corruption:
-        """The corruption with the lowest accuracy."""
-        return min(self.accuracy, key=lambda each: self.accuracy[each])
-
-
-def measure_robustness(
-    predict: Predictor, images: NDArray[np.uint8], digits: NDArray[np.int64]
-) -> Robustness:
+def measure_robustness(predict: Predictor, images: NDArray[np.uint8], digits: NDArray[np.int64]) -> Metrics:
     """Measure the accuracy on up to 2,000 corrupted test images [n, 784], evenly chosen."""
     chosen = np.unique(np.linspace(0, len(digits) - 1, min(len(digits), MAX_IMAGES)).astype(np.int64))
     x, y = images[chosen], digits[chosen]
@@ -75,35 +54,21 @@ def measure_robustness(
     def accuracy(corrupted: NDArray[np.uint8]) -> float:
         return float((predict(corrupted).argmax(axis=1) == y).mean())
 
-    return Robustness(len(y), accuracy(x), {each: accuracy(each.apply(x)) for each in CORRUPTIONS})
+    table = {each.metric: accuracy(each.apply(x)) for each in CORRUPTIONS}
+    return {
+        "robustness_images": len(y),
+        "robustness_clean_accuracy": accuracy(x),
+        "robustness_mean_accuracy": float(np.mean(list(table.values()))),
+        "robustness_worst_accuracy": min(table.values()),
+        **table,
+    }
 
 
-@dataclass(frozen=True, eq=False)
-class OutOfDistribution:
-    """Confidence on one kind of out-of-distribution image.
-
-    `confident_share` is the share with a confidence of at least 0.9. `auroc` is the probability that such an
-    image has a lower confidence than a test image: 1 is perfect, 0.5 is chance.
-    """
-
-    name: str
-    title: str
-    images: int
-    mean_confidence: float
-    confident_share: float
-    auroc: float
-    example: NDArray[np.uint8]
-
-
-def measure_out_of_distribution(
-    predict: Predictor, images: NDArray[np.uint8], confidence: NDArray[np.float32]
-) -> tuple[OutOfDistribution, ...]:
-    """Measure out-of-distribution images, some from test images [n, 784], against their confidence [n]."""
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  # a second to import
-
+def out_of_distribution(images: NDArray[np.uint8]) -> dict[str, tuple[str, NDArray[np.uint8]]]:
+    """Return title and images of each kind of images without a digit, some made from images [n, 784]."""
     rng = np.random.default_rng(_SEED)
     some = images[rng.integers(0, len(images), _OOD_IMAGES)]
-    kinds = {
+    return {
         "noise": ("Uniform noise", rng.integers(0, 256, (_OOD_IMAGES, PIXELS), np.uint8)),
         "shuffled": ("A digit's pixels, shuffled", rng.permuted(some, axis=1)),
         "clouds": ("Smooth clouds", _clouds(rng)),
@@ -111,22 +76,28 @@ def measure_out_of_distribution(
         "blank": ("Blank", np.zeros((1, PIXELS), np.uint8)),
         "full": ("All white", np.full((1, PIXELS), 255, np.uint8)),
     }
-    results = []
-    for name, (title, unknown) in kinds.items():
+
+
+def measure_out_of_distribution(
+    predict: Predictor, images: NDArray[np.uint8], confidence: NDArray[np.float32]
+) -> Metrics:
+    """Measure the confidence in images without a digit against that in test images [n, 784].
+
+    `auroc` is the probability that such an image gets a lower confidence than a test image, whose are
+    `confidence` [n]: 1 is perfect, 0.5 is chance.
+    """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  # a second to import
+
+    table: Metrics = {}
+    for name, (_, unknown) in out_of_distribution(images).items():
         theirs = predict(unknown).max(axis=1)
         is_digit = np.repeat([1, 0], [len(confidence), len(theirs)])
-        results.append(
-            OutOfDistribution(
-                name=name,
-                title=title,
-                images=len(unknown),
-                mean_confidence=float(theirs.mean()),
-                confident_share=float((theirs >= CONFIDENT).mean()),
-                auroc=float(roc_auc_score(is_digit, np.concatenate([confidence, theirs]))),
-                example=unknown[0],
-            )
-        )
-    return tuple(results)
+        table |= {
+            f"ood_{name}_mean_confidence": float(theirs.mean()),
+            f"ood_{name}_confident_share": float((theirs >= CONFIDENT).mean()),
+            f"ood_{name}_auroc": float(roc_auc_score(is_digit, np.concatenate([confidence, theirs]))),
+        }
+    return table
 
 
 def _clouds(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -211,7 +182,8 @@ _KINDS: tuple[tuple[str, str, Corrupt, tuple[float, ...], str, str], ...] = (
 
 CORRUPTIONS = tuple(
     Corruption(
-        name, title, f"{strength:g}_{unit}".replace(".", "_"), label.format(strength), strength, function
+        f"robustness_{name}_{f'{strength:g}'.replace('.', '_')}_{unit}_accuracy",
+        *(title, label.format(strength), strength, function),
     )
     for name, title, function, strengths, unit, label in _KINDS
     for strength in strengths

@@ -11,6 +11,8 @@ from trainer.data.dataset import DIGITS
 from trainer.errors import TrainerError
 
 Floats = NDArray[np.float64]
+Metrics = dict[str, Any]
+"""Measurements with the keys of metrics.json."""
 
 BINS = 15
 SIGNIFICANT = 0.05
@@ -21,72 +23,42 @@ _HEADER = "image\tdigit\tpredicted"
 _LABELS = list(range(DIGITS))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval of a proportion, 0-1."""
+def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Metrics:
+    """Return the scores of probabilities [n, 10] by the true digits [n], with the keys of metrics.json.
 
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Predictions on held-out images against their digits.
-
-    `confusion` is int64 [10, 10], true by predicted digit; `precision`, `recall` and `f1` are float64 [10], 0
-    for missing digits. `nll_nats` is the mean of -ln(probability of the true digit), `brier` the mean
-    squared distance of probabilities from truth (0-2), `ece` the mean gap between confidence and accuracy
-    over 15 bins of confidence, weighted by images.
+    Shares are 0-1; `_low` and `_high` are their 95 % interval. `confusion_matrix` is true by predicted digit;
+    scores of missing digits are 0. `nll_nats` is the mean of -ln(probability of the true digit), `brier` the
+    mean squared distance of probabilities from truth (0-2), `ece` the mean gap between confidence and
+    accuracy over 15 bins of confidence, weighted by images.
     """
+    from sklearn.metrics import confusion_matrix, log_loss  # noqa: PLC0415  # a second to import
 
-    images: int
-    accuracy: float
-    confusion: NDArray[np.int64]
-    precision: Floats
-    recall: Floats
-    f1: Floats
-    nll_nats: float
-    brier: float
-    ece: float
-
-    @property
-    def errors(self) -> int:
-        """Number of misclassified images."""
-        return self.images - int(self.confusion.trace())
-
-    @property
-    def accuracy_interval(self) -> Interval:
-        """Interval of the accuracy."""
-        return wilson(int(self.confusion.trace()), self.images)
-
-    def interval(self, which: str, digit: int) -> Interval:
-        """Interval of a digit's `recall` or `precision`."""
-        images = self.confusion.sum(axis=1 if which == "recall" else 0)
-        return wilson(int(self.confusion[digit, digit]), int(images[digit]))
-
-
-def score(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Scores:
-    """Score probabilities [n, 10] by the true digits [n]."""
-    from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support  # noqa: PLC0415  # a second to import
-
-    predicted = probabilities.argmax(axis=1)
     wide = probabilities.astype(np.float64)
     wide /= wide.sum(axis=1, keepdims=True)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        digits, predicted, labels=_LABELS, zero_division=0
-    )
+    confusion = confusion_matrix(digits, probabilities.argmax(axis=1), labels=_LABELS)
+    right, own, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     images, confidence, accuracy = reliability(digits, probabilities)
-    return Scores(
-        images=len(digits),
-        accuracy=float((predicted == digits).mean()),
-        confusion=confusion_matrix(digits, predicted, labels=_LABELS).astype(np.int64),
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        nll_nats=float(log_loss(digits, wide, labels=_LABELS)),
-        brier=float(((wide - np.eye(DIGITS)[digits]) ** 2).sum(axis=1).mean()),
-        ece=float(np.average(np.abs(confidence - accuracy), weights=images)),
-    )
+    table: Metrics = {
+        **_share("test_accuracy", right.sum(), len(digits)),
+        "test_images": len(digits),
+        "test_errors_images": len(digits) - int(right.sum()),
+        "test_nll_nats": float(log_loss(digits, wide, labels=_LABELS)),
+        "test_brier": float(((wide - np.eye(DIGITS)[digits]) ** 2).sum(axis=1).mean()),
+        "test_ece": float(np.average(np.abs(confidence - accuracy), weights=images)),
+    }
+    for digit in _LABELS:
+        table |= {
+            f"digit_{digit}_images": int(own[digit]),
+            **_share(f"digit_{digit}_precision", right[digit], predicted[digit]),
+            **_share(f"digit_{digit}_recall", right[digit], own[digit]),
+            f"digit_{digit}_f1": float(2 * right[digit] / max(1, own[digit] + predicted[digit])),
+        }
+    return table | {"confusion_matrix": confusion.tolist()}
+
+
+def _share(key: str, successes: int, trials: int) -> Metrics:
+    low, high = wilson(int(successes), int(trials))
+    return {key: float(successes / max(1, trials)), f"{key}_low": low, f"{key}_high": high}
 
 
 def reliability(
@@ -138,21 +110,20 @@ def digit_curves(digits: NDArray[np.int64], probabilities: NDArray[np.float32]) 
     return tuple(curves)
 
 
-def wilson(successes: int, trials: int) -> Interval:
-    """Return the Wilson score interval of a proportion; all of 0-1 without trials."""
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion; all of 0-1 without trials."""
     from scipy.stats import binomtest  # noqa: PLC0415  # half a second to import
 
     if trials == 0:
-        return Interval(0.0, 1.0)
+        return 0.0, 1.0
     interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return Interval(float(interval.low), float(interval.high))
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True)
 class McNemar:
     """Comparison of two models on the same images, by the images that only one of them misclassified."""
 
-    images: int
     both_right: int
     only_first_right: int
     only_second_right: int
@@ -175,7 +146,6 @@ def compare_misclassified(images: int, first: set[int], second: set[int]) -> McN
     only_first_right, only_second_right = len(second - first), len(first - second)
     disagreements = only_first_right + only_second_right
     return McNemar(
-        images=images,
         both_right=images - len(first | second),
         only_first_right=only_first_right,
         only_second_right=only_second_right,
@@ -202,26 +172,3 @@ def read_misclassified(path: Path) -> set[int]:
     if header != _HEADER:
         raise TrainerError(f"{path}: begins with {header!r}, expected {_HEADER!r}")
     return wrong
-
-
-def score_metrics(scores: Scores) -> dict[str, Any]:
-    """Return scores with the keys of metrics.json: shares 0-1; `_low` and `_high` are a 95 % interval."""
-    table: dict[str, Any] = {
-        **_with_interval("test_accuracy", scores.accuracy, scores.accuracy_interval),
-        "test_images": scores.images,
-        "test_errors_images": scores.errors,
-        "test_nll_nats": scores.nll_nats,
-        "test_brier": scores.brier,
-        "test_ece": scores.ece,
-    }
-    for digit in range(DIGITS):
-        table[f"digit_{digit}_images"] = int(scores.confusion[digit].sum())
-        for which in ("precision", "recall"):
-            value = float(getattr(scores, which)[digit])
-            table |= _with_interval(f"digit_{digit}_{which}", value, scores.interval(which, digit))
-        table[f"digit_{digit}_f1"] = float(scores.f1[digit])
-    return table | {"confusion_matrix": scores.confusion.tolist()}
-
-
-def _with_interval(key: str, value: float, interval: Interval) -> dict[str, Any]:
-    return {key: value, f"{key}_low": interval.low, f"{key}_high": interval.high}

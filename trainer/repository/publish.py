@@ -7,7 +7,9 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
 
 from trainer.errors import GateRefused, TrainerError, UsageError
 from trainer.repository.manifest import as_version, same_test_images
@@ -18,60 +20,66 @@ _UNFINISHED = ".publishing-"
 STABLE = "stable"
 NOT_PUBLISHED = ("probabilities.tsv",)  # a megabyte that can be recomputed
 
+Fraction = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
+Share = Annotated[float, Parameter(validator=validators.Number(gt=0, lte=1))]
 
-@dataclass(frozen=True)
-class Gates:
-    """Conditions for publishing a run.
 
-    `no_worse_than_stable` compares it with the version labelled stable; `allow_no_stable` accepts it if there
-    is none.
-    """
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Destination and conditions of a version; each is an option of the command line."""
 
-    min_accuracy: float = 0.0
+    repository: Path
+    """Model repository to publish into."""
+    model: str | None = None
+    """Name to publish under; the recipe's or the file's if not given."""
+    label: str | None = None
+    """Label that then points at the new version, such as canary."""
+    share: Fraction | None = None
+    """Part of the requests that name neither version nor label which the label gets, 0-1."""
+    shadow: Share | None = None
+    """Part of the answered images, 0-1, that the version runs too, so that its digits can be compared."""
+    min_accuracy: Fraction = 0.0
+    """Refuse a model with a lower accuracy on the test images, 0-1."""
     no_worse_than_stable: bool = False
+    """Refuse a model that is significantly worse than stable (McNemar's test) or cannot be compared."""
     allow_no_stable: bool = False
+    """With --no-worse-than-stable, publish where no version is labelled stable yet."""
+
+    def check(self) -> None:
+        """Raise UsageError if an option would have no effect."""
+        for option, value in (("share", self.share), ("shadow", self.shadow)):
+            if value is not None and self.label is None:
+                raise UsageError(f"--{option}: given without --label, expected the label that gets it")
+        if self.allow_no_stable and not self.no_worse_than_stable:
+            raise UsageError("--allow-no-stable: has no effect without --no-worse-than-stable")
 
 
-@dataclass(frozen=True)
-class Label:
-    """A label for the new version, with optional share and shadow (see `point`)."""
-
-    name: str
-    share: float | None = None
-    shadow: float | None = None
-
-
-def publish(
-    run: Run,
-    repository: Path,
-    model: str | None = None,
-    label: Label | None = None,
-    gates: Gates | None = None,
-) -> Path:
+def publish(run: Run, to: Destination) -> Path:
     """Copy a finished run's model and report to the repository as the next version; return its folder.
 
     The copy is made in a sibling folder that starts with a dot, synced to disk and renamed. Publishers of a
-    model are serialized by a lock, and version numbers are never reused. `model` is the recipe's name by
-    default. Raises GateRefused, and TrainerError if the repository cannot be written.
+    model are serialized by a lock, and version numbers are never reused. Raises GateRefused, and TrainerError
+    if the repository cannot be written.
     """
     table = run.read_manifest()
-    folder = check_destination(repository, model or str(table["recipe"]))
-    require(run, table, folder, gates or Gates())
+    folder = check_destination(to.repository, to.model or str(table["recipe"]))
+    require(run, table, folder, to)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with model_lock(folder):
             version = _add(run, folder)
-        if label:
-            point(folder, label.name, version, label.share, label.shadow)
+        if to.label:
+            point(folder, to.label, version, to.share, to.shadow)
     except OSError as error:
         raise TrainerError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
     return folder / str(version)
 
 
-def published_version(run: Run, repository: Path, model: str | None = None) -> Path | None:
+def published_version(run: Run, to: Destination) -> Path | None:
     """Return the version folder that already has this run's model, if any."""
     table = run.read_manifest()
-    folder = repository / (model or str(table["recipe"]))
+    folder = to.repository / (to.model or str(table["recipe"]))
     for version in reversed(versions(folder)):
         if (
             version_manifest(folder, version).get("files", {}).get("model.onnx")
@@ -101,8 +109,8 @@ def check_destination(repository: Path, model: str) -> Path:
     return folder
 
 
-def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> None:
-    """Raise GateRefused if a run does not meet the gates for the model in `folder`.
+def require(run: Run, manifest: dict[str, Any], folder: Path, to: Destination) -> None:
+    """Raise GateRefused if a run does not meet the conditions for the model in `folder`.
 
     A run is refused if it is significantly worse than the stable version on the same test images, by
     McNemar's exact test at the 5 % level.
@@ -111,13 +119,13 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, gates: Gates) -> N
     from trainer.report.scores import MISCLASSIFIED, compare_misclassified, read_misclassified  # noqa: PLC0415
 
     accuracy = manifest["metrics"]["test_accuracy"]
-    if accuracy < gates.min_accuracy:
-        raise GateRefused(f"test accuracy {accuracy:.2%}, expected at least {gates.min_accuracy:.2%}")
-    if not gates.no_worse_than_stable:
+    if accuracy < to.min_accuracy:
+        raise GateRefused(f"test accuracy {accuracy:.2%}, expected at least {to.min_accuracy:.2%}")
+    if not to.no_worse_than_stable:
         return
     stable = labels(folder).get(STABLE)
     if stable is None:
-        if gates.allow_no_stable:
+        if to.allow_no_stable:
             return
         raise GateRefused(
             f"{folder}: no version is labelled stable, so there is nothing to compare with; "

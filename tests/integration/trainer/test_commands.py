@@ -32,6 +32,7 @@ def test_new_model_name_is_announced(tmp_path: Path, capsys: pytest.CaptureFixtu
     words = ["--repository", str(tmp_path / "r"), "--model", "digist"]
     assert main(["publish", str(first.folder), *words]) == 0
     assert f"digist is a new model in {tmp_path}/r" in capsys.readouterr().out
+    assert json.loads((tmp_path / "r/digist/1/manifest.json").read_text())["model"] == "digist"
     assert main(["publish", str(second.folder), *words]) == 0
     assert "new model" not in capsys.readouterr().out
 

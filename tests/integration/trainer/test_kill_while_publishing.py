@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs import make_run
-from trainer.repository.publish import publish
+from trainer.repository.publish import Destination, publish
 from trainer.repository.versions import versions
 from trainer.run import Run
 
@@ -21,12 +21,12 @@ KILLS = 20
 PUBLISH_FOR_EVER = """
 import sys
 from pathlib import Path
-from trainer.repository.publish import Label, publish
+from trainer.repository.publish import Destination, publish
 from trainer.run import Run
-run, repository = Run(Path(sys.argv[1])), Path(sys.argv[2])
+run, to = Run(Path(sys.argv[1])), Destination(repository=Path(sys.argv[2]), label="stable")
 print("ready", flush=True)
 while True:
-    print(publish(run, repository, label=Label("stable")).name, flush=True)
+    print(publish(run, to).name, flush=True)
 """
 
 
@@ -70,6 +70,6 @@ def test_publisher_killed_at_any_moment_leaves_a_readable_repository(run: Run, t
     assert len(announced) == len(set(announced))
     assert set(announced) <= set(versions(repository / "digits"))
 
-    last = publish(run, repository)
+    last = publish(run, Destination(repository=repository))
     assert int(last.name) > max(announced)
     assert [entry for entry in last.parent.iterdir() if entry.name.startswith(".publishing")] == []

@@ -28,7 +28,7 @@ def run(trained: Trained) -> Path:
     return trained.run.folder
 
 
-@pytest.mark.parametrize("model", ["model.onnx", "model.keras", "."])
+@pytest.mark.parametrize("model", ["model.onnx", "model.keras"])
 def test_predict_writes_the_tutorials_table(model: str, run: Path, tables: Path, tmp_path: Path) -> None:
     output = tmp_path / "predictions.tsv"
     assert main(["predict", str(run / model), str(tables / "X_test.tsv"), "-o", str(output)]) == 0
@@ -46,6 +46,8 @@ def test_predict_writes_ten_probabilities_a_row(run: Path, tables: Path, tmp_pat
     probabilities = np.array([[float(p) for p in row.split("\t")] for row in rows])
     assert probabilities.shape == (1000, 10)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    digits = (run / "report/predictions.tsv").read_text().split()[1:]
+    assert probabilities.argmax(axis=1).astype(str).tolist() == digits
 
 
 def test_predict_writes_to_standard_output_unless_told_otherwise(

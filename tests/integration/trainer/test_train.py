@@ -22,6 +22,20 @@ from trainer.export.predictor import keras_predictor, onnx_predictor
 from trainer.repository.versions import versions
 
 
+@pytest.fixture
+def linear(tmp_path: Path) -> list[str]:
+    """The command that trains a linear network, named digits, in a second."""
+    recipe = tmp_path / "digits.toml"
+    recipe.write_text(
+        'summary = "Linear"\n'
+        'layers = [{class = "Rescaling", scale = 0.004}, '
+        '{class = "Dense", units = 10, activation = "softmax"}]\n'
+        "fit = {epochs = 1, batch_size = 100}\n"
+    )
+    words = ["train", "--data", "sample", "--recipe", str(recipe)]
+    return [*words, "--run-dir", str(tmp_path / "run"), "--repository", str(tmp_path / "repository")]
+
+
 def test_version_holds_the_files_that_its_manifest_names(trained: Trained) -> None:
     manifest = json.loads((trained.version / "manifest.json").read_text())
     found = {
@@ -109,56 +123,65 @@ def test_keras_refuses_a_recipe_before_the_run_directory_is_touched(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["train", "--data", "nowhere"], 1, "--data nowhere: no such file or folder, expected"),
-        (["train", "--recipe", "nonesuch", "--data", "sample"], 2, "nonesuch: no such recipe or file"),
-        (["train"], 2, "--data"),
-        (["train", "--data", "sample", "--epochs", "0"], 2, 'Invalid value "0" for --epochs'),
-        (["train", "--data", "sample", "--epoch", "1"], 2, "--epoch"),
-        (["train", "--data", "sample", "--resume"], 2, "has no run"),
-        (
-            ["train", "--data", "sample", "--repository", "{tmp}/file"],
-            2,
-            "not a folder that can be written to",
-        ),
-        (
-            ["train", "--data", "sample", "--recipe", "{tmp}/a name.toml"],
-            2,
-            "model name 'a name': expected letters",
-        ),
-        (["train", "--data", "sample", "--config-json", "{tmp}/no.json"], 2, "No such file"),
-        (["explain", "nonesuch"], 2, "no such recipe or file"),
-        (["publish", "{tmp}", "--repository", "{tmp}/r", "--min-accuracy", "99"], 2, "Must be <= 1"),
-        (["trian"], 2, "trian"),
-    ],
-)
-def test_mistake_is_one_line_before_tensorflow_is_imported(
-    words: list[str], code: int, message: str, tmp_path: Path
-) -> None:
+MISTAKES = [
+    (["train", "--data", "nowhere"], 1, "--data nowhere: no such file or folder, expected"),
+    (["train", "--recipe", "nonesuch", "--data", "sample"], 2, "nonesuch: no such recipe or file"),
+    (["train"], 2, "--data"),
+    (["train", "--data", "sample", "--epochs", "0"], 2, 'Invalid value "0" for --epochs'),
+    (["train", "--data", "sample", "--epoch", "1"], 2, "--epoch"),
+    (["train", "--data", "sample", "--resume"], 2, "has no run"),
+    (
+        ["train", "--data", "sample", "--repository", "{tmp}/file"],
+        2,
+        "not a folder that can be written to",
+    ),
+    (
+        ["train", "--data", "sample", "--recipe", "{tmp}/a name.toml"],
+        2,
+        "model name 'a name': expected letters",
+    ),
+    (["train", "--data", "sample", "--config-json", "{tmp}/no.json"], 2, "No such file"),
+    (["explain", "nonesuch"], 2, "no such recipe or file"),
+    (["publish", "{tmp}", "--repository", "{tmp}/r", "--min-accuracy", "99"], 2, "Must be <= 1"),
+    (["trian"], 2, "trian"),
+]
+
+
+def test_mistakes_are_one_line_each_before_tensorflow_is_imported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    recipe = Path(__file__).parents[3] / "trainer/recipes/digits.toml"
-    shutil.copy(recipe, tmp_path / "a name.toml")
+    shutil.copy(Path(__file__).parents[3] / "trainer/recipes/digits.toml", tmp_path / "a name.toml")
     script = (
-        "import sys; from trainer.cli import main; code = main(sys.argv[1:]); "
-        "assert 'tensorflow' not in sys.modules; sys.exit(code)"
+        "import contextlib, io, json, sys\n"
+        "from trainer.cli import main\n"
+        "for words in json.load(sys.stdin):\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as error:\n"
+        "        code = main(words)\n"
+        "    print(json.dumps([code, error.getvalue()]))\n"
+        "assert 'tensorflow' not in sys.modules\n"
     )
-    words = [word.format(tmp=tmp_path) for word in words]
-    words += ["--run-dir", str(tmp_path / "run")] if words[0] == "train" else []
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
-    assert done.stderr.startswith("digit-trainer: ")
-    assert message in done.stderr
+    commands = [[word.format(tmp=tmp_path) for word in words] for words, _, _ in MISTAKES]
+    for command in commands:
+        command.extend(["--run-dir", str(tmp_path / "run")] if command[0] == "train" else [])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(commands),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    for (_, code, message), line in zip(MISTAKES, done.stdout.splitlines(), strict=True):
+        found, error = json.loads(line)
+        assert (found, error.count("\n")) == (code, 1), error
+        assert error.startswith("digit-trainer: ")
+        assert message in error
     assert not (tmp_path / "run").exists()
 
 
-def test_sigterm_keeps_the_last_epoch_and_exits_143(tmp_path: Path) -> None:
-    words = ["train", "--data", "sample", "--recipe", "fast", "--epochs", "50"]
-    command = [sys.executable, "-m", "trainer.cli", *words, "--run-dir", str(tmp_path / "run")]
+def test_sigterm_keeps_the_last_epoch_and_exits_143(linear: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trainer.cli", *linear, "--epochs", "5000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert any(line.lstrip().startswith("2/50") for line in process.stdout)
+    assert any(line.lstrip().startswith("2/5000") for line in process.stdout)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == 143
@@ -177,39 +200,26 @@ def test_reader_that_closes_the_pipe_is_no_error() -> None:
 
 
 def test_graph_that_answers_otherwise_fails_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    linear: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(path: Path) -> object:
         right = onnx_predictor(path)
         return lambda images: np.roll(right(images), 1, axis=1)
 
-    monkeypatch.setattr("trainer.train.onnx_predictor", wrong)
-    words = [
-        "train",
-        "--data",
-        "sample",
-        "--recipe",
-        "fast",
-        "--epochs",
-        "1",
-        "--run-dir",
-        str(tmp_path / "run"),
-    ]
-    assert main([*words, "--repository", str(tmp_path / "repository")]) == 1
+    monkeypatch.setattr("trainer.report.evidence.load_model", wrong)
+    assert main(linear) == 1
     assert "1000 of 1000 digits differ" in capsys.readouterr().err
     assert not (tmp_path / "repository").exists()
 
 
 @pytest.mark.slow
-def test_report_shows_the_difference_to_the_stable_version(trained: Trained, tmp_path: Path) -> None:
+def test_report_shows_the_difference_to_the_stable_version(
+    linear: list[str], trained: Trained, tmp_path: Path
+) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(trained.version.parent, repository / "digits")
     assert main(["promote", "--repository", str(repository), "--version", "1"]) == 0
-    fast = Path(__file__).parents[3] / "trainer/recipes/fast.toml"
-    recipe = shutil.copy(fast, tmp_path / "digits.toml")  # the model's name
-    words = ["train", "--data", "sample", "--recipe", str(recipe), "--epochs", "1"]
-    words += ["--run-dir", str(tmp_path / "run")]
-    assert main([*words, "--repository", str(repository)]) == 0
+    assert main(linear) == 0
     reports = [path / "report.html" for path in (tmp_path / "run" / "report", trained.run.report)]
     compared = ["Compared with the stable version" in page.read_text(encoding="utf-8") for page in reports]
     assert compared == [True, False]

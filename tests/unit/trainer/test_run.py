@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from trainer.errors import TrainerError, UsageError
 from trainer.recipe import load_recipe
-from trainer.run import Checkpoint, Epoch, Run, fingerprint_of
+from trainer.run import Epoch, Run, fingerprint_of, load_checkpoint
 
 DIGITS = load_recipe("digits")
 EPOCH = Epoch(1, 2, 0.5, 0.9, 0.4, 0.95, 1e-3, 2.0)
@@ -100,7 +100,7 @@ def test_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(content)
     with pytest.raises(TrainerError, match=r"checkpoint\.npz: damaged checkpoint"):
-        Checkpoint(path).load()
+        load_checkpoint(path)
 
 
 def test_folder_that_is_no_run_is_named(tmp_path: Path) -> None:

@@ -4,21 +4,21 @@ from pathlib import Path
 import numpy as np
 
 from tests.conftest import linear_graph
-from trainer.export.predictor import BATCHES_IMAGES, Latency, machine, measure_latency, speed_ratio
+from trainer.export.predictor import BATCHES_IMAGES, machine, measure_latency, speed_ratio
 
 IMAGES = np.zeros((5, 784), np.uint8)  # fewer than a batch: they are repeated
 
 
 def test_every_batch_size_is_timed_and_quantiles_are_in_order(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(linear_graph())
-    latencies = measure_latency(tmp_path / "model.onnx", IMAGES)
-    assert [latency.batch_images for latency in latencies] == list(BATCHES_IMAGES)
-    for latency in latencies:
-        assert 0 < latency.p10_seconds <= latency.median_seconds <= latency.p95_seconds
-
-
-def test_throughput_is_that_of_an_idle_core() -> None:
-    assert Latency(64, p10_seconds=0.004, median_seconds=0.008, p95_seconds=0.1).images_per_second == 16_000
+    table = measure_latency(tmp_path / "model.onnx", IMAGES, "int8_")
+    assert len(table) == 4 * len(BATCHES_IMAGES)
+    for size in BATCHES_IMAGES:
+        quantiles = ("p10", "median", "p95")
+        p10, median, p95 = (table[f"int8_latency_batch_{size}_{each}_seconds"] for each in quantiles)
+        assert 0 < p10 <= median <= p95
+        # The throughput is that of an idle core.
+        assert table[f"int8_throughput_batch_{size}_images_per_second"] == size / p10
 
 
 def test_speed_ratio_of_a_graph_and_itself_is_positive(tmp_path: Path) -> None:

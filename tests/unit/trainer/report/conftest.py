@@ -10,7 +10,7 @@ from trainer.data.dataset import Dataset, load_data
 from trainer.export.onnx import export_onnx
 from trainer.export.predictor import load_model
 from trainer.recipe import load_recipe
-from trainer.report.evidence import Evidence
+from trainer.report.evidence import Evidence, gather
 from trainer.report.page import write_report
 from trainer.repository.manifest import golden_positions, golden_table, manifest_table
 from trainer.run import Epoch, Run
@@ -56,15 +56,11 @@ def manifest(run: Run, sample: Dataset) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def stages() -> list[str]:
-    """The stages that `evidence` announced."""
-    return []
-
-
-@pytest.fixture(scope="session")
-def evidence(run: Run, manifest: dict[str, Any], sample: Dataset, stages: list[str]) -> Evidence:
+def evidence(run: Run, manifest: dict[str, Any], sample: Dataset) -> Evidence:
     """The evidence of the run; its report folder is written."""
-    return write_report(run, manifest, sample, stage=stages.append)
+    evidence = gather(run, manifest, sample)
+    write_report(run, manifest, evidence)
+    return evidence
 
 
 def ridge(sample: Dataset) -> np.ndarray:

@@ -36,17 +36,16 @@ def test_house_confusion_matrix_is_true_by_predicted(evidence: Evidence) -> None
     panel(axes)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted", "True")
     texts = [text.get_text() for text in axes.texts]
-    assert [int(text.replace("·", "0")) for text in texts] == evidence.scores.confusion.ravel().tolist()
+    assert [int(text.replace("·", "0")) for text in texts] == evidence.confusion.ravel().tolist()
 
 
 def test_run_of_one_epoch_and_model_without_errors_can_be_drawn(evidence: Evidence) -> None:
-    assert evidence.training is not None
     probabilities = np.eye(10, dtype=np.float32)[evidence.y_test]
     perfect = replace(
         evidence,
-        training=replace(evidence.training, history=evidence.training.history[:1]),
+        history=evidence.history[:1],
         probabilities=probabilities,
-        scores=score(evidence.y_test, probabilities),
+        metrics=evidence.metrics | score(evidence.y_test, probabilities),
         curves=digit_curves(evidence.y_test, probabilities),
     )
     for panels in figures(perfect).values():
@@ -61,7 +60,7 @@ def test_test_set_without_some_digits_can_be_drawn(evidence: Evidence) -> None:
         evidence,
         y_test=digits,
         probabilities=probabilities,
-        scores=score(digits, probabilities),
+        metrics=evidence.metrics | score(digits, probabilities),
         curves=digit_curves(digits, probabilities),
     )
     assert all(svg(panel) for panels in figures(few).values() for panel in panels)
@@ -73,10 +72,10 @@ def test_confusion_matrix_of_the_tutorial_has_its_titles_counts_and_green_map(
     drawn: list[Figure] = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k))[1])
-    tutorial_confusion_matrix(tmp_path / "c.png", evidence.scores.confusion)
+    tutorial_confusion_matrix(tmp_path / "c.png", evidence.confusion)
     axes, bar = drawn[0].axes
     assert axes.get_title() == "Confusion matrix between true and predicted labels"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted class labels", "True class labels")
-    assert [int(text.get_text()) for text in axes.texts] == evidence.scores.confusion.ravel().tolist()
+    assert [int(text.get_text()) for text in axes.texts] == evidence.confusion.ravel().tolist()
     assert axes.images[0].get_cmap().name == "Greens"
     assert bar.get_label() == "<colorbar>"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trainer.errors import TrainerError
 from trainer.report.scores import (
     MISCLASSIFIED,
-    Scores,
+    Metrics,
     compare_misclassified,
     digit_curves,
     read_misclassified,
@@ -26,52 +26,57 @@ def rows(confidence: float, count: int) -> np.ndarray:
     return np.tile(row, (count, 1)).astype(np.float32)
 
 
-def of(digits: list[int], predicted: list[int]) -> Scores:
+def of(digits: list[int], predicted: list[int]) -> Metrics:
     return score(np.array(digits), np.eye(10, dtype=np.float32)[predicted])
 
 
 def test_tutorials_numbers_for_digit_0() -> None:
     scores = of([0] * 980 + [1] * 23 + [2], [0] * 967 + [5] * 13 + [0] * 23 + [2])
-    assert round(scores.precision[0], 4) == 0.9768
-    assert round(scores.recall[0], 4) == 0.9867
-    assert round(scores.f1[0], 4) == 0.9817
+    assert round(scores["digit_0_precision"], 4) == 0.9768
+    assert round(scores["digit_0_recall"], 4) == 0.9867
+    assert round(scores["digit_0_f1"], 4) == 0.9817
 
 
 def test_confusion_counts_true_by_predicted() -> None:
     scores = of([3, 3, 5], [3, 8, 5])
-    assert (scores.confusion[3, 3], scores.confusion[3, 8], scores.confusion[5, 5]) == (1, 1, 1)
-    assert (scores.images, scores.errors, scores.accuracy) == (3, 1, pytest.approx(2 / 3))
+    confusion = scores["confusion_matrix"]
+    assert (confusion[3][3], confusion[3][8], confusion[5][5]) == (1, 1, 1)
+    assert (scores["test_images"], scores["test_errors_images"], scores["test_accuracy"]) == (
+        3,
+        1,
+        pytest.approx(2 / 3),
+    )
 
 
 def test_digit_never_seen_and_never_predicted_scores_zero() -> None:
     scores = of([1, 2], [1, 2])
-    assert (scores.precision[7], scores.recall[7], scores.f1[7]) == (0, 0, 0)
+    assert (scores["digit_7_precision"], scores["digit_7_recall"], scores["digit_7_f1"]) == (0, 0, 0)
 
 
 def test_model_right_as_often_as_its_confidence_has_no_calibration_error() -> None:
     digits = np.array([0] * 9 + [1])
-    assert score(digits, rows(0.9, 10)).ece == pytest.approx(0, abs=1e-6)
+    assert score(digits, rows(0.9, 10))["test_ece"] == pytest.approx(0, abs=1e-6)
     images, confidence, accuracy = reliability(digits, rows(0.9, 10))
     assert (images.tolist(), confidence[0], accuracy[0]) == ([10], pytest.approx(0.9), pytest.approx(0.9))
 
 
 def test_overconfidence_is_the_calibration_error_and_bins_weigh_by_their_images() -> None:
-    assert score(np.array([0] * 6 + [1] * 4), rows(0.9, 10)).ece == pytest.approx(0.3, abs=1e-6)
+    assert score(np.array([0] * 6 + [1] * 4), rows(0.9, 10))["test_ece"] == pytest.approx(0.3, abs=1e-6)
     digits = np.array([0] * 30 + [0] * 5 + [1] * 5)
     scores = score(digits, np.concatenate([rows(0.95, 30), rows(0.5, 10)]))
-    assert scores.ece == pytest.approx(0.75 * 0.05, abs=1e-6)
+    assert scores["test_ece"] == pytest.approx(0.75 * 0.05, abs=1e-6)
 
 
 def test_nll_and_brier_by_their_formulas() -> None:
     scores = score(np.array([0]), rows(0.7, 1))
-    assert scores.nll_nats == pytest.approx(-np.log(0.7), rel=1e-5)
-    assert scores.brier == pytest.approx(0.3**2 + 9 * (0.3 / 9) ** 2, rel=1e-5)
+    assert scores["test_nll_nats"] == pytest.approx(-np.log(0.7), rel=1e-5)
+    assert scores["test_brier"] == pytest.approx(0.3**2 + 9 * (0.3 / 9) ** 2, rel=1e-5)
 
 
 def test_certainty_in_the_wrong_digit_is_finite() -> None:
     scores = score(np.array([1]), rows(1.0, 1))
-    assert np.isfinite(scores.nll_nats)
-    assert scores.brier == pytest.approx(2)
+    assert np.isfinite(scores["test_nll_nats"])
+    assert scores["test_brier"] == pytest.approx(2)
 
 
 def test_perfect_predictions_have_areas_of_1() -> None:
@@ -96,16 +101,16 @@ def test_digit_without_images_has_no_curve() -> None:
 
 def test_interval_of_a_published_example() -> None:
     # Newcombe (1998), table I: 81 of 263.
-    interval = wilson(81, 263)
-    assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
+    low, high = wilson(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
 
 
 @given(st.integers(0, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_share_lies_in_its_interval_and_that_within_0_to_1(counts: tuple[int, int]) -> None:
     successes, trials = counts
-    interval = wilson(successes, trials)
-    assert 0 <= interval.low <= interval.high <= 1
-    assert not trials or interval.low - 1e-12 <= successes / trials <= interval.high + 1e-12
+    low, high = wilson(successes, trials)
+    assert 0 <= low <= high <= 1
+    assert not trials or low - 1e-12 <= successes / trials <= high + 1e-12
 
 
 def test_mcnemar_counts_the_four_kinds_of_images() -> None:

@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from tests.runs import make_run
 from trainer.errors import GateRefused, TrainerError
 from trainer.repository.manifest import source_commit
-from trainer.repository.publish import Gates, Label, publish, published_version
+from trainer.repository.publish import Destination
+from trainer.repository.publish import publish as publish_to
 from trainer.repository.versions import labels, point, point_back, versions
 from trainer.run import Run
 
@@ -19,6 +21,10 @@ from trainer.run import Run
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return make_run(tmp_path / "run")
+
+
+def publish(run: Run, repository: Path, **options: Any) -> Path:
+    return publish_to(run, Destination(repository=repository, **options))
 
 
 def publish_five(run: Run, repository: Path) -> None:
@@ -43,16 +49,6 @@ def test_golden_set_is_four_of_each_digit(run: Run, tmp_path: Path) -> None:
     assert len(base64.b64decode(golden["images"])) == 40 * 784
     assert sorted(golden["digits"]) == sorted(list(range(10)) * 4)
     assert [np.argmax(row) for row in golden["probabilities"]] == golden["digits"]
-
-
-def test_versions_count_up(run: Run, tmp_path: Path) -> None:
-    assert [publish(run, tmp_path / "r").name for _ in range(3)] == ["1", "2", "3"]
-
-
-def test_version_goes_by_the_name_it_is_published_under(run: Run, tmp_path: Path) -> None:
-    folder = publish(run, tmp_path / "r", model="mine")
-    assert folder == tmp_path / "r" / "mine" / "1"
-    assert json.loads((folder / "manifest.json").read_text())["model"] == "mine"
 
 
 def test_removed_version_is_not_given_again(run: Run, tmp_path: Path) -> None:
@@ -94,33 +90,25 @@ def test_what_a_killed_publisher_left_is_removed(run: Run, tmp_path: Path) -> No
     assert not left.exists()
 
 
-def test_published_run_is_found_again(run: Run, tmp_path: Path) -> None:
-    assert published_version(run, tmp_path / "r") is None
-    publish(make_run(tmp_path / "other", model=b"another graph"), tmp_path / "r")
-    version = publish(run, tmp_path / "r")
-    assert published_version(run, tmp_path / "r") == version
-
-
 @pytest.mark.parametrize(("wrong", "refused"), [(10, False), (15, False), (16, True), (0, False)])
 def test_run_significantly_worse_than_stable_is_refused(
     run: Run, tmp_path: Path, wrong: int, refused: bool
 ) -> None:
-    publish(run, tmp_path / "r", label=Label("stable"))
+    publish(run, tmp_path / "r", label="stable")
     candidate = make_run(tmp_path / "candidate", wrong)
-    gates = Gates(no_worse_than_stable=True)
     if refused:
         # 16 - 10 = 6 images, all against it: p = 2 / 2**6
         with pytest.raises(GateRefused, match=r"worse than version 1: 6 test images .* \(p = 0\.031\)"):
-            publish(candidate, tmp_path / "r", gates=gates)
+            publish(candidate, tmp_path / "r", no_worse_than_stable=True)
     else:
-        assert publish(candidate, tmp_path / "r", gates=gates).name == "2"
+        assert publish(candidate, tmp_path / "r", no_worse_than_stable=True).name == "2"
 
 
 def test_runs_tested_on_other_images_are_not_compared(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label=Label("stable"))
+    publish(run, tmp_path / "r", label="stable")
     candidate = make_run(tmp_path / "candidate", test_sha256="1" * 64)
     with pytest.raises(GateRefused, match=r"tested on other images .* cannot be compared"):
-        publish(candidate, tmp_path / "r", gates=Gates(no_worse_than_stable=True))
+        publish(candidate, tmp_path / "r", no_worse_than_stable=True)
 
 
 @pytest.mark.parametrize("name", ["²", "07", "0", "-1", "1.5", "٣"])
@@ -152,16 +140,10 @@ def test_commit_is_that_of_the_package_or_none(tmp_path: Path) -> None:
     assert (source_commit(package) or "").endswith("-dirty")
 
 
-def test_label_points_at_the_new_version(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label=Label("stable"))
-    publish(run, tmp_path / "r", label=Label("canary"))
-    assert json.loads((tmp_path / "r/digits/labels.json").read_text()) == {"canary": 2, "stable": 1}
-
-
 def test_label_goes_back_step_by_step(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "r" / "digits"
     for _ in range(3):
-        publish(run, tmp_path / "r", label=Label("stable"))
+        publish(run, tmp_path / "r", label="stable")
     assert point_back(folder, "stable") == (3, 2)
     assert point_back(folder, "stable") == (2, 1)
     with pytest.raises(TrainerError, match="never pointed at another version than 1"):
@@ -178,22 +160,22 @@ def test_label_cannot_point_at_a_version_that_is_not_there(run: Run, tmp_path: P
 
 
 def test_unknown_label_lists_the_known_ones(run: Run, tmp_path: Path) -> None:
-    publish(run, tmp_path / "r", label=Label("canary"))
+    publish(run, tmp_path / "r", label="canary")
     with pytest.raises(TrainerError, match="no label stable; available: canary"):
         point_back(tmp_path / "r" / "digits", "stable")
 
 
 def test_canary_gets_its_share_and_loses_it_when_it_moves(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "r" / "digits"
-    publish(run, tmp_path / "r", label=Label("stable"))
-    publish(run, tmp_path / "r", label=Label("canary", 0.05))
+    publish(run, tmp_path / "r", label="stable")
+    publish(run, tmp_path / "r", label="canary", share=0.05)
     written = folder / "labels.json"
     assert json.loads(written.read_text()) == {"canary": {"version": 2, "share": 0.05}, "stable": 1}
     point(folder, "canary", 2, 0.25)
     point(folder, "stable", 2)
     assert json.loads(written.read_text()) == {"canary": {"version": 2, "share": 0.25}, "stable": 2}
     assert labels(folder) == {"canary": 2, "stable": 2}
-    publish(run, tmp_path / "r", label=Label("canary"))
+    publish(run, tmp_path / "r", label="canary")
     assert json.loads(written.read_text()) == {"canary": 3, "stable": 2}
     assert point_back(folder, "canary") == (3, 2)
 
