@@ -192,7 +192,7 @@ def main(graphs: list[str]) -> None:
         predict = onnx_predictor(graph)
         for name, (pictures, digits) in known.items():
             scores = score(digits, predict(pictures.reshape(-1, SIDE * SIDE)))
-            print(f"  {name}: accuracy {scores.accuracy:.2%}, calibration error {scores.ece:.2%}")
+            print(f"  {name}: accuracy {scores['test_accuracy']:.2%}, calibration error {scores['test_ece']:.2%}")
         confidence = predict(x).max(axis=1)
         print(f"  digits with a confidence {shares(confidence)}")
         for name, unknown in strange.items():

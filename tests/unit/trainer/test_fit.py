@@ -13,7 +13,7 @@ from trainer.backend import create_loss, create_optimizer
 from trainer.data.dataset import Dataset, Split, load_data
 from trainer.data.outliers import draw_outliers
 from trainer.errors import RecipeError, Stopped, TrainerError
-from trainer.fit import FitResult, fit
+from trainer.fit import FitResult, create_state, fit
 from trainer.progress import Progress
 from trainer.recipe import Augment, Outliers, Recipe, load_recipe
 from trainer.run import Epoch
@@ -200,11 +200,11 @@ def test_schedule_in_epochs_ends_with_the_training(recipe: Recipe) -> None:
         ({"reduce_lr_on_plateau": {"factor": 0.5}}, "fit.reduce_lr_on_plateau: cannot change a schedule"),
     ],
 )
-def test_mistake_names_table_and_key(
-    plain: Recipe, split: Split, change: dict[str, Any], message: str
-) -> None:
+def test_mistake_names_table_and_key(plain: Recipe, change: dict[str, Any], message: str) -> None:
+    mistaken = replace(plain, fit=replace(plain.fit, **change))
     with pytest.raises(RecipeError) as refused:
-        run(replace(plain, fit=replace(plain.fit, **change)), split)
+        create_state(mistaken, "float32", seed=7, steps_per_epoch=10, epochs=EPOCHS)
+        create_loss(mistaken)
     assert str(refused.value).startswith(f"fast: {message}")
 
 
