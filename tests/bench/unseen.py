@@ -192,7 +192,8 @@ def main(graphs: list[str]) -> None:
         predict = onnx_predictor(graph)
         for name, (pictures, digits) in known.items():
             scores = score(digits, predict(pictures.reshape(-1, SIDE * SIDE)))
-            print(f"  {name}: accuracy {scores['test_accuracy']:.2%}, calibration error {scores['test_ece']:.2%}")
+            accuracy, error = scores["test_accuracy"], scores["test_ece"]
+            print(f"  {name}: accuracy {accuracy:.2%}, calibration error {error:.2%}")
         confidence = predict(x).max(axis=1)
         print(f"  digits with a confidence {shares(confidence)}")
         for name, unknown in strange.items():

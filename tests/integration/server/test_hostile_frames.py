@@ -10,7 +10,7 @@ from h2.events import ResponseReceived, TrailersReceived
 
 from protos.digits.v1.prediction_pb2 import PredictRequest
 from tests.conftest import Publish
-from tests.fuzz.inputs import TELLTALE, methods, transcript
+from tests.fuzz.inputs import TELLTALE, transcript
 from tests.impatient_server import ImpatientServer
 from tests.load import DIGIT, IMAGE
 from tests.process import RunningServer, running, until
@@ -150,11 +150,10 @@ def test_flood_on_a_connection_disturbs_no_other(
 
 def test_calls_that_are_nearly_right_disturb_nobody(server: RunningServer) -> None:
     choose = random.Random(1)
-    every = methods()
     process = psutil.Process(server.process.pid)
     files = process.num_fds()
     for _ in range(200):
         with Peer(server.grpc_port) as peer, suppress(ConnectionError):
-            peer.socket.sendall(transcript(every, choose))
+            peer.socket.sendall(transcript(choose))
     assert answers(server)
     until(lambda: process.num_fds() <= files)

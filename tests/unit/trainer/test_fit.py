@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,10 @@ def test_schedule_in_epochs_ends_with_the_training(recipe: Recipe) -> None:
 )
 def test_mistake_names_table_and_key(plain: Recipe, change: dict[str, Any], message: str) -> None:
     mistaken = replace(plain, fit=replace(plain.fit, **change))
+    state = partial(create_state, policy="float32", seed=7, steps_per_epoch=10, epochs=EPOCHS)
+    check = create_loss if "loss" in change else state
     with pytest.raises(RecipeError) as refused:
-        create_state(mistaken, "float32", seed=7, steps_per_epoch=10, epochs=EPOCHS)
-        create_loss(mistaken)
+        check(mistaken)
     assert str(refused.value).startswith(f"fast: {message}")
 
 
