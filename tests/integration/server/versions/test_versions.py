@@ -37,6 +37,8 @@ def test_open_stream_goes_on_across_a_swap(repository: Path, arrive: Arrive) -> 
         requests.put(pb.PredictRequest(images=IMAGE))
         assert next(answers).version == 1
         arrive(2)
+        requests.put(pb.PredictRequest(images=IMAGE))
+        assert next(answers).version == 1  # polling is off: nothing changes before the signal
         server.look()
         assert server.event("version released")["version"] == 1  # the stream does not hold on to it
         requests.put(pb.PredictRequest(images=IMAGE))
