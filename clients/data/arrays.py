@@ -79,12 +79,13 @@ def has_both_parts(file: IO[bytes], source: str) -> bool:
 def _rows(load: Callable[[], NDArray[Any]], source: str) -> Rows:
     try:
         array = load()
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    # zipfile raises RuntimeError for an encrypted file.
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         if "Object arrays" in str(error):
             raise InputError(
                 f"{source}: Python objects, which could run code; save it with dtype uint8"
             ) from None
-        raise InputError(f"{source}: damaged NumPy file: {error}") from None
+        raise InputError(f"{source}: not a readable NumPy file: {error}") from None
     if not array.shape:
         raise InputError(f"{source}: a single number, expected images")
     if not array.size:

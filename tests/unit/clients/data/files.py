@@ -43,6 +43,14 @@ def npz(**arrays: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
+def encrypted(archive: bytes) -> bytes:
+    """Set the flag for encryption of the first member, in its own header and in the directory."""
+    content = bytearray(archive)
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(magic) + flags] |= 1
+    return bytes(content)
+
+
 def npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=True)
@@ -181,6 +189,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "medmnist.npz": (npz(train_images=X, val_images=X, test_images=X), "MedMNIST"),
     "no-key.npz": (npz(a=X, b=X, c=X), "holds a, b, c; expected"),
     "lengths.npz": (npz(x=X, y=Y[:-1]), "20 images and 19 labels"),
+    "encrypted.npz": (encrypted(npz(x=X)), "File 'x.npy' is encrypted"),
     "letters.npz": (npz(x=X, y=Y + 1), "row 8 is 10, expected a digit 0-9"),
     "ends.idx": (idx(IMAGES)[:-1], "ends after 19 whole rows, its header says 20"),
     "goes-on.idx": (idx(IMAGES) + b"\0", "goes on after the 20 rows"),

@@ -6,26 +6,20 @@ from typing import Any
 
 import pytest
 
-from server.errors import RefusedError
 from server.model.manifest import VersionFiles
 from tests.conftest import Publish
+from tests.unit.server.model.refused import refusal
 
 
 def read(folder: Path) -> VersionFiles:
     return VersionFiles.read(folder, folder.parent.parent)
 
 
-def refusal(folder: Path) -> str:
-    with pytest.raises(RefusedError) as caught:
-        read(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 def test_folder_copied_under_another_name_is_refused(tmp_path: Path, publish: Publish) -> None:
     folder = publish(tmp_path, version=1)
-    assert refusal(folder.rename(folder.parent / "2")) == "manifest.json is of digits/1, expected digits/2"
+    assert (
+        refusal(read, folder.rename(folder.parent / "2")) == "manifest.json is of digits/1, expected digits/2"
+    )
 
 
 def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) -> None:
@@ -33,7 +27,9 @@ def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) 
     folder = publish(
         tmp_path, files={"../../secret": {"sha256": "", "bytes": 6}, "model.onnx": {"sha256": "", "bytes": 0}}
     )
-    assert refusal(folder) == "manifest.json lists '../../secret', which is outside the version's folder"
+    assert (
+        refusal(read, folder) == "manifest.json lists '../../secret', which is outside the version's folder"
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +65,7 @@ def test_file_outside_the_version_is_not_read(tmp_path: Path, publish: Publish) 
 def test_manifest_that_lacks_a_promise_is_refused(
     tmp_path: Path, publish: Publish, change: dict[str, Any], message: str
 ) -> None:
-    assert refusal(publish(tmp_path, **change)) == message
+    assert refusal(read, publish(tmp_path, **change)) == message
 
 
 def test_unknown_keys_of_a_manifest_are_tolerated(tmp_path: Path, publish: Publish) -> None:
@@ -83,13 +79,13 @@ def test_unknown_keys_of_a_manifest_are_tolerated(tmp_path: Path, publish: Publi
 def test_manifest_that_is_not_json_is_refused(tmp_path: Path, publish: Publish, content: str) -> None:
     folder = publish(tmp_path)
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
-    assert refusal(folder).startswith("manifest.json is not JSON: ")
+    assert refusal(read, folder).startswith("manifest.json is not JSON: ")
 
 
 def test_manifest_of_seventeen_megabytes_is_refused_unread(tmp_path: Path, publish: Publish) -> None:
     folder = publish(tmp_path)
     os.truncate(folder / "manifest.json", 17 * 1024 * 1024)
-    assert refusal(folder) == "manifest.json has 17825792 bytes, expected at most 16777216"
+    assert refusal(read, folder) == "manifest.json has 17825792 bytes, expected at most 16777216"
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
@@ -97,12 +93,12 @@ def test_pipe_in_place_of_a_file_is_refused_unread(tmp_path: Path, publish: Publ
     folder = publish(tmp_path, files={"model.onnx": {"sha256": "", "bytes": 0}})
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    assert refusal(folder) == f"{name} is not a regular file"
+    assert refusal(read, folder) == f"{name} is not a regular file"
 
 
 def test_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "digits" / "1").mkdir(parents=True)
-    assert refusal(tmp_path / "digits" / "1") == (
+    assert refusal(read, tmp_path / "digits" / "1") == (
         "manifest.json cannot be read: No such file or directory; "
         "`digit-trainer import` publishes an ONNX file that has none"
     )

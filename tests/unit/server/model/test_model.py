@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from structlog.testing import capture_logs
 
-from server.errors import RefusedError
 from server.model.manifest import VersionFiles
 from server.model.model import Model
 from server.model.session import Runtime, Session, WrongShapeError
 from server.model.tuning import Sizes
-from tests.conftest import linear_graph, linear_weights
+from tests.conftest import Publish, linear_graph, linear_weights
 from tests.graphs import TROUBLE, forgetful_graph, nan_graph
-
-Publish = Callable[..., Path]
+from tests.unit.server.model.refused import refusal
 
 
 def load(folder: Path, **runtime: Any) -> Model:
@@ -42,14 +39,6 @@ class Device:
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.runs.append(len(images))
         return self.session.run(images)
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(RefusedError) as caught:
-        load(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_published_version_loads_and_predicts(tmp_path: Path, publish: Publish) -> None:
@@ -79,7 +68,7 @@ def test_eight_bit_graph_that_answers_otherwise_here_is_left(tmp_path: Path, pub
 def test_damaged_eight_bit_graph_refuses_the_version(tmp_path: Path, publish: Publish) -> None:
     folder = publish(tmp_path, integers=linear_graph())
     (folder / "model.int8.onnx").write_bytes(b"")
-    assert refusal(folder).startswith("model.int8.onnx has 0 bytes")
+    assert refusal(load, folder).startswith("model.int8.onnx has 0 bytes")
 
 
 def test_batch_larger_than_a_run_is_split(tmp_path: Path, publish: Publish) -> None:
@@ -129,7 +118,7 @@ def test_graph_with_other_tensors_is_refused(tmp_path: Path, publish: Publish) -
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
     )
     wrong = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    assert refusal(publish(tmp_path, graph=wrong.SerializeToString())) == (
+    assert refusal(load, publish(tmp_path, graph=wrong.SerializeToString())) == (
         "model.onnx has input x tensor(float) [N, 3]; output y tensor(float) [N, 3]; "
         "expected input images tensor(uint8) [N, 784]; output probabilities tensor(float) [N, 10]"
     )
@@ -143,7 +132,7 @@ def test_version_that_answers_otherwise_than_when_published_is_refused(
     right = content["golden"]["digits"][2]
     content["golden"]["digits"][2] = (right + 1) % 10
     (folder / "manifest.json").write_text(json.dumps(content))
-    assert refusal(folder) == (
+    assert refusal(load, folder) == (
         f"golden image 2 is predicted as {right}, expected {(right + 1) % 10} (1 of 4 differ)"
     )
 
@@ -153,7 +142,7 @@ def test_version_whose_probabilities_drifted_is_refused(tmp_path: Path, publish:
     content = json.loads((folder / "manifest.json").read_text())
     content["golden"]["probabilities"][0][0] += 0.01
     (folder / "manifest.json").write_text(json.dumps(content))
-    assert refusal(folder) == "golden probabilities differ by up to 0.01, expected at most 0.001"
+    assert refusal(load, folder) == "golden probabilities differ by up to 0.01, expected at most 0.001"
 
 
 def test_weights_behind_a_link_out_of_the_version_are_not_read(tmp_path: Path, publish: Publish) -> None:
@@ -165,7 +154,7 @@ def test_weights_behind_a_link_out_of_the_version_are_not_read(tmp_path: Path, p
     folder = publish(tmp_path, graph=graph.SerializeToString())
     (tmp_path / "outside").write_bytes(linear_weights(1).tobytes())
     (folder / "weights").symlink_to(tmp_path / "outside")
-    assert refusal(folder).startswith("model.onnx cannot be loaded: ")
+    assert refusal(load, folder).startswith("model.onnx cannot be loaded: ")
     (folder / "weights").unlink()
     (tmp_path / "outside").rename(folder / "weights")
     assert load(folder).predict(np.zeros((1, 784), np.uint8)).shape == (1, 10)
@@ -180,7 +169,7 @@ def test_graph_that_asks_for_more_memory_than_there_is_is_refused(tmp_path: Path
     graph.graph.node.insert(0, helper.make_node("ConstantOfShape", ["terabytes"], ["zeros"]))
     graph.graph.node.insert(1, helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0))
     graph.graph.node.insert(4, helper.make_node("Add", ["logits", "zero"], ["result"]))
-    refused = refusal(publish(tmp_path, graph=graph.SerializeToString()))
+    refused = refusal(load, publish(tmp_path, graph=graph.SerializeToString()))
     assert refused.startswith(("model.onnx cannot be run", "model.onnx cannot be loaded"))
 
 
