@@ -140,7 +140,7 @@ class InferenceService:
             else:
                 call.reply(answer)
 
-        self._registry.change_model(name, load=load, then=then)
+        self._registry.change_model(name, load, then)
 
     def ModelInfer(self, request: pb.ModelInferRequest, call: Request) -> None:
         """Answer N images, in order.

@@ -15,11 +15,10 @@ from server.model.session import Runtime, choose_provider
 from server.model.tuning import prefers_int8
 from server.settings import Settings
 from server.versions.model_versions import Load
+from server.versions.registry import Then
 from server.versions.served_model import Serving
 
 Folder = TypeVar("Folder")
-# Called once, with the error or an empty string.
-Then = Callable[[str], None]
 
 log = structlog.get_logger()
 
@@ -84,7 +83,7 @@ class ModelControl:
         self._unloaded: set[str] = set()
         self._asked: dict[str, list[tuple[float, Then]]] = {}
 
-    def ask(self, name: str, *, load: bool, then: Then) -> None:
+    def ask(self, name: str, load: bool, then: Then) -> None:
         """Load or unload a model at the next scan of the repository."""
         (self._unloaded.discard if load else self._unloaded.add)(name)
         self._asked.setdefault(name, []).append((time.monotonic(), then))

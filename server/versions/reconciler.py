@@ -18,10 +18,10 @@ from server.machine import return_memory
 from server.model.model import Model
 from server.observability.metrics import Metrics
 from server.settings import DEFAULT_MODEL, Settings
-from server.versions.loader import Loader, ModelControl, StoppingError, Then
+from server.versions.loader import Loader, ModelControl, StoppingError
 from server.versions.model_versions import Load, ModelVersions
 from server.versions.policy import parse_policies
-from server.versions.registry import Registry
+from server.versions.registry import Registry, Then
 from server.versions.repository import ModelFolder, RepositoryError, scan
 from server.versions.served_model import Serving
 
@@ -90,9 +90,9 @@ class Reconciler:
         self._events.put(self._forget_refusals)
         self._woken.set()
 
-    def change(self, name: str, *, load: bool, then: Then) -> None:
+    def change(self, name: str, load: bool, then: Then) -> None:
         """Load or unload a model until the next such call; call `then` once it is done or has failed."""
-        self._events.put(partial(self._control.ask, name, load=load, then=then))
+        self._events.put(partial(self._control.ask, name, load, then))
         self.wake()
 
     def close(self) -> None:
@@ -142,15 +142,14 @@ class Reconciler:
         found = self._control.wanted(found)
         if not self._versions and not self._choose_default(found):
             return
-        self._registry.announce(found)
         for name in sorted(found.keys() | self._versions.keys()):
             folder = found.get(name, ModelFolder())
             if name not in self._versions:
                 self._versions[name] = ModelVersions(name, self._policies.get(name, self._policies[""]))
             if folder.readable:
                 self._versions[name].found = folder
-                self._advance(name)
-            else:  # serving versions continue to serve
+            self._advance(name)
+            if not folder.readable:  # serving versions continue to serve
                 self._problems[name] = [f"model {name!r}: {problem}" for problem in folder.problems]
         self._conclude()
 

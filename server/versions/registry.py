@@ -1,8 +1,7 @@
 """The registry: known models and their serving versions."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 import structlog
 
@@ -15,14 +14,10 @@ from server.versions.served_model import ServedModel, Serving, listed
 # Fraction of the golden ratio: multiples of it are spread evenly over 0-1, without a period.
 EVEN_STEP = 0.6180339887498949
 
+# Called once on any thread, with the error or an empty string.
+Then = Callable[[str], None]
+
 log = structlog.get_logger()
-
-
-class ChangeModel(Protocol):
-    """Loads or unloads a model."""
-
-    def __call__(self, name: str, *, load: bool, then: Callable[[str], None]) -> None:
-        """Call `then` once, with the error or an empty string, on any thread."""
 
 
 class Registry:
@@ -34,7 +29,8 @@ class Registry:
     def __init__(self, default_model: str, metrics: Metrics) -> None:
         self.default_model = default_model
         self.on_change: Callable[[], None] = lambda: None
-        self.change_model: ChangeModel | None = None  # set if callers may load and unload models
+        # Set if callers may load (true) and unload models.
+        self.change_model: Callable[[str, bool, Then], None] | None = None
         self._metrics = metrics
         self._models: Mapping[str, ServedModel] = {}
         self._positions: dict[str, float] = {}
@@ -44,14 +40,9 @@ class Registry:
         """Return the models by name."""
         return MappingProxyType(self._models)
 
-    def announce(self, names: Iterable[str]) -> None:
-        """Add models, which do not serve yet."""
-        self._models = {**{name: ServedModel(name) for name in names}, **self._models}
-        self.on_change()
-
     def replace(self, served: ServedModel) -> None:
-        """Replace the serving versions of a model."""
-        before = self._models.get(served.name)
+        """Add a model, or replace its serving versions."""
+        before = self._models.get(served.name, ServedModel(served.name))
         self._models = {**self._models, served.name: served}
         servings = self._servings()
         self._metrics.watch([serving.batcher for serving in servings])
@@ -63,7 +54,7 @@ class Registry:
                 for name, label in each.labels.items()
             }
         )
-        if before is None or (list(before.versions), before.labels) != (list(served.versions), served.labels):
+        if (list(before.versions), before.labels) != (list(served.versions), served.labels):
             labels = {name: label.version for name, label in served.labels.items()}
             log.info("versions serve", model=served.name, versions=list(served.versions), labels=labels)
         self.on_change()

@@ -95,7 +95,8 @@ def test_names_that_are_not_there_are_echoed_in_part_with_what_is_available(regi
 
 
 def test_list_of_what_is_available_is_bounded(registry: Registry) -> None:
-    registry.announce(f"model-{number:03}-{'z' * 200}" for number in range(300))
+    for number in range(300):
+        registry.replace(ServedModel(f"model-{number:03}-{'z' * 200}"))
     with pytest.raises(NotFoundError) as caught:
         registry.find("nosuch")
     assert len(str(caught.value)) < 4000
