@@ -11,6 +11,7 @@ from server.batching.batch import Observer, Part, Predictor, run_batch
 from server.batching.call_queue import CallQueue, QueuedCall, Reply
 from server.errors import ExpiredError, InvalidRequestError, OverloadedError, UnavailableError
 from server.observability.batch_metrics import BatchMetrics
+from server.observability.table import DROPPED, REJECTED
 from server.observability.tracing import CallTrace
 
 # Maximum number of calls in a batch; more fall out of the caches before they are answered.
@@ -113,7 +114,7 @@ class Batcher:
             # An empty queue accepts any call: only a batch can show that a stall is over.
             beside = BESIDE * min(count, self._max_batch_images)
             if now + (queue.images + count + beside) * self._seconds_per_image > deadline:
-                self._metrics.rejected("deadline")
+                self._metrics.store.add(REJECTED, "deadline")
                 raise OverloadedError(
                     f"{queue.images} images are queued, too many to answer within the call's deadline",
                     retry_seconds=self._wait_seconds,
@@ -168,7 +169,7 @@ class Batcher:
             return InvalidRequestError(
                 f"the call has {count} images, the queue has room for {self._max_queue_images}"
             )
-        self._metrics.rejected("queue_full")
+        self._metrics.store.add(REJECTED, "queue_full")
         return OverloadedError(
             f"the queue has {self._queue.images} images and room for {self._max_queue_images}, "
             f"the call has {count}",
@@ -200,9 +201,9 @@ class Batcher:
     def _drop(self, call: QueuedCall) -> None:
         self._queue.discard(call)
         if call.cancelled:
-            self._metrics.dropped("cancelled")
+            self._metrics.store.add(DROPPED, "cancelled")
         elif not call.answered:
-            self._metrics.dropped("expired")
+            self._metrics.store.add(DROPPED, "expired")
             call.finish(ExpiredError("the deadline passed while the call was queued"))
 
     def _compute(self, parts: list[Part]) -> None:

@@ -55,7 +55,7 @@ class BatchMetrics:
     """The metrics of one version's batches; thread-safe."""
 
     def __init__(self, store: Store, model: str, version: str) -> None:
-        self._store = store
+        self.store = store
         self._labels = (model, version)
         self._batches: deque[Batch] = deque()
         self.statistics = Statistics()
@@ -72,17 +72,9 @@ class BatchMetrics:
 
     def failed(self, seconds: float) -> None:
         """Count a call for which the model failed, `seconds` after its arrival."""
-        self._store.add(table.FAILED, *self._labels)
+        self.store.add(table.FAILED, *self._labels)
         self.statistics.failed_calls += 1
         self.statistics.failed_seconds += seconds
-
-    def rejected(self, reason: str) -> None:
-        """Count a call refused by admission."""
-        self._store.add(table.REJECTED, reason)
-
-    def dropped(self, reason: str) -> None:
-        """Count a call dropped from the queue."""
-        self._store.add(table.DROPPED, reason)
 
     def flush(self) -> None:
         """Add the recorded events to the series."""
@@ -92,7 +84,7 @@ class BatchMetrics:
         for batch in batches:
             self.statistics.add(batch)
         self.statistics.last_time = time.time()
-        store, labels = self._store, self._labels
+        store, labels = self.store, self._labels
         digits = np.concatenate([batch.digits for batch in batches])
         waits = [seconds for batch in batches for seconds in batch.queue_seconds]
         store.observe(table.QUEUE_DURATION, *labels, values=waits)

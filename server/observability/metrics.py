@@ -95,14 +95,6 @@ class Metrics:
         """Record a finished call."""
         self._finished[service, method, code].append((seconds, queue_seconds, compute_seconds))
 
-    def refused_call(self, service: str, method: str, code: str) -> None:
-        """Count a call refused by admission, without a latency."""
-        self.store.add(table.REQUESTS, service, method, code)
-
-    def exemplar(self, method: str, seconds: float, trace_id: str) -> None:
-        """Add a trace as the exemplar of a duration."""
-        self.store.exemplify(table.REQUEST_DURATION, method, value=seconds, trace_id=trace_id)
-
     def tick(self, late_seconds: float) -> None:
         """Flush; called at each tick of the data plane."""
         now = time.monotonic()
@@ -140,10 +132,6 @@ class Metrics:
         self.store.set(table.QUEUE_AGE, value=max((queue.oldest_seconds for queue in queues), default=0.0))
         self.store.set(table.QUEUE_LIMIT, value=sum(queue.limit_images for queue in queues))
 
-    def rejected(self, reason: str) -> None:
-        """Count a call refused by admission."""
-        self.store.add(table.REJECTED, reason)
-
     def watch(self, queues: Sequence[Queue]) -> None:
         """Set the batchers whose queues are exported."""
         self._queues = tuple(queues)
@@ -163,14 +151,6 @@ class Metrics:
         self.flush()
         batches = self._versions.get((model, version))
         return Statistics() if batches is None else batches.statistics
-
-    def refused(self) -> None:
-        """Count a refused version."""
-        self.store.add(table.MODEL_LOADS, "refused")
-
-    def problems(self, count: int) -> None:
-        """Set the number of problems in the model repository."""
-        self.store.set(table.PROBLEMS, value=count)
 
     def serving(self, infos: set[Labels]) -> None:
         """Set the serving versions, each as model, version, sha256, provider, precision and accuracy."""

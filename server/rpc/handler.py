@@ -16,6 +16,7 @@ from grpc import StatusCode
 from server.batching.call_queue import Answer
 from server.errors import InvalidRequestError, OverloadedError, ServingError
 from server.observability.metrics import Metrics
+from server.observability.table import REJECTED, REQUEST_DURATION, REQUESTS
 from server.observability.tracing import CallTrace, Tracing
 from server.rpc.access_log import AccessLog
 from server.rpc.call import Call
@@ -121,7 +122,7 @@ class Handler:
             refusal = self._refusal(method, rpc.metadata)
             if refusal is not None:
                 failure = self.failure(refusal, method)
-                self._metrics.refused_call(method.service, method.name, failure.code.name)
+                self._metrics.store.add(REQUESTS, method.service, method.name, failure.code.name)
                 rpc.end(failure.code.value[0], failure.details, failure.trailers, first=True, unwatched=True)
                 return
             self._calls += 1
@@ -170,7 +171,7 @@ class Handler:
             return
         seconds = time.monotonic() - call.started
         if refused:  # refusals have no latency
-            self._metrics.refused_call(method.service, method.name, code)
+            self._metrics.store.add(REQUESTS, method.service, method.name, code)
         elif timing is None:
             self._metrics.finished(method.service, method.name, code, seconds)
         else:
@@ -183,7 +184,8 @@ class Handler:
             )
         if call.trace is not None:
             if not refused:
-                self._metrics.exemplar(method.name, seconds, call.trace.trace_id)
+                trace_id = call.trace.trace_id
+                self._metrics.store.exemplify(REQUEST_DURATION, method.name, value=seconds, trace_id=trace_id)
             # The field names of the two services differ; other answers have neither.
             model = getattr(answer, "model", "") or getattr(answer, "model_name", "")
             version = getattr(answer, "version", 0) or getattr(answer, "model_version", 0)
@@ -213,12 +215,12 @@ class Handler:
 
     def _refusal(self, method: Method, metadata: Metadata) -> ServingError | None:
         if self._calls >= self._max_calls:
-            self._metrics.rejected("calls")
+            self._metrics.store.add(REJECTED, "calls")
             return OverloadedError(
                 f"{self._calls} calls in flight, the maximum of the server", FULL_RETRY_SECONDS
             )
         if self._bytes >= self._max_bytes:
-            self._metrics.rejected("bytes")
+            self._metrics.store.add(REJECTED, "bytes")
             return OverloadedError(
                 f"calls in flight hold {self._bytes} bytes, the maximum is {self._max_bytes}",
                 FULL_RETRY_SECONDS,

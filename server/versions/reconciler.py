@@ -17,6 +17,7 @@ from server.errors import RefusedError, StartError, quoted
 from server.machine import return_memory
 from server.model.model import Model
 from server.observability.metrics import Metrics
+from server.observability.table import MODEL_LOADS, PROBLEMS
 from server.settings import DEFAULT_MODEL, Settings
 from server.versions.loader import Loader, ModelControl, StoppingError
 from server.versions.model_versions import Load, ModelVersions
@@ -184,7 +185,7 @@ class Reconciler:
         except StoppingError:
             return
         except RefusedError as error:
-            self._metrics.refused()
+            self._metrics.store.add(MODEL_LOADS, "refused")
             log.warning("version refused", model=name, version=load.version, reason=str(error))
             outcome = partial(versions.refused, load, str(error))
         self._events.put(partial(self._end_load, name, outcome))
@@ -222,7 +223,7 @@ class Reconciler:
         for problem in sorted(problems - self._reported):
             log.warning("repository problem", problem=problem)
         self._reported = problems
-        self._metrics.problems(len(problems))
+        self._metrics.store.set(PROBLEMS, value=len(problems))
 
     def _check_start(self) -> None:
         """Signal `start` when the default model has finished loading, and when all models have."""

@@ -2,6 +2,7 @@
 
 from server.observability.logs import RecentEvent
 from server.observability.metrics import Metrics
+from server.observability.table import REQUEST_DURATION
 from server.process.listeners import Listener
 from server.process.worker import Event, Job, Report, encode, read_job, read_message
 from server.settings import Settings
@@ -17,7 +18,7 @@ def test_report_of_a_worker_comes_as_it_was_sent() -> None:
     metrics = Metrics()
     metrics.loaded("digits", 1)
     metrics.finished("service", "Predict", "OK", 0.1)
-    metrics.exemplar("Predict", 0.1, "abc")
+    metrics.store.exemplify(REQUEST_DURATION, "Predict", value=0.1, trace_id="abc")
     for message in (
         Report(metrics.read(), ready=True, alive=False),
         Event(RecentEvent(1.5, "version loaded", "info", "model digits")),
