@@ -16,7 +16,7 @@ from server.observability.status_page import StatusPage
 from server.observability.table import RESTARTS, WORKERS
 from server.observability.tracing import Tracing
 from server.process.listeners import Listener, Ports, announce, grpc_listeners, http_sockets
-from server.process.signals import Signals, log_queues
+from server.process.signals import Signals
 from server.rpc.data_plane import DataPlane
 from server.settings import DEFAULT_MODEL, Settings
 from server.versions.reconciler import Reconciler
@@ -57,7 +57,7 @@ class App:
         if settings.model_control:
             self.registry.change_model = self._reconciler.change
         signals.hangup = self._reconciler.wake
-        signals.diagnosed = lambda: log_queues(self.registry.batchers)
+        signals.diagnosed = self._log_queues
 
     @property
     def alive(self) -> bool:
@@ -113,6 +113,16 @@ class App:
         plane.stop(settings.grace_seconds)
         if self._tracing:
             self._tracing.close()
+
+    def _log_queues(self) -> None:
+        for name, batcher in self.registry.batchers.items():
+            log.info(
+                "queue",
+                name=name,
+                queued_images=batcher.queued_images,
+                inflight_images=batcher.inflight_images,
+                oldest_seconds=round(batcher.oldest_seconds, 6),
+            )
 
     def _listen(self, listeners: tuple[Listener, Listener | None], *, shared: bool) -> Ports:
         grpc, health = listeners

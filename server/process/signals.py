@@ -6,15 +6,11 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import structlog
 
 from server.observability.logs import toggle_debug
-
-if TYPE_CHECKING:
-    from server.observability.metrics import Queue  # numpy would start threads before `block` is called
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -98,15 +94,3 @@ def log_threads() -> None:
         stack = file.read().rstrip("\n")
     names = {f"{thread.ident:#018x}": thread.name for thread in threading.enumerate()}
     log.info("threads", names=names, stack=stack)
-
-
-def log_queues(queues: Mapping[str, "Queue"]) -> None:
-    """Log the state of each batcher's queue."""
-    for name, queue in queues.items():
-        log.info(
-            "queue",
-            name=name,
-            queued_images=queue.queued_images,
-            inflight_images=queue.inflight_images,
-            oldest_seconds=round(queue.oldest_seconds, 6),
-        )
