@@ -18,8 +18,6 @@ from typing import Literal, NamedTuple
 
 from server import machine
 
-Precision = Literal["float32", "int8"]
-
 
 class Sizes(NamedTuple):
     """Maximum number of images in one run of the graph, and in one batch."""

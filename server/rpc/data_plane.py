@@ -209,4 +209,4 @@ class DataPlane:
     def _look(self) -> None:
         """Update health and shadows after a change of the registry."""
         self.health.update(self._registry.ready, self._registry.states)
-        self._shadows.follow(self._registry.models().values())
+        self._shadows.follow(self._registry.models.values())

@@ -20,11 +20,10 @@ from server.rpc.handler import INTERNAL_MESSAGE
 from server.rpc.pictures import Pictures
 from server.settings import IMAGE_BYTES
 from server.versions.registry import Registry
+from server.versions.repository import MAX_DIGITS
 from server.versions.served_model import ServedModel, Serving
 
 INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-# Digits of an int64.
-MAX_VERSION_DIGITS = 18
 
 NO_LOADING = (
     "the repository decides which versions serve: publish, promote or withdraw a version there, "
@@ -108,7 +107,7 @@ class InferenceService:
             servings = [serving]
         else:
             default = self._registry.model(request.name)
-            models = [default] if request.name else self._registry.models().values()
+            models = [default] if request.name else self._registry.models.values()
             servings = [serving for served in models for serving in served.versions.values()]
         return pb.ModelStatisticsResponse(
             model_stats=[
@@ -222,6 +221,6 @@ class _StreamedRequest(Request):
 
 def _reference(text: str) -> tuple[int, str]:
     """Parse a version: a number or a label."""
-    if text.isascii() and text.isdigit() and len(text) <= MAX_VERSION_DIGITS and int(text):
+    if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text):
         return int(text), ""
     return 0, text

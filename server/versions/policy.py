@@ -77,7 +77,6 @@ def plan(
     policy: Policy,
     unusable: Container[int],
     labels: Mapping[str, Label],
-    why: str = "is refused",
 ) -> Plan:
     """Choose from the versions on disk that are not `unusable`.
 
@@ -92,7 +91,7 @@ def plan(
             return "does not exist"
         if not policy.allows(version):
             return f"the policy {policy} does not serve"
-        return "" if version in usable else why
+        return "" if version in usable else "is refused"
 
     followed: dict[str, Label] = {}
     problems = list(found.problems)

@@ -1,7 +1,6 @@
 """The registry: known models and their serving versions."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import structlog
 
@@ -32,25 +31,21 @@ class Registry:
         # Set if callers may load (true) and unload models.
         self.change_model: Callable[[str, bool, Then], None] | None = None
         self._metrics = metrics
-        self._models: Mapping[str, ServedModel] = {}
+        self.models: Mapping[str, ServedModel] = {}  # by name; replaced as a whole
         self._positions: dict[str, float] = {}
         self._state = "starting"
 
-    def models(self) -> Mapping[str, ServedModel]:
-        """Return the models by name."""
-        return MappingProxyType(self._models)
-
     def replace(self, served: ServedModel) -> None:
         """Add a model, or replace its serving versions."""
-        before = self._models.get(served.name, ServedModel(served.name))
-        self._models = {**self._models, served.name: served}
+        before = self.models.get(served.name, ServedModel(served.name))
+        self.models = {**self.models, served.name: served}
         servings = self._servings()
         self._metrics.watch([serving.batcher for serving in servings])
         self._metrics.serving({serving.info for serving in servings})
         self._metrics.labelled(
             {
                 (each.name, name, str(label.version)): label.share
-                for each in self._models.values()
+                for each in self.models.values()
                 for name, label in each.labels.items()
             }
         )
@@ -101,29 +96,25 @@ class Registry:
         """
         if self._state != "open":
             raise UnavailableError(f"the server is {self._state}")
-        served = self._models.get(name or self.default_model)
+        served = self.models.get(name or self.default_model)
         if served is None:
-            available = listed(sorted(self._models))
+            available = listed(sorted(self.models))
             raise NotFoundError(f"no model {quoted(name or self.default_model)}; available: {available}")
         return served
 
-    def serves(self, name: str, version: int = 0) -> bool:
-        """Tell whether a model's version, or any of its versions, serves."""
-        served = self._models.get(name)
-        return served is not None and any(
-            serving.batcher.alive
-            for number, serving in served.versions.items()
-            if not version or number == version
-        )
+    def serves(self, name: str) -> bool:
+        """Tell whether any version of a model serves."""
+        served = self.models.get(name)
+        return served is not None and any(each.batcher.alive for each in served.versions.values())
 
     def describe(self) -> list[pb.Model]:
         """Return all versions of all models, serving ones first."""
-        return [message for served in self._models.values() for message in served.describe()]
+        return [message for served in self.models.values() for message in served.describe()]
 
     @property
     def states(self) -> dict[str, bool]:
         """Whether each known model serves, by name."""
-        return {name: self._state != "starting" and self.serves(name) for name in self._models}
+        return {name: self._state != "starting" and self.serves(name) for name in self.models}
 
     @property
     def ready(self) -> bool:
@@ -146,4 +137,4 @@ class Registry:
         return sum(serving.batcher.inflight_images for serving in self._servings())
 
     def _servings(self) -> list[Serving]:
-        return [serving for served in self._models.values() for serving in served.versions.values()]
+        return [serving for served in self.models.values() for serving in served.versions.values()]

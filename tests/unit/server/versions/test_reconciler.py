@@ -79,8 +79,7 @@ class Reconciled:
         self.reconciler.wake()
         self.wait(
             lambda: (
-                model in self.registry.models()
-                and list(self.registry.models()[model].versions) == list(versions)
+                model in self.registry.models and list(self.registry.models[model].versions) == list(versions)
             )
         )
 

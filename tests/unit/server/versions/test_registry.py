@@ -55,7 +55,7 @@ def test_swap_is_seen_by_the_next_call_and_not_by_the_one_before(registry: Regis
     registry.on_change = lambda: changes.append(registry.ready)
     registry.replace(served(1))
     before = registry.find("")
-    snapshot = registry.models()
+    snapshot = registry.models
     registry.replace(served(2))
     assert (version_of(before), version_of(registry.find(""))) == (1, 2)
     assert list(snapshot["digits"].versions) == [1]
