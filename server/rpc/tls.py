@@ -5,7 +5,6 @@ renewed certificate is used from the next connection on; open connections contin
 Kubernetes' updates of a mounted secret are noticed.
 """
 
-import os
 import ssl
 from pathlib import Path
 
@@ -14,9 +13,6 @@ import structlog
 
 from server.errors import StartError
 from server.settings import Settings
-
-# Identity of the contents of the files.
-Stamp = tuple[tuple[int, int, int, int], ...]
 
 log = structlog.get_logger()
 
@@ -29,7 +25,8 @@ class Certificates:
         self._certificate = certificate
         self._key = key
         self._client_ca = client_ca
-        self._stamp = self._stamped()
+        self._files = [path for path in (certificate, key, client_ca) if path]
+        self._stamps = [stamp(path) for path in self._files]
         self._first = self._read()
 
     @classmethod
@@ -53,24 +50,16 @@ class Certificates:
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the files' contents if changed; gRPC calls it at each handshake on its own threads."""
+        if (stamps := [stamp(path) for path in self._files]) == self._stamps:
+            return None
+        self._stamps = stamps  # before reading: changes during it are read at the next handshake
         try:
-            stamp = self._stamped()
-            if stamp == self._stamp:
-                return None
-            # Before reading: changes during it are read at the next handshake.
-            self._stamp = stamp
             renewed = self._read()
         except StartError as error:
             log.error("TLS certificate kept", problem=str(error))  # noqa: TRY400 - the message says it all
             return None
         log.info("TLS certificate renewed", file=str(self._certificate))
         return renewed
-
-    def _stamped(self) -> Stamp:
-        return tuple(
-            (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            for stat in (_stat(path) for path in (self._certificate, self._key, self._client_ca) if path)
-        )
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         chain = _certificates(self._certificate)
@@ -92,11 +81,13 @@ class Certificates:
         return grpc.ssl_server_certificate_configuration([(key, chain)], authorities)
 
 
-def _stat(path: Path) -> os.stat_result:
+def stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """Return what changes with a file's contents; None if it is missing: reading it gives the reason."""
     try:
-        return path.stat()
-    except OSError as error:
-        raise StartError(f"TLS file {path} cannot be read: {error.strerror}") from None
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _certificates(path: Path) -> bytes:

@@ -14,6 +14,7 @@ import structlog
 
 from server.errors import ForbiddenError, ServingError, StartError, UnauthenticatedError
 from server.rpc.server import Metadata
+from server.rpc.tls import stamp
 
 # Minimum interval between checks of the file.
 LOOK_SECONDS = 1.0
@@ -35,7 +36,7 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         """Read the file; raises StartError."""
         self._path = path
-        self._stamp = self._stamped()
+        self._stamp = stamp(path)
         self._entries = self._read()
         self._next_look = time.monotonic() + LOOK_SECONDS
 
@@ -60,23 +61,15 @@ class Tokens:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECONDS
+        if (found := stamp(self._path)) == self._stamp:
+            return
+        self._stamp = found
         try:
-            stamp = self._stamped()
-            if stamp == self._stamp:
-                return
-            self._stamp = stamp
             self._entries = self._read()
         except StartError as error:
             log.error("tokens kept", problem=str(error))  # noqa: TRY400 - the message says it all
         else:
             log.info("tokens read", tokens=len(self._entries))
-
-    def _stamped(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None  # reading it gives the reason
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _read(self) -> list[_Entry]:
         try:
