@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from clients.client import AsyncClient
@@ -18,7 +18,7 @@ from clients.connection import Connection
 from clients.data.values import PIXELS
 from clients.errors import InputError, ServerError
 from clients.images import doubt, find_digits
-from clients.web.serving import HEADERS, Page, WebOptions, body, refuse, serve
+from clients.web.serving import Page, WebOptions, body, json_response, refuse, serve
 from clients.wire import Prediction
 
 _PAGE = Page("page.html", "page.css", "draw.js", "answer.js")
@@ -52,7 +52,7 @@ def make_app(connection: Connection) -> Starlette:
             default = ""
         serving = sorted({model.name for model in found if model.state == "serving"})
         record = {"server": connection.address, "models": serving, "default": default}
-        return JSONResponse(record, headers=HEADERS)
+        return json_response(record)
 
     async def strokes(request: Request) -> Response:
         """Predict 28x28 images, 784 bytes each, which the page rendered from strokes."""
@@ -79,7 +79,7 @@ def make_app(connection: Connection) -> Starlette:
             Route("/strokes", strokes, methods=["POST"]),
             Route("/predict", picture, methods=["POST"]),
         ],
-        exception_handlers={InputError: refuse, ServerError: _apologise},
+        exception_handlers={InputError: refuse, ServerError: refuse},
         lifespan=lifespan,
     )
 
@@ -107,8 +107,4 @@ def _answer(
         "compute_seconds": first.timing.compute_seconds,
         "call_seconds": first.timing.call_seconds,
     }
-    return JSONResponse(record, headers=HEADERS)
-
-
-async def _apologise(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 502, headers=HEADERS)
+    return json_response(record)

@@ -14,11 +14,11 @@ from typing import Any
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from clients.errors import InputError
-from clients.web.serving import HEADERS, Page, WebOptions, body, refuse, serve
+from clients.web.serving import HEADERS, Page, WebOptions, body, json_response, refuse, serve
 
 UNLABELLED = "unlabelled"
 LABELS = (*map(str, range(10)), "none")
@@ -101,13 +101,12 @@ def make_app(captured: Captured) -> Starlette:
     """Return the application."""
 
     async def images(_: Request) -> Response:
-        record = {"folder": str(captured.folder), "images": captured.images()}
-        return JSONResponse(record, headers=HEADERS)
+        return json_response({"folder": str(captured.folder), "images": captured.images()})
 
     async def image(request: Request) -> Response:
         content = captured.read(request.path_params["name"])
         if content is None:
-            return JSONResponse({"error": "the image is gone"}, 404, headers=HEADERS)
+            return json_response({"error": "the image is gone"}, 404)
         return Response(content, media_type="image/png", headers=HEADERS)
 
     async def move(request: Request) -> Response:
@@ -117,7 +116,7 @@ def make_app(captured: Captured) -> Starlette:
         except (ValueError, KeyError, TypeError):
             raise InputError("expected an object of name, from and to") from None
         captured.move(name, source, target)
-        return JSONResponse({}, headers=HEADERS)
+        return json_response({})
 
     return Starlette(
         routes=[

@@ -9,7 +9,7 @@ import sys
 import webbrowser
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
 import segno
 import uvicorn
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from clients.errors import InputError
+from clients.errors import InputError, ServerError
 
 MAX_BODY_BYTES = 16 * 2**20
 HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
@@ -101,9 +101,15 @@ async def body(request: Request) -> bytes:
     return bytes(content)
 
 
+def json_response(record: dict[str, Any], status: int = 200) -> Response:
+    """Return a response with a JSON object."""
+    return JSONResponse(record, status, headers=HEADERS)
+
+
 async def refuse(_: Request, error: Exception) -> Response:
-    """Return the response to an InputError."""
-    return JSONResponse({"error": str(error).removeprefix("bytes: ")}, 422, headers=HEADERS)
+    """Return the response to an InputError or a ServerError."""
+    status = 502 if isinstance(error, ServerError) else 422
+    return json_response({"error": str(error).removeprefix("bytes: ")}, status)
 
 
 def _lan_address() -> str:
