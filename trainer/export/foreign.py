@@ -15,7 +15,7 @@ from scipy import special
 from trainer.data.dataset import DIGITS, PIXELS
 from trainer.errors import TrainerError, first_line
 from trainer.export.onnx import INPUT_NAME, OUTPUT_NAME, finish
-from trainer.export.predictor import onnx_predictor
+from trainer.export.predictor import are_probabilities, onnx_predictor
 
 MAX_BYTES = 256 * 2**20
 """Of a graph with its weights: the largest that the server loads."""
@@ -28,7 +28,6 @@ SCALINGS = {  # factor and offset applied to pixels 0-255
 }
 LEAST_ACCURACY = 0.5
 _TRIAL_IMAGES = 2000
-_SUM_TOLERANCE = 1e-2
 _LEAST = 1e-7
 _OLDEST_OPSET = 9
 _PREFIX = "imported/"
@@ -146,7 +145,7 @@ def inspect(path: Path, images: NDArray[np.uint8], digits: NDArray[np.int64]) ->
                 f"{path}: returns {outputs.dtype} of shape {list(outputs.shape)} for {len(chosen)} images, "
                 f"expected float32 [{len(chosen)}, {DIGITS}]"
             )
-        softmax = not _are_probabilities(outputs)
+        softmax = not are_probabilities(outputs).all()
         probabilities = special.softmax(outputs, axis=1) if softmax else outputs
         accuracy = float((outputs.argmax(axis=1) == digits[chosen]).mean())
         likelihood = np.log(np.maximum(probabilities[np.arange(len(chosen)), digits[chosen]], _LEAST)).mean()
@@ -174,10 +173,6 @@ def _preparations(model: ModelProto) -> Iterator[Preparation]:
     for scaling in SCALINGS if element_type == TensorProto.FLOAT else list(SCALINGS)[:1]:
         for inverted in (False, True):
             yield Preparation(scaling, inverted)
-
-
-def _are_probabilities(outputs: NDArray[np.float32]) -> bool:
-    return bool((outputs >= 0).all() and (np.abs(outputs.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())
 
 
 def _load(path: Path) -> ModelProto:

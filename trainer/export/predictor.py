@@ -57,12 +57,10 @@ def load_model(path: Path) -> Predictor:
             raise TrainerError(
                 f"{path}: returns shape {shape} for each image, expected {DIGITS} probabilities"
             )
-        sums = probabilities.sum(axis=1)
-        wrong = ~((np.abs(sums - 1) <= _SUM_TOLERANCE) & (probabilities >= 0).all(axis=1))
-        if wrong.any():
-            row = int(wrong.argmax())
+        if (wrong := np.flatnonzero(~are_probabilities(probabilities))).size:
+            row = int(wrong[0])
             raise TrainerError(
-                f"{path}: the output for image {row + 1} sums to {sums[row]:.3g}, "
+                f"{path}: the output for image {row + 1} sums to {probabilities[row].sum():.3g}, "
                 "expected probabilities (does the network end in softmax?)"
             )
         return probabilities
@@ -139,6 +137,12 @@ def onnx_predictor(
         return probabilities
 
     return _in_batches(run, _ONNX_BATCH_IMAGES)
+
+
+def are_probabilities(outputs: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell for each row of outputs [n, 10] whether it is probabilities."""
+    sums_to_1: NDArray[np.bool_] = np.abs(outputs.sum(axis=1) - 1) <= _SUM_TOLERANCE
+    return sums_to_1 & (outputs >= 0).all(axis=1)
 
 
 def verify_parity(expected: NDArray[np.float32], exported: NDArray[np.float32]) -> float:
