@@ -24,7 +24,6 @@ from trainer.run import Run
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 MIN_SHADOW_IMAGES = 1000
-METRICS = "http://127.0.0.1:9090/metrics"
 
 
 def publish(run: Path, /, *, to: Destination) -> int:
@@ -135,7 +134,7 @@ def promote(  # noqa: PLR0913  # each is a flag
             raise TrainerError(f"{folder}: no label {from_label}; label a version or give --version")
     if shadow_agreement is not None:
         least = min_shadow_images or MIN_SHADOW_IMAGES
-        agreed = require_agreement(folder, version, shadow_agreement, least, metrics or METRICS)
+        agreed = require_agreement(folder, version, shadow_agreement, least, metrics)
         print(f"shadow  {agreed}")
     elif min_shadow_images is not None or metrics is not None:
         raise UsageError("--min-shadow-images and --metrics: have no effect without --shadow-agreement")

@@ -14,7 +14,7 @@ from cyclopts import Parameter, validators
 from trainer.errors import GateRefused, TrainerError, UsageError
 from trainer.repository.manifest import as_version, same_test_images
 from trainer.repository.versions import labels, model_lock, point, take_version, version_manifest, versions
-from trainer.run import Run
+from trainer.run import Run, sync
 
 _UNFINISHED = ".publishing-"
 STABLE = "stable"
@@ -147,26 +147,25 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, to: Destination) -
         )
 
 
-def require_agreement(folder: Path, version: int, agreement: float, images: int, url: str) -> str:
+def require_agreement(folder: Path, version: int, agreement: float, images: int, url: str | None) -> str:
     """Check a version's agreement with the stable one in the metrics at `url`; return it as text.
 
-    Raises GateRefused if the agreement is below `agreement` (0-1) or the images are fewer than `images`;
-    TrainerError if the metrics cannot be read.
+    Without `url`, the server is on this machine. Raises GateRefused if the agreement is below `agreement`
+    (0-1) or the images are fewer than `images`; TrainerError if the metrics cannot be read.
     """
     # Imported here: the reader of metrics takes a fifth of a second.
     from clients.errors import InputError  # noqa: PLC0415
-    from clients.shadow import read_shadows  # noqa: PLC0415
+    from clients.shadow import METRICS, read_shadows  # noqa: PLC0415
 
     stable = labels(folder).get(STABLE)
     if stable is None:
         raise GateRefused(f"{folder}: no version is labelled {STABLE}, so there is no agreement with it")
     pair = folder.name, str(stable), str(version)
     try:
-        found = [
-            each for each in read_shadows(url) if (each.model, each.version, each.shadow_version) == pair
-        ]
+        shadows = read_shadows(url or METRICS)
     except InputError as error:
         raise TrainerError(str(error)) from error
+    found = [each for each in shadows if (each.model, each.version, each.shadow_version) == pair]
     compared, agreed = sum(each.images for each in found), sum(each.agreed for each in found)
     if compared < images:
         raise GateRefused(
@@ -195,18 +194,10 @@ def _add(run: Run, folder: Path) -> int:
         (temporary / "manifest.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
         for path in (*temporary.rglob("*"), temporary):
-            _sync(path)
+            sync(path)
         temporary.rename(folder / str(version))
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(folder)
+    sync(folder)
     return version
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
