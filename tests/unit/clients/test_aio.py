@@ -1,7 +1,7 @@
 """What only the asyncio client does; test_client.py has the rest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest_asyncio
@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from clients import AsyncClient
 from clients.testing import FakeServer
-
-Digits = Callable[[int], NDArray[np.uint8]]
+from tests.unit.clients.conftest import Digits
 
 
 @pytest_asyncio.fixture

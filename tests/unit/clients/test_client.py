@@ -13,8 +13,7 @@ from PIL import Image
 from clients import AsyncClient, Client, Connection, InputError, ServerError
 from clients.testing import FakeServer
 from protos.digits.v1 import prediction_pb2
-
-Digits = Callable[[int], NDArray[np.uint8]]
+from tests.unit.clients.conftest import Digits
 
 
 class Awaited:

@@ -1,17 +1,14 @@
 """Hedging: a call that is not answered in time is sent a second time, within a budget."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from clients import AsyncClient, Client, Connection, ServerError
 from clients.testing import FakeServer, first_pixel
 from protos.digits.v1 import prediction_pb2
-
-Digits = Callable[[int], NDArray[np.uint8]]
+from tests.unit.clients.conftest import Digits
 
 
 @pytest.fixture
