@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.process import RunningServer
 
 ROOT = Path(__file__).parents[2]
-# A training beside other tests took more than 400 on CPUs without AVX-512.
+# A training takes minutes beside other tests on CPUs without AVX-512.
 COMMAND_SECONDS = 900
 READY_SECONDS = 60
 

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.e2e.shell import ROOT, Shell
 from trainer.data.dataset import load_sample
 
-# The training of README takes minutes, beside other tests and on CPUs without AVX-512 up to ten.
+# README's commands take seven minutes beside other tests on CPUs without AVX-512.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PAGES = ["README.md", "SECURITY.md"]

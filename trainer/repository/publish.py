@@ -91,7 +91,7 @@ def published_version(run: Run, to: Destination) -> Path | None:
 
 def stable_version(repository: Path, model: str) -> Path | None:
     """Return the version folder labelled stable; None if there is none or it has no report."""
-    from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # imports scipy, which few commands need
+    from trainer.report.scores import MISCLASSIFIED  # noqa: PLC0415  # takes 50 ms, which few commands need
 
     folder = repository / model
     version = folder / str(labels(folder).get(STABLE))
@@ -115,7 +115,7 @@ def require(run: Run, manifest: dict[str, Any], folder: Path, to: Destination) -
     A run is refused if it is significantly worse than the stable version on the same test images, by
     McNemar's exact test at the 5 % level.
     """
-    # Imported here: only this gate needs scipy.
+    # Imported here: it takes 50 ms, which few commands need.
     from trainer.report.scores import MISCLASSIFIED, compare_misclassified, read_misclassified  # noqa: PLC0415
 
     accuracy = manifest["metrics"]["test_accuracy"]
