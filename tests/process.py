@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import grpc
 import psutil
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -146,6 +147,24 @@ class Scrape:
         """Return the sum of the samples of a name with these labels."""
         samples = self._samples.get(name, [])
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def failed_start(*arguments: object, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Start a server that cannot start; return its exit code and its one line."""
+    process = ServerProcess(*arguments, env=env)
+    code = process.wait()
+    last = process.lines[-1]
+    assert last.startswith("digit-server: ")
+    assert not [line for line in process.lines if "Traceback" in line]
+    return code, last.removeprefix("digit-server: ")
+
+
+def failure(call: Callable[[], object]) -> tuple[str, str]:
+    """Make a call that fails; return its status code and message."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    assert isinstance(caught.value, grpc.Call)
+    return caught.value.code().name, caught.value.details()
 
 
 Server = TypeVar("Server", bound=RunningServer)

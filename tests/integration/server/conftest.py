@@ -1,10 +1,13 @@
 """Fixtures of the tests of a running server."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Publish
+from tests.process import RunningServer
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +16,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Pa
     folder = tmp_path_factory.mktemp("repository")
     publish(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[Any]:
+    """A tritonclient of the module's server."""
+    triton = pytest.importorskip(
+        "tritonclient.grpc", reason="NOT RUN: tritonclient is in the dev environment"
+    )
+    with triton.InferenceServerClient(server.address) as client:
+        yield client

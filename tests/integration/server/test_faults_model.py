@@ -11,7 +11,7 @@ from tests.conftest import Publish
 from tests.dying_server import DyingServer
 from tests.graphs import TROUBLE, forgetful_graph, raising_graph, slow_graph
 from tests.load import DIGIT, IMAGE
-from tests.process import WAIT_SECONDS, RunningServer, running, until
+from tests.process import WAIT_SECONDS, RunningServer, failure, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +20,8 @@ ENDLESS = 10**10
 
 
 def code_of(server: RunningServer, images: bytes, timeout: float = WAIT_SECONDS) -> str:
-    with pytest.raises(grpc.RpcError) as caught:
-        server.stub.Predict(PredictRequest(images=images), timeout=timeout)
-    return f"{caught.value.code().name}: {caught.value.details()}"
+    request = PredictRequest(images=images)
+    return ": ".join(failure(lambda: server.stub.Predict(request, timeout=timeout)))
 
 
 @pytest.mark.parametrize("graph", [raising_graph(), forgetful_graph()], ids=["raises", "loses rows"])

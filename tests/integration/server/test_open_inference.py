@@ -30,12 +30,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterat
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[Any]:
-    with triton.InferenceServerClient(server.address) as client:
-        yield client
-
-
 def tensor(images: NDArray[Any], datatype: str = "UINT8") -> Any:
     return triton.InferInput("images", list(images.shape), datatype).set_data_from_numpy(images)
 

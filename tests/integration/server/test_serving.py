@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -15,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.digits.v1 import prediction_pb2
 from tests.conftest import Publish, linear_answers
-from tests.process import WAIT_SECONDS, RunningServer, running
+from tests.process import WAIT_SECONDS, RunningServer, failure, running
 
 IMAGES = np.random.default_rng(7).integers(0, 256, (200, 784), np.uint8)
 
@@ -29,12 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterat
     publish(repository, model="other", version=1)
     with running("--model-repository", repository, "--max-request-images", 300) as server:
         yield server
-
-
-def failure(call: Any) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value.code().name, caught.value.details()
 
 
 def test_images_get_their_digits_and_confidences_in_order(server: RunningServer) -> None:

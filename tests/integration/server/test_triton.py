@@ -37,12 +37,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, publish: Publish) -> Iterat
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server: RunningServer) -> Iterator[Any]:
-    with triton.InferenceServerClient(server.address) as client:
-        yield client
-
-
 def infer(
     client: Any, images: NDArray[Any], model: str = "digits", datatype: str = "UINT8", **options: Any
 ) -> Any:

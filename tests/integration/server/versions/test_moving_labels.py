@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from protos.digits.v1 import prediction_pb2 as pb
-from tests.integration.server.versions.watching import IMAGE, Arrive, failure, watching
-from tests.process import WAIT_SECONDS
+from tests.integration.server.versions.watching import IMAGE, Arrive, watching
+from tests.process import WAIT_SECONDS, failure
 
 
 def write_labels(repository: Path, **labels: Any) -> None:

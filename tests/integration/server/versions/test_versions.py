@@ -9,8 +9,8 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.digits.v1 import prediction_pb2 as pb
-from tests.integration.server.versions.watching import IMAGE, Arrive, failure, watching
-from tests.process import WAIT_SECONDS, ServerProcess
+from tests.integration.server.versions.watching import IMAGE, Arrive, watching
+from tests.process import WAIT_SECONDS, ServerProcess, failure
 
 SWAPS = 50
 

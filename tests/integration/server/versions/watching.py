@@ -5,11 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import grpc
 import numpy as np
-import pytest
 
 from protos.digits.v1 import prediction_pb2 as pb
 from tests.process import WAIT_SECONDS, RunningServer, running
@@ -55,9 +52,3 @@ def watching(repository: Path, *arguments: object, poll: float = 0) -> Iterator[
         "--model-repository", repository, "--repository-poll-seconds", poll, *arguments, kind=WatchingServer
     ) as server:
         yield server
-
-
-def failure(call: Callable[[], Any]) -> tuple[str, str]:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value.code().name, caught.value.details()
