@@ -1,6 +1,7 @@
 """Quiet import of TensorFlow and Keras, and Keras objects from the tables of recipes."""
 
 import difflib
+import gc
 import inspect
 import os
 import tempfile
@@ -22,6 +23,7 @@ def _import_quietly() -> None:
     if the import fails.
     """
     kept = os.dup(2)
+    gc.disable()  # the import makes a million objects that stay: collecting them takes a second
     with tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)
         try:
@@ -32,6 +34,8 @@ def _import_quietly() -> None:
             os.write(kept, aside.read())
             raise
         finally:
+            gc.freeze()
+            gc.enable()
             os.dup2(kept, 2)
             os.close(kept)
 

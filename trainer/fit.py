@@ -196,7 +196,7 @@ def train_step_function(  # noqa: PLR0913, PLR0917  # what is trained, on what, 
     others: Any = None if outliers is None else tf.constant(outliers)
     x_train, y_train = tf.constant(split.x_train), tf.constant(split.y_train)
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])  # type: ignore[untyped-decorator]  # no types
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)], autograph=False)  # type: ignore[untyped-decorator]  # no types
     def train_step(positions: Any) -> tuple[Any, Any]:
         step = tf.cast(optimizer.iterations, tf.int32)
         # Eight seeds per step: one for each kind of augmentation, and one for the choice of outliers.
@@ -230,7 +230,7 @@ def evaluate_function(recipe: Recipe, network: Any) -> Any:
     """Return a function of images uint8 [n, 784] and digits [n] -> (recipe's loss, accuracy)."""
     loss_of = create_loss(recipe)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # tensorflow ships no types
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # tensorflow ships no types
     def batch(images: Any, digits: Any) -> tuple[Any, Any]:
         probabilities = network(tf.cast(images, tf.float32), training=False)
         return loss_of(digits, probabilities), tf.reduce_sum(
