@@ -74,8 +74,8 @@ def _render(panels: tuple[Panel, ...], **options: Any) -> bytes:
     with mpl.rc_context(fname=_STYLE):
         width = _WIDTH * len(panels)
         figure = Figure(figsize=(width, _HEIGHT))
-        for left, panel in enumerate(panels):
-            box = (_WIDTH * left + _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP)
+        for column, panel in enumerate(panels):
+            box = (_WIDTH * column + _LEFT, _BOTTOM, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP)
             panel(figure.add_axes(tuple(np.divide(box, (width, _HEIGHT) * 2))))
         figure.savefig(content, **options)
     return content.getvalue()
