@@ -54,7 +54,7 @@ def tutorial_confusion_matrix(path: Path, confusion: NDArray[np.int64]) -> None:
 
     with mpl.rc_context():
         figure = Figure(figsize=(7.5, 6.5), dpi=110)
-        axes: Any = figure.subplots()
+        axes: Any = figure.subplots(gridspec_kw={"left": 0.08, "right": 1, "bottom": 0.08, "top": 0.95})
         figure.colorbar(axes.imshow(confusion, cmap="Greens"), ax=axes)
         axes.set(
             title="Confusion matrix between true and predicted labels", xticks=range(10), yticks=range(10)
